@@ -1,0 +1,180 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weir/internal/table"
+)
+
+type row string
+
+func (r row) Columns() []string { return []string{string(r)} }
+
+func newTable() *table.Table[row, row] {
+	return table.New("rows", func(r row) row { return r })
+}
+
+// loop runs Loop over the inputs until the test ends, and returns its log.
+func loop(t *testing.T, step func() error, inputs ...Input) *bytes.Buffer {
+	t.Helper()
+	var out bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- Loop(ctx, slog.New(slog.NewTextHandler(&out, nil)), func(context.Context) error { return step() }, inputs...)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Loop: %v", err)
+		}
+	})
+	return &out
+}
+
+// pass lets a bubble's time go by.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func TestABurstIsOneStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab, steps := newTable(), new(atomic.Int32)
+		tab.MarkSynced()
+		loop(t, func() error { steps.Add(1); return nil }, tab)
+		pass(time.Second)
+		if steps.Load() != 1 {
+			t.Fatalf("%d steps at start, want 1", steps.Load())
+		}
+		for _, r := range []row{"a", "b", "c"} {
+			tab.Put(r)
+		}
+		pass(time.Second)
+		if steps.Load() != 2 {
+			t.Errorf("%d steps after a burst, want 2", steps.Load())
+		}
+		tab.Put("d")
+		pass(settle / 2)
+		tab.Put("e")
+		pass(time.Second)
+		if steps.Load() != 3 {
+			t.Errorf("%d steps after changes within the settling time, want 3", steps.Load())
+		}
+	})
+}
+
+func TestNoStepBeforeEveryInputIsSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two, steps := newTable(), newTable(), new(atomic.Int32)
+		loop(t, func() error { steps.Add(1); return nil }, one, two)
+		one.Put("a")
+		one.MarkSynced()
+		pass(time.Minute)
+		if steps.Load() != 0 {
+			t.Fatalf("%d steps before the second input was synced", steps.Load())
+		}
+		two.MarkSynced()
+		pass(time.Second)
+		if steps.Load() != 1 {
+			t.Errorf("%d steps after both were synced, want 1", steps.Load())
+		}
+	})
+}
+
+func TestAFailedStepIsRetriedWithBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab := newTable()
+		tab.MarkSynced()
+		var at []time.Duration
+		began := time.Now()
+		log := loop(t, func() error {
+			at = append(at, time.Since(began))
+			if len(at) <= 4 {
+				return errors.New("device busy")
+			}
+			return nil
+		}, tab)
+		pass(time.Hour)
+		want := []time.Duration{0, 100, 300, 700, 1500}
+		if len(at) != len(want) {
+			t.Fatalf("steps at %v, want %d of them", at, len(want))
+		}
+		for i := range want {
+			if at[i] != want[i]*time.Millisecond {
+				t.Errorf("step %d at %v, want %v", i, at[i], want[i]*time.Millisecond)
+			}
+		}
+		if got := log.String(); strings.Count(got, "device busy") != 2 || strings.Count(got, "reconcile recovered") != 1 {
+			t.Errorf("log says the error once and the recovery once, got:\n%s", got)
+		}
+	})
+}
+
+func TestBackoffIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab, steps := newTable(), new(atomic.Int32)
+		tab.MarkSynced()
+		loop(t, func() error { steps.Add(1); return errors.New("never") }, tab)
+		pass(time.Hour)
+		before := steps.Load()
+		pass(10 * maxRetry)
+		if got := steps.Load() - before; got != 10 {
+			t.Errorf("%d steps in ten times the longest wait, want 10", got)
+		}
+	})
+}
+
+func TestAChangeDoesNotWaitForTheBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab, fail, steps := newTable(), true, new(atomic.Int32)
+		tab.MarkSynced()
+		loop(t, func() error {
+			steps.Add(1)
+			if fail {
+				return errors.New("no such row")
+			}
+			return nil
+		}, tab)
+		pass(time.Hour + time.Second)
+		fail = false
+		before := steps.Load()
+		tab.Put("a")
+		pass(2 * settle)
+		if steps.Load() != before+1 {
+			t.Errorf("%d steps after the change, want 1", steps.Load()-before)
+		}
+	})
+}
+
+func TestTheObserverSeesEveryRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []error
+		busy := errors.New("busy")
+		ctx, cancel := context.WithCancel(WithObserver(t.Context(), func(err error) { seen = append(seen, err) }))
+		steps := 0
+		done := make(chan error)
+		go func() {
+			done <- Loop(ctx, slog.New(slog.DiscardHandler), func(context.Context) error {
+				if steps++; steps == 1 {
+					return busy
+				}
+				return nil
+			})
+		}()
+		pass(time.Minute)
+		cancel()
+		<-done
+		if len(seen) != 2 || seen[0] != busy || seen[1] != nil {
+			t.Errorf("seen %v, want the failure and the success", seen)
+		}
+	})
+}
