@@ -1,0 +1,72 @@
+// Package state is the vocabulary: one file per row type, and the tables that
+// hold them. Rows are values; whoever reads one may keep it.
+//
+// Every table names its one writer. The package derives nothing and does no
+// input or output.
+package state
+
+import (
+	"iter"
+
+	"weir/internal/table"
+)
+
+// Tables is everything the features of an agent share.
+type Tables struct {
+	Nodes      *table.Table[string, Node]            // writer: the source (files, kube)
+	Pods       *table.Table[PodName, Pod]            // writer: the source
+	Identities *table.Table[IdentityID, Identity]    // writer: the source
+	Endpoints  *table.Table[EndpointID, Endpoint]    // writer: control/endpoint
+	IPs        *table.Table[IPKey, IP]               // writer: control/ipcache
+	Devices    *table.Table[string, Device]          // writer: control/device
+	Problems   *table.Table[ProblemKey, Problem]     // writer: the source, one row for each object it refused
+	Peers      *table.Table[string, Peer]            // writer: control/health
+	Controls   *table.Table[string, ControllerState] // writer: agent, one row for each reconcile loop
+}
+
+// New returns empty tables.
+func New() *Tables {
+	return &Tables{
+		Nodes:      table.New("nodes", func(n Node) string { return n.Name }),
+		Pods:       table.New("pods", func(p Pod) PodName { return p.Name }),
+		Identities: table.New("identities", func(i Identity) IdentityID { return i.ID }),
+		Endpoints:  table.New("endpoints", func(e Endpoint) EndpointID { return e.ID }),
+		IPs:        table.New("ips", func(i IP) IPKey { return i.Key() }),
+		Devices:    table.New("devices", func(d Device) string { return d.Name }),
+		Problems:   table.New("problems", func(p Problem) ProblemKey { return p.Key }),
+		Peers:      table.New("peers", func(p Peer) string { return p.Node }),
+		Controls:   table.New("controllers", func(c ControllerState) string { return c.Name }),
+	}
+}
+
+// View is a table without its types, for those that only print.
+type View struct {
+	Name    string
+	Heading []string
+	Rows    iter.Seq[table.Row]
+}
+
+// Views returns every table in a fixed order.
+func (t *Tables) Views() []View {
+	return []View{
+		view(t.Nodes, "Name", "Addresses", "Router", "Pod CIDRs", "Health", "Local"),
+		view(t.Pods, "Pod", "Node", "IPs", "Labels"),
+		view(t.Identities, "ID", "Labels"),
+		view(t.Endpoints, "ID", "Pod", "IPv4", "IPv6", "Device", "Identity", "State"),
+		view(t.IPs, "Prefix", "Identity", "Tunnel endpoint", "Source"),
+		view(t.Devices, "Name", "Index", "MTU", "MAC", "Addresses"),
+		view(t.Problems, "Object", "File", "Problem"),
+		view(t.Peers, "Node", "Node address", "Endpoint address", "Node ok", "Endpoint ok"),
+		view(t.Controls, "Name", "Runs", "Failures", "Last error"),
+	}
+}
+
+func view[K comparable, R table.Row](t *table.Table[K, R], heading ...string) View {
+	return View{Name: t.Name(), Heading: heading, Rows: func(yield func(table.Row) bool) {
+		for _, r := range t.All() {
+			if !yield(r) {
+				return
+			}
+		}
+	}}
+}
