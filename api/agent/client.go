@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+)
+
+// Client speaks to one agent.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient returns a client of the agent that listens on the unix socket.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// Unreachable says that no agent answered at the socket.
+type Unreachable struct {
+	Socket string
+	Err    error
+}
+
+func (e *Unreachable) Error() string {
+	return fmt.Sprintf("no agent answers at %s: %v (is weir-agent running?)", e.Socket, e.Err)
+}
+
+func (e *Unreachable) Unwrap() error { return e.Err }
+
+// Get reads path into reply.
+func (c *Client) Get(ctx context.Context, path string, reply any) error {
+	return c.do(ctx, http.MethodGet, path, nil, reply)
+}
+
+// Post sends request to path and reads the answer into reply, which may be nil.
+func (c *Client) Post(ctx context.Context, path string, request, reply any) error {
+	return c.do(ctx, http.MethodPost, path, request, reply)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, request, reply any) error {
+	var body io.Reader
+	if request != nil {
+		b, err := json.Marshal(request)
+		if err != nil {
+			return fmt.Errorf("encode request: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://weir"+path, body)
+	if err != nil {
+		return fmt.Errorf("build request %s: %w", path, err)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return &Unreachable{Socket: c.socket, Err: err}
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		refused := &Error{Code: CodeInternal}
+		if err := json.NewDecoder(res.Body).Decode(refused); err != nil {
+			refused.Message = "agent answered " + res.Status
+		}
+		return refused
+	}
+	if reply == nil {
+		return nil
+	}
+	if err := json.NewDecoder(res.Body).Decode(reply); err != nil {
+		return fmt.Errorf("decode answer of %s: %w", path, err)
+	}
+	return nil
+}
