@@ -1,0 +1,83 @@
+// Package bpf types the datapath: the C programs below this folder, the Go
+// shapes of everything that crosses between them and the agent, and the
+// compiled objects.
+//
+// layout.h is the only definition of those shapes; layout_gen.go is generated
+// from it. The package loads nothing: see package datapath.
+package bpf
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cilium/ebpf"
+)
+
+// Names of the maps, as they are pinned.
+const (
+	MapEndpoints = "weir_endpoints" // endpoint id -> Endpoint
+	MapIPCache   = "weir_ipcache"   // IPCacheKey -> IPCacheEntry
+	MapMetrics   = "weir_metrics"   // place*REASONS+reason -> Metric for each CPU
+)
+
+// Names of the programs, and of the objects that hold them.
+const (
+	ProgFromPod     = "from_pod"
+	ProgToPod       = "to_pod"
+	ProgFromOverlay = "from_overlay"
+	ProgToOverlay   = "to_overlay"
+	ProgFromNetdev  = "from_netdev"
+	ProgToNetdev    = "to_netdev"
+	ProgFromHost    = "from_host"
+	ProgToHost      = "to_host"
+)
+
+// Objects are the object files, without their ending.
+var Objects = []string{"pod", "overlay", "host"}
+
+// ErrNotBuilt says that the binary was built before the objects were.
+var ErrNotBuilt = errors.New("BPF objects are missing from this binary: run make, which compiles bpf/*.c before it builds")
+
+//go:embed obj
+var objects embed.FS
+
+// Object returns the compiled object file of that name.
+func Object(name string) ([]byte, error) {
+	b, err := objects.ReadFile("obj/" + name + ".o")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotBuilt
+	}
+	return b, err
+}
+
+// Spec parses the compiled object of that name.
+func Spec(name string) (*ebpf.CollectionSpec, error) {
+	b, err := Object(name)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("parse object %s: %w", name, err)
+	}
+	return spec, nil
+}
+
+// Build is the fingerprint of all objects: programs with another one are of
+// another version.
+func Build() (uint64, error) {
+	h := sha256.New()
+	for _, name := range Objects {
+		b, err := Object(name)
+		if err != nil {
+			return 0, err
+		}
+		h.Write(b)
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil)), nil
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What a program makes of a packet. Parsing fills struct packet, judging fills struct decision,
+ * and finish.h alone acts upon it. Judging headers never touch the packet's bytes.
+ */
+#pragma once
+#include "lib.h"
+
+struct packet {
+	struct addr src, dst;
+	__u16 l4;    /* offset of what follows the IP header */
+	__u16 len;   /* of one packet on the wire, from the IP header on: a GSO packet's segment */
+	__u8 family; /* AF_INET or AF_INET6 */
+	__u8 proto;  /* IPv4 protocol, or the first IPv6 next header */
+	__u8 ttl;    /* or hop limit */
+	__u8 dont_fragment;
+};
+
+enum way {
+	WAY_DROP = 0,
+	WAY_PASS,     /* to the stack, as it is */
+	WAY_ENDPOINT, /* into a pod of this node */
+	WAY_TUNNEL,   /* to another node, wrapped */
+	WAY_NEIGH,    /* to a neighbour on a device, as it is */
+	WAY_BOUNCE,   /* back out of the device it came from */
+};
+
+struct decision {
+	__u8 way;		   /* enum way */
+	__u8 reason;		   /* enum reason */
+	__u8 ttl;		   /* 1: this hop counts, decrement */
+	__u8 host;		   /* 1: the packet comes from the host's own stack */
+	__u32 identity;		   /* of the sender, for the tunnel's VNI */
+	const struct endpoint *to; /* WAY_ENDPOINT */
+	struct addr via;	   /* WAY_TUNNEL: the node; WAY_NEIGH: the next hop */
+	__u32 ifindex;		   /* WAY_NEIGH */
+	__u8 via_family;	   /* WAY_NEIGH */
+};
+
+/* A decision for a packet that ends here; from 130 on the reason is a drop. */
+static __always_inline void decide(struct decision *d, __u8 way, __u8 reason)
+{
+	d->way = way;
+	d->reason = reason;
+}

@@ -1,0 +1,176 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// AddrFrom converts an address; the zero netip.Addr becomes all zeroes.
+func AddrFrom(a netip.Addr) Addr {
+	var out Addr
+	if !a.IsValid() {
+		return out
+	}
+	b := a.As16()
+	for i := range out.W {
+		out.W[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return out
+}
+
+// Netip converts back: IPv4-mapped addresses become IPv4, all zeroes the zero netip.Addr.
+func (a Addr) Netip() netip.Addr {
+	if a == (Addr{}) {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16(a.bytes()).Unmap()
+}
+
+func (a Addr) bytes() (b [16]byte) {
+	for i, w := range a.W {
+		binary.NativeEndian.PutUint32(b[4*i:], w)
+	}
+	return b
+}
+
+func (a Addr) String() string {
+	if ip := a.Netip(); ip.IsValid() {
+		return ip.String()
+	}
+	return "0.0.0.0"
+}
+
+// MACFrom converts a hardware address of six bytes; any other becomes zeroes.
+func MACFrom(hw net.HardwareAddr) MAC {
+	var m MAC
+	if len(hw) == len(m.Bytes) {
+		copy(m.Bytes[:], hw)
+	}
+	return m
+}
+
+func (m MAC) String() string { return strings.ToUpper(net.HardwareAddr(m.Bytes[:]).String()) }
+
+// IPCacheKeyFrom converts a prefix; an IPv4 /24 counts 96+24 bits.
+func IPCacheKeyFrom(p netip.Prefix) IPCacheKey {
+	bits := p.Bits()
+	if p.Addr().Is4() {
+		bits += 96
+	}
+	return IPCacheKey{PrefixLen: uint32(bits), Addr: AddrFrom(p.Masked().Addr())}
+}
+
+// Prefix converts back.
+func (k IPCacheKey) Prefix() netip.Prefix {
+	a := netip.AddrFrom16(k.Addr.bytes())
+	if a.Is4In6() && k.PrefixLen >= 96 {
+		return netip.PrefixFrom(a.Unmap(), int(k.PrefixLen)-96)
+	}
+	return netip.PrefixFrom(a, int(k.PrefixLen))
+}
+
+func (k IPCacheKey) String() string { return k.Prefix().String() }
+
+// String is the value as `weir map get weir_ipcache` prints it.
+func (e IPCacheEntry) String() string {
+	s := fmt.Sprintf("identity=%d encryptkey=%d tunnelendpoint=%s", e.Identity, e.EncryptKey, e.TunnelEndpoint)
+	if e.Endpoint != 0 {
+		s += fmt.Sprintf(" endpoint=%d", e.Endpoint)
+	}
+	return s + " flags=" + e.flags()
+}
+
+func (e IPCacheEntry) flags() string {
+	var on []string
+	if e.Flags&uint8(IPCacheHost) != 0 {
+		on = append(on, "host")
+	}
+	if e.Flags&uint8(IPCacheLocalCIDR) != 0 {
+		on = append(on, "localcidr")
+	}
+	if len(on) == 0 {
+		return "<none>"
+	}
+	return strings.Join(on, ",")
+}
+
+// String is the value as `weir map get weir_endpoints` prints it.
+func (e Endpoint) String() string {
+	return fmt.Sprintf("id=%-5d sec_id=%-5d flags=0x%04X ifindex=%-3d mac=%s nodemac=%s",
+		e.ID, e.Identity, e.Flags, e.Ifindex, e.MAC, e.NodeMAC)
+}
+
+// MetricIndex is the index of a counter in weir_metrics.
+func MetricIndex(p Place, r Reason) uint32 { return uint32(p)*uint32(Reasons) + uint32(r) }
+
+// Drop reports whether a packet with the reason was not let through.
+func (r Reason) Drop() bool { return r >= 130 }
+
+var reasonText = map[Reason]string{
+	ReasonNone:          "None",
+	ReasonToEndpoint:    "Forwarded to endpoint",
+	ReasonToOverlay:     "Forwarded to overlay",
+	ReasonToNetwork:     "Forwarded to network",
+	ReasonToStack:       "Passed to stack",
+	ReasonToHost:        "Delivered to host",
+	ReasonPassed:        "Passed",
+	ReasonARPAnswered:   "ARP answered",
+	ReasonNDPAnswered:   "NDP answered",
+	ReasonLinkChatter:   "Link-local chatter ignored",
+	ReasonVLANBypassed:  "VLAN bypassed",
+	ReasonFragmented:    "Passed to stack to fragment",
+	DropInvalidSourceIP: "Invalid source ip",
+	DropInvalidPacket:   "Invalid packet",
+	DropFragNeeded:      "Fragmentation needed",
+	DropUnsupportedL3:   "Unsupported L3 protocol",
+	DropWriteError:      "Error writing to packet",
+	DropTunnelKey:       "Error retrieving tunnel key",
+	DropUnknownTarget:   "Unknown L3 target address",
+	DropUnroutable:      "Stale or unroutable IP",
+	DropNoEndpoint:      "No matching local container found",
+	DropUnsupportedL2:   "Unsupported L2 protocol",
+	DropFIB:             "FIB lookup failed",
+	DropVLAN:            "VLAN traffic disallowed by VLAN filter",
+	DropTTLExceeded:     "TTL exceeded",
+	DropHostNotReady:    "Host datapath not ready",
+	DropPodNotReady:     "Endpoint not ready",
+	DropMulticast:       "Multicast not supported",
+}
+
+func (r Reason) String() string {
+	if s, ok := reasonText[r]; ok {
+		return s
+	}
+	return fmt.Sprintf("Reason %d", uint32(r))
+}
+
+var placeText = map[Place]string{
+	PlaceFromPod:     ProgFromPod,
+	PlaceToPod:       ProgToPod,
+	PlaceFromOverlay: ProgFromOverlay,
+	PlaceToOverlay:   ProgToOverlay,
+	PlaceFromNetdev:  ProgFromNetdev,
+	PlaceToNetdev:    ProgToNetdev,
+	PlaceFromHost:    ProgFromHost,
+	PlaceToHost:      ProgToHost,
+}
+
+func (p Place) String() string {
+	if s, ok := placeText[p]; ok {
+		return s
+	}
+	return fmt.Sprintf("place %d", uint32(p))
+}
+
+// Direction is that of the pod's or node's traffic: what a pod or this node
+// sends is egress.
+func (p Place) Direction() string {
+	switch p {
+	case PlaceFromPod, PlaceFromHost, PlaceToOverlay, PlaceToNetdev:
+		return "EGRESS"
+	}
+	return "INGRESS"
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The way out. Decides from the destination's ipcache entry:
+ *
+ *   a pod of this node       -> WAY_ENDPOINT
+ *   this node                -> WAY_PASS (the stack delivers)
+ *   a pod of another node    -> WAY_TUNNEL, or in native routing the kernel's FIB
+ *   anything else            -> the kernel's FIB: WAY_NEIGH, or WAY_PASS in legacy host routing
+ *
+ * What needs an ICMP error (TTL used up, too big, no route) is counted as the drop it is and left
+ * to the host's stack, whose answers are complete, rate limited and the operator's to tune. The
+ * stack cannot forward such a packet: its routes have the same MTU.
+ */
+#pragma once
+#include "config.h"
+#include "decision.h"
+#include "ip.h"
+
+/* By the kernel's routing table. TTL and length were not judged yet. */
+static __always_inline void route_fib(struct __sk_buff *skb, const struct packet *p,
+				      struct decision *d)
+{
+	struct bpf_fib_lookup fib = {
+		.family = p->family, .ifindex = skb->ifindex, .tot_len = p->len};
+	long ret;
+
+	if (!config.host_routing) {
+		d->ttl = 0; /* the stack decrements */
+		return decide(d, WAY_PASS, REASON_TO_STACK);
+	}
+	if (p->family == AF_INET) {
+		fib.ipv4_src = p->src.w[3];
+		fib.ipv4_dst = p->dst.w[3];
+	} else {
+		__builtin_memcpy(fib.ipv6_src, &p->src, sizeof(p->src));
+		__builtin_memcpy(fib.ipv6_dst, &p->dst, sizeof(p->dst));
+	}
+	ret = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	if (ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH) {
+		/* Before 5.12 a missing neighbour leaves ifindex as it was. */
+		if (fib.ifindex == skb->ifindex)
+			return decide(d, WAY_PASS, REASON_TO_STACK);
+		d->ifindex = fib.ifindex;
+		d->via_family = fib.family;
+		if (fib.family == AF_INET)
+			d->via = addr_from_ipv4(fib.ipv4_dst);
+		else
+			__builtin_memcpy(&d->via, fib.ipv6_dst, sizeof(d->via));
+		return decide(d, WAY_NEIGH, REASON_TO_NETWORK);
+	}
+	if (ret == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return decide(d, WAY_PASS, p->dont_fragment ? DROP_FRAG_NEEDED : REASON_FRAGMENTED);
+	if (ret == BPF_FIB_LKUP_RET_BLACKHOLE || ret == BPF_FIB_LKUP_RET_UNREACHABLE ||
+	    ret == BPF_FIB_LKUP_RET_PROHIBIT)
+		return decide(d, WAY_PASS, DROP_FIB);
+	decide(d, WAY_PASS, REASON_TO_STACK);
+}
+
+static __always_inline void route_tunnel(const struct packet *p, const struct ipcache_entry *entry,
+					 struct decision *d)
+{
+	if (p->len > config.tunnel_mtu && !d->host)
+		return decide(d, WAY_PASS, p->dont_fragment ? DROP_FRAG_NEEDED : REASON_FRAGMENTED);
+	d->via = entry->tunnel_endpoint;
+	decide(d, WAY_TUNNEL, REASON_TO_OVERLAY);
+}
+
+/* A packet that a pod of this node sends. Sets d->ttl: this node is a router on its way. */
+static __always_inline void route_from_pod(struct __sk_buff *skb, const struct packet *p,
+					   struct decision *d)
+{
+	const struct ipcache_entry *entry = ipcache_lookup(&p->dst);
+
+	if (!entry)
+		return decide(d, WAY_DROP, DROP_HOST_NOT_READY);
+	if (entry->flags & IPCACHE_HOST)
+		return decide(d, WAY_PASS, REASON_TO_HOST);
+	if (p->ttl <= 1)
+		return decide(d, WAY_PASS, DROP_TTL_EXCEEDED);
+	d->ttl = 1;
+	if (entry->endpoint) {
+		d->to = endpoint_at(entry, &p->dst);
+		if (!d->to)
+			return decide(d, WAY_DROP, DROP_POD_NOT_READY);
+		return decide(d, WAY_ENDPOINT, REASON_TO_ENDPOINT);
+	}
+	if (entry->flags & IPCACHE_LOCAL_CIDR)
+		return decide(d, WAY_DROP, DROP_UNROUTABLE);
+	if (config.tunnel_ifindex && !addr_is_zero(&entry->tunnel_endpoint))
+		return route_tunnel(p, entry, d);
+	route_fib(skb, p, d);
+}
+
+/* A packet from outside, for a pod of this node or none of ours: WAY_PASS when it is not ours. */
+static __always_inline void route_to_endpoint(const struct packet *p, struct decision *d)
+{
+	const struct ipcache_entry *entry = ipcache_lookup(&p->dst);
+
+	if (!entry || !entry->endpoint) {
+		__u8 host = entry && entry->flags & IPCACHE_HOST;
+
+		return decide(d, WAY_PASS, host ? REASON_TO_HOST : REASON_TO_STACK);
+	}
+	if (p->ttl <= 1)
+		return decide(d, WAY_PASS, DROP_TTL_EXCEEDED);
+	d->ttl = 1;
+	d->to = endpoint_at(entry, &p->dst);
+	if (!d->to)
+		return decide(d, WAY_DROP, DROP_POD_NOT_READY);
+	decide(d, WAY_ENDPOINT, REASON_TO_ENDPOINT);
+}
