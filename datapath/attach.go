@@ -1,0 +1,216 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// Attachment is one program at one hook of one device.
+type Attachment struct {
+	Device  string
+	Ifindex int
+	Program string
+	Egress  bool   // the device's egress; otherwise its ingress
+	Folder  string // of the tree, where the link is pinned
+}
+
+func (a Attachment) pin() string { return filepath.Join(a.Folder, a.Program) }
+
+func (a Attachment) hook() ebpf.AttachType {
+	if a.Egress {
+		return ebpf.AttachTCXEgress
+	}
+	return ebpf.AttachTCXIngress
+}
+
+// Direction is "ingress" or "egress", as the device sees it.
+func (a Attachment) Direction() string {
+	if a.Egress {
+		return "egress"
+	}
+	return "ingress"
+}
+
+// Attach puts a loaded program on a hook, or moves what is there over to it,
+// and remembers it: the next Load moves it again. Doing it twice changes nothing.
+func (d *Datapath) Attach(a Attachment) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.attach(a); err != nil {
+		return fmt.Errorf("attach %s to %s %s: %w", a.Program, a.Device, a.Direction(), err)
+	}
+	d.attached[a.pin()] = a
+	return nil
+}
+
+// Detach takes a program off. One that is not there is not an error.
+func (d *Datapath) Detach(a Attachment) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.attached, a.pin())
+	if d.mode == AttachTC {
+		if err := tcDetach(a); err != nil {
+			return fmt.Errorf("detach %s from %s: %w", a.Program, a.Device, err)
+		}
+	}
+	if err := os.RemoveAll(a.pin()); err != nil {
+		return fmt.Errorf("remove pin: %w", err)
+	}
+	if left, err := os.ReadDir(a.Folder); err == nil && len(left) == 0 {
+		os.Remove(a.Folder)
+	}
+	return nil
+}
+
+func (d *Datapath) attach(a Attachment) error {
+	p := d.programs[a.Program]
+	if p == nil {
+		return errors.New("no such program is loaded")
+	}
+	if err := os.MkdirAll(a.Folder, 0o700); err != nil {
+		return fmt.Errorf("make folder on bpffs: %w", err)
+	}
+	if d.mode == AttachTC {
+		return tcAttach(a, p)
+	}
+	return tcxAttach(a, p)
+}
+
+// tcxAttach adopts the pinned link, or makes one. A link whose device was made
+// anew is dead and is replaced.
+func tcxAttach(a Attachment, p *ebpf.Program) error {
+	l, err := link.LoadPinnedLink(a.pin(), nil)
+	if err == nil {
+		defer l.Close()
+		if ifindex, id := tcxInfo(l); ifindex == a.Ifindex {
+			if want, _ := programID(p); want == id {
+				return nil
+			}
+			return l.Update(p)
+		}
+		os.Remove(a.pin())
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("open %s: %w", a.pin(), err)
+	}
+	l, err = link.AttachTCX(link.TCXOptions{Interface: a.Ifindex, Program: p, Attach: a.hook()})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := l.Pin(a.pin()); err != nil {
+		return fmt.Errorf("pin link at %s: %w", a.pin(), err)
+	}
+	return nil
+}
+
+// tcxInfo tells the device and program of a link; zeroes when it is dead or of
+// another kind.
+func tcxInfo(l link.Link) (ifindex int, program ebpf.ProgramID) {
+	info, err := l.Info()
+	if err != nil || info.TCX() == nil {
+		return 0, 0
+	}
+	return int(info.TCX().Ifindex), info.Program
+}
+
+func programID(p *ebpf.Program) (ebpf.ProgramID, error) {
+	info, err := p.Info()
+	if err != nil {
+		return 0, err
+	}
+	id, _ := info.ID()
+	return id, nil
+}
+
+// reattach moves every attachment to the programs as they are loaded.
+func (d *Datapath) reattach() error {
+	var errs []error
+	for _, a := range d.attached {
+		if err := d.attach(a); err != nil {
+			errs = append(errs, fmt.Errorf("move %s on %s: %w", a.Program, a.Device, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Attached is an attachment as the kernel has it.
+type Attached struct {
+	Attachment
+	ProgramID uint32
+	Err       error // why it is not in force
+}
+
+// Attachments asks the kernel for the state of every attachment.
+func (d *Datapath) Attachments() []Attached {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []Attached
+	for _, a := range d.attached {
+		got := Attached{Attachment: a}
+		if d.mode == AttachTC {
+			got.ProgramID, got.Err = tcQuery(a)
+		} else {
+			got.ProgramID, got.Err = tcxQuery(a)
+		}
+		out = append(out, got)
+	}
+	return out
+}
+
+func tcxQuery(a Attachment) (uint32, error) {
+	l, err := link.LoadPinnedLink(a.pin(), nil)
+	if err != nil {
+		return 0, fmt.Errorf("open link: %w", err)
+	}
+	defer l.Close()
+	ifindex, id := tcxInfo(l)
+	if ifindex != a.Ifindex {
+		return 0, fmt.Errorf("its device %s is gone", a.Device)
+	}
+	return uint32(id), nil
+}
+
+// PruneEndpoints removes the links of endpoints for which keep says no.
+func (d *Datapath) PruneEndpoints(keep func(id uint32) bool) error {
+	return d.prune(filepath.Dir(d.tree.EndpointLinks(0)), func(name string) bool {
+		var id uint32
+		_, err := fmt.Sscan(name, &id)
+		return err == nil && keep(id)
+	})
+}
+
+// PruneDevices removes the links of devices for which keep says no. Names are
+// as Tree.DeviceLinks writes them.
+func (d *Datapath) PruneDevices(keep func(folder string) bool) error {
+	return d.prune(filepath.Dir(d.tree.DeviceLinks("x")), keep)
+}
+
+func (d *Datapath) prune(dir string, keep func(name string) bool) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list pinned links: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range entries {
+		if keep(e.Name()) {
+			continue
+		}
+		folder := filepath.Join(dir, e.Name())
+		for pin, a := range d.attached {
+			if a.Folder == folder {
+				delete(d.attached, pin)
+			}
+		}
+		if err := os.RemoveAll(folder); err != nil {
+			return fmt.Errorf("remove stale links: %w", err)
+		}
+	}
+	return nil
+}

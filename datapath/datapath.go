@@ -1,0 +1,161 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"weir/bpf"
+)
+
+// AttachMode says how programs are put on devices.
+type AttachMode string
+
+// The attach modes.
+const (
+	AttachAuto AttachMode = "auto"
+	AttachTCX  AttachMode = "tcx" // links, kernel 6.6 and later
+	AttachTC   AttachMode = "tc"  // clsact filters
+)
+
+// Options says where the datapath lives on this host.
+type Options struct {
+	Root       string            // where bpffs is, or is to be, mounted
+	Sizes      map[string]uint32 // max_entries by map name
+	AttachMode AttachMode
+	Clean      bool // remove everything of ours first
+}
+
+// Datapath is the maps, programs and attachments of one node.
+type Datapath struct {
+	Endpoints *Mirror[uint32, bpf.Endpoint]
+	IPCache   *Mirror[bpf.IPCacheKey, bpf.IPCacheEntry]
+
+	log  *slog.Logger
+	tree Tree
+	mode AttachMode
+	maps *mapSet
+
+	ready signal
+
+	mu       sync.Mutex
+	programs map[string]*ebpf.Program
+	attached map[string]Attachment // by pin
+	config   bpf.Config
+}
+
+// Open mounts bpffs if need be, opens or makes the maps and reads them back.
+// Nothing is attached and no program loaded by it.
+func Open(log *slog.Logger, o Options) (*Datapath, error) {
+	mode, err := attachMode(o.AttachMode)
+	if err != nil {
+		return nil, err
+	}
+	mounted, err := MountBPFFS(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	if mounted {
+		log.Info("bpffs mounted", "path", o.Root)
+	}
+	tree := NewTree(o.Root)
+	if o.Clean {
+		if err := tree.Remove(); err != nil {
+			return nil, err
+		}
+		log.Info("pinned state wiped", "path", tree.Root())
+	}
+	if err := tree.mkdirs(); err != nil {
+		return nil, err
+	}
+	maps, err := openMaps(log, tree, o.Sizes)
+	if err != nil {
+		return nil, err
+	}
+	d := &Datapath{log: log, tree: tree, mode: mode, maps: maps,
+		programs: map[string]*ebpf.Program{}, attached: map[string]Attachment{}}
+	d.Endpoints, err = OpenMirror(bpf.MapEndpoints, kernel[uint32, bpf.Endpoint]{maps.maps[bpf.MapEndpoints]})
+	if err == nil {
+		d.IPCache, err = OpenMirror(bpf.MapIPCache, kernel[bpf.IPCacheKey, bpf.IPCacheEntry]{maps.maps[bpf.MapIPCache]})
+	}
+	if err != nil {
+		maps.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close lets go of everything; pins and attachments stay.
+func (d *Datapath) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.maps.close()
+	for _, p := range d.programs {
+		p.Close()
+	}
+}
+
+// Tree is the folder on bpffs.
+func (d *Datapath) Tree() Tree { return d.tree }
+
+// Mode is how programs are attached: AttachTCX or AttachTC.
+func (d *Datapath) Mode() AttachMode { return d.mode }
+
+// Config is what the programs were loaded with; zero before the first Load.
+func (d *Datapath) Config() bpf.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config
+}
+
+// Ready can be waited for: it is synced once programs are loaded.
+func (d *Datapath) Ready() *Signal { return &d.ready }
+
+func attachMode(m AttachMode) (AttachMode, error) {
+	if m == AttachTC {
+		return m, nil
+	}
+	// Every namespace has lo at index 1; a kernel without tcx knows no such attach type.
+	_, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress})
+	switch {
+	case err == nil:
+		return AttachTCX, nil
+	case errors.Is(err, unix.EPERM):
+		return "", fmt.Errorf("probe the kernel for tcx links: %w (is this root?)", err)
+	case m == AttachTCX:
+		return "", errors.New("bpf.attachMode is tcx, but this kernel has no tcx links (it needs 6.6): set it to tc or auto")
+	}
+	return AttachTC, nil
+}
+
+// Missing names the features that this kernel lacks and Weir cannot do without.
+func Missing() []string {
+	var out []string
+	need := func(what string, err error) {
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			out = append(out, what)
+		}
+	}
+	need("BPF programs for tc (CONFIG_NET_CLS_BPF)", features.HaveProgramType(ebpf.SchedCLS))
+	need("LPM trie maps (4.11)", features.HaveMapType(ebpf.LPMTrie))
+	need("bpf_skb_set_tunnel_key", features.HaveProgramHelper(ebpf.SchedCLS, asm.FnSkbSetTunnelKey))
+	need("bpf_fib_lookup (4.18)", features.HaveProgramHelper(ebpf.SchedCLS, asm.FnFibLookup))
+	return out
+}
+
+// HostRouting reports whether the kernel has what BPF host routing needs.
+func HostRouting() error {
+	for name, fn := range map[string]asm.BuiltinFunc{"bpf_redirect_peer": asm.FnRedirectPeer, "bpf_redirect_neigh": asm.FnRedirectNeigh} {
+		if err := features.HaveProgramHelper(ebpf.SchedCLS, fn); err != nil {
+			return fmt.Errorf("this kernel has no %s (it needs 5.10): %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package datapath
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"weir/bpf"
+)
+
+// MapInfo is a pinned map as the kernel describes it.
+type MapInfo struct {
+	Name       string
+	Type       string
+	ID         uint32
+	KeySize    uint32
+	ValueSize  uint32
+	MaxEntries uint32
+	Entries    int    // -1 where counting means nothing
+	Memory     uint64 // bytes
+	Errors     int    // writes that failed at the last attempt
+	Pin        string
+	Mirrored   bool
+}
+
+// Maps describes every map, sorted by name.
+func (d *Datapath) Maps() ([]MapInfo, error) {
+	var out []MapInfo
+	for _, name := range slices.Sorted(maps.Keys(d.maps.maps)) {
+		m := d.maps.maps[name]
+		info, err := m.Info()
+		if err != nil {
+			return nil, fmt.Errorf("read info of map %s: %w", name, err)
+		}
+		id, _ := info.ID()
+		mem, _ := info.Memlock()
+		i := MapInfo{Name: name, Type: m.Type().String(), ID: uint32(id), KeySize: m.KeySize(), ValueSize: m.ValueSize(),
+			MaxEntries: m.MaxEntries(), Entries: -1, Memory: mem, Pin: d.tree.Map(name)}
+		switch name {
+		case bpf.MapEndpoints:
+			i.Mirrored, i.Entries, i.Errors = true, count(kernel[uint32, bpf.Endpoint]{m}), d.Endpoints.Errors()
+		case bpf.MapIPCache:
+			i.Mirrored, i.Entries, i.Errors = true, count(kernel[bpf.IPCacheKey, bpf.IPCacheEntry]{m}), d.IPCache.Errors()
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+func count[K, V comparable](s kernel[K, V]) int {
+	held, err := s.Load()
+	if err != nil {
+		return -1
+	}
+	return len(held)
+}
+
+// MapRow is one entry, read from the kernel and compared with what is wanted.
+type MapRow struct{ Key, Value, State string }
+
+// The states of a map row.
+const (
+	RowSync    = "sync"
+	RowUpdate  = "to-be-updated"
+	RowDelete  = "to-be-deleted"
+	RowMissing = "missing"
+)
+
+// Dump reads a map from the kernel. Rows are in no order.
+func (d *Datapath) Dump(name string) ([]MapRow, error) {
+	m, ok := d.maps.maps[name]
+	if !ok {
+		return nil, fmt.Errorf("no map named %q", name)
+	}
+	switch name {
+	case bpf.MapEndpoints:
+		return dump(kernel[uint32, bpf.Endpoint]{m}, d.Endpoints.Desired(), endpointKeys)
+	case bpf.MapIPCache:
+		return dump(kernel[bpf.IPCacheKey, bpf.IPCacheEntry]{m}, d.IPCache.Desired(),
+			func(k bpf.IPCacheKey, _ bpf.IPCacheEntry) []string { return []string{k.String()} })
+	}
+	var out []MapRow
+	metrics, err := d.Metrics()
+	for _, c := range metrics {
+		out = append(out, MapRow{
+			Key:   fmt.Sprintf("%s %q", c.Place, c.Reason),
+			Value: fmt.Sprintf("packets=%d bytes=%d", c.Packets, c.Bytes),
+		})
+	}
+	return out, err
+}
+
+// endpointKeys names the row of a pod by its addresses, as people look for it:
+// one line for each.
+func endpointKeys(_ uint32, e bpf.Endpoint) []string {
+	var out []string
+	for _, a := range []bpf.Addr{e.IPv4, e.IPv6} {
+		if ip := a.Netip(); ip.Is4() {
+			out = append(out, ip.String()+":0")
+		} else if ip.IsValid() {
+			out = append(out, "["+ip.String()+"]:0")
+		}
+	}
+	return out
+}
+
+func dump[K, V interface {
+	comparable
+}](s kernel[K, V], desired map[K]V, keys func(K, V) []string) ([]MapRow, error) {
+	held, err := s.Load()
+	if err != nil {
+		return nil, fmt.Errorf("read map: %w", err)
+	}
+	var out []MapRow
+	add := func(k K, v V, state string) {
+		for _, key := range keys(k, v) {
+			out = append(out, MapRow{Key: key, Value: fmt.Sprint(v), State: state})
+		}
+	}
+	for k, v := range held {
+		want, ok := desired[k]
+		switch {
+		case !ok:
+			add(k, v, RowDelete)
+		case want != v:
+			add(k, v, RowUpdate)
+		default:
+			add(k, v, RowSync)
+		}
+	}
+	for k, v := range desired {
+		if _, ok := held[k]; !ok {
+			add(k, v, RowMissing)
+		}
+	}
+	return out, nil
+}
+
+// Counter is one row of weir_metrics, summed over the CPUs.
+type Counter struct {
+	Place   bpf.Place
+	Reason  bpf.Reason
+	Packets uint64
+	Bytes   uint64
+}
+
+// Metrics reads every counter that is not zero.
+func (d *Datapath) Metrics() ([]Counter, error) { return ReadMetrics(d.maps.maps[bpf.MapMetrics]) }
+
+// ReadMetrics reads every counter that is not zero out of a weir_metrics map.
+func ReadMetrics(m *ebpf.Map) ([]Counter, error) {
+	var (
+		out    []Counter
+		index  uint32
+		perCPU []bpf.Metric
+		it     = m.Iterate()
+	)
+	for it.Next(&index, &perCPU) {
+		c := Counter{Place: bpf.Place(index / uint32(bpf.Reasons)), Reason: bpf.Reason(index % uint32(bpf.Reasons))}
+		for _, v := range perCPU {
+			c.Packets += v.Packets
+			c.Bytes += v.Bytes
+		}
+		if c.Packets > 0 {
+			out = append(out, c)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", bpf.MapMetrics, err)
+	}
+	return out, nil
+}

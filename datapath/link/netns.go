@@ -1,0 +1,103 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const threadNetns = "/proc/thread-self/ns/net"
+
+// openNetns opens a pod's network namespace. A path that is missing, or leads
+// to something else, or to the namespace of the host, is ErrNoNetns.
+func openNetns(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: open netns %s: %w", ErrNoNetns, path, err)
+	}
+	if err := checkNetns(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%w: %s: %w", ErrNoNetns, path, err)
+	}
+	return f, nil
+}
+
+func checkNetns(f *os.File) error {
+	// On a file that is no namespace the ioctl is unknown, or answers something else.
+	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
+	if err != nil || kind != unix.CLONE_NEWNET {
+		return errors.New("the file is not a network namespace")
+	}
+	var pod, host unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &pod); err != nil {
+		return err
+	}
+	if err := unix.Stat(threadNetns, &host); err != nil {
+		return err
+	}
+	if pod.Dev == host.Dev && pod.Ino == host.Ino {
+		return errors.New("it is the network namespace of the host")
+	}
+	return nil
+}
+
+// visit runs f on a thread inside the network namespace, with a netlink socket
+// of that namespace. The thread goes back afterwards; one that cannot is ended.
+func visit(ns *os.File, f func(*netlink.Handle) error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := os.Open(threadNetns)
+		if err != nil {
+			done <- err
+			return // still locked: the thread ends with the goroutine
+		}
+		defer home.Close()
+		err = handleIn(ns, f)
+		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func handleIn(ns *os.File, f func(*netlink.Handle) error) error {
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter netns %s: %w", ns.Name(), err)
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink in netns %s: %w", ns.Name(), err)
+	}
+	defer h.Close()
+	return f(h)
+}
+
+// NetnsCookie returns the number by which the kernel tells network namespaces
+// apart to BPF programs: unique until the next boot, never reused.
+func NetnsCookie(path string) (uint64, error) {
+	ns, err := openNetns(path)
+	if err != nil {
+		return 0, err
+	}
+	defer ns.Close()
+	var cookie uint64
+	err = visit(ns, func(*netlink.Handle) error {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read cookie of netns %s: %w", path, err)
+	}
+	return cookie, nil
+}
