@@ -1,0 +1,109 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"weir/datapath/link"
+	"weir/state"
+)
+
+// Delete unmakes an endpoint. One that was never made is not an error.
+func (c *Control) Delete(k Key) error {
+	c.mu.Lock()
+	if !c.restored {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: endpoints are being restored", ErrNotReady)
+	}
+	id, ok := c.byKey[k]
+	c.mu.Unlock()
+	if !ok {
+		return link.DeletePod(deviceName(k)) // of an ADD that was killed midway
+	}
+	e, ok := c.tables.Endpoints.Get(id)
+	if !ok {
+		return fmt.Errorf("endpoint %d of container %s has no row", id, k.ContainerID)
+	}
+	if err := c.unmake(e); err != nil {
+		return err
+	}
+	c.log.Info("endpoint deleted", "endpoint", e.ID, "pod", e.Pod.String())
+	return nil
+}
+
+// unmake takes away whatever there is of an endpoint: first its rows, so that
+// nothing is sent to it any more, then its programs and devices, last its
+// addresses and number, which somebody else may get at once.
+func (c *Control) unmake(e state.Endpoint) error {
+	c.mu.Lock()
+	if id, ok := c.byKey[key(e)]; ok && id != e.ID {
+		e.ID = id // renumbered while it was made
+	}
+	c.mu.Unlock()
+	c.tables.Endpoints.Delete(e.ID)
+	errs := []error{c.dp.Endpoints.Delete(uint32(e.ID))}
+	for _, a := range c.attachments(e) {
+		errs = append(errs, c.dp.Detach(a))
+	}
+	errs = append(errs, link.DeletePod(e.Device), remove(c.opts.StateDir, e.ID))
+	c.release(e)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.byKey, key(e))
+	delete(c.used, e.ID)
+	return errors.Join(errs...)
+}
+
+// Check compares an endpoint with what was answered when it was added. Errors
+// wrap ErrUnknown, or name everything that is amiss.
+func (c *Control) Check(k Key, netns string) (state.Endpoint, error) {
+	c.mu.Lock()
+	id, ok := c.byKey[k]
+	c.mu.Unlock()
+	e, found := c.tables.Endpoints.Get(id)
+	if !ok || !found {
+		return e, fmt.Errorf("%w: container %s has no %s of ours", ErrUnknown, k.ContainerID, k.Interface)
+	}
+	if netns != "" {
+		e.Netns = netns
+	}
+	errs := []error{link.CheckPod(podLink(e, c.gateways(), c.deviceMTU()))}
+	if got, ok := c.dp.Endpoints.Get(uint32(e.ID)); !ok || got != entry(e) {
+		errs = append(errs, fmt.Errorf("weir_endpoints has no current row for endpoint %d", e.ID))
+	}
+	want := map[string]bool{}
+	for _, a := range c.attachments(e) {
+		want[a.Program] = true
+	}
+	for _, a := range c.dp.Attachments() {
+		if a.Ifindex == e.Ifindex && a.Err == nil {
+			delete(want, a.Program)
+		}
+	}
+	for program := range want {
+		errs = append(errs, fmt.Errorf("%s is not attached to %s", program, e.Device))
+	}
+	return e, errors.Join(errs...)
+}
+
+// Retain deletes every endpoint of a pod whose key is not in valid, and returns
+// what it deleted.
+func (c *Control) Retain(valid map[Key]bool) (gone []Key, err error) {
+	c.mu.Lock()
+	all := maps.Clone(c.byKey)
+	c.mu.Unlock()
+	var errs []error
+	for k, id := range all {
+		e, ok := c.tables.Endpoints.Get(id)
+		if valid[k] || !ok || e.Health || e.State == state.EndpointCreating {
+			continue
+		}
+		if err := c.Delete(k); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		gone = append(gone, k)
+	}
+	return gone, errors.Join(errs...)
+}

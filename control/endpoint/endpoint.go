@@ -1,0 +1,256 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"weir/bpf"
+	"weir/datapath"
+	"weir/datapath/link"
+	"weir/internal/reconcile"
+	"weir/state"
+)
+
+// Allocator deals out pod addresses.
+type Allocator interface {
+	Allocate(is4 bool) (netip.Addr, error)
+	Claim(a netip.Addr) error
+	Release(a netip.Addr)
+}
+
+// Options is this slice's configuration.
+type Options struct {
+	StateDir       string
+	Cluster        string
+	IPv4, IPv6     bool
+	Tunnel         bool
+	MTU            int // of the underlay; 0: that of its devices
+	Underlay       string
+	ToPod          bool // attach to_pod: legacy host routing or endpoint routes
+	EndpointRoutes bool // a host route for each pod
+	Slots          int  // endpoint ids run from 1 to Slots-1
+}
+
+// Errors a caller tells apart.
+var (
+	ErrNotReady  = errors.New("not ready")
+	ErrExists    = errors.New("already added")
+	ErrUnknown   = errors.New("never added")
+	ErrExhausted = errors.New("no endpoint number left")
+)
+
+// Key names an attachment of a container.
+type Key struct{ ContainerID, Interface string }
+
+// Control makes, keeps and unmakes endpoints.
+type Control struct {
+	log    *slog.Logger
+	opts   Options
+	tables *state.Tables
+	dp     *datapath.Datapath
+	alloc  Allocator
+
+	mu       sync.Mutex
+	byKey    map[Key]state.EndpointID
+	used     map[state.EndpointID]bool
+	next     state.EndpointID // where the search for a free id goes on
+	restored bool
+}
+
+// New returns a Control. Restore must be called before anything else.
+func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath, alloc Allocator) *Control {
+	return &Control{log: log, opts: o, tables: t, dp: dp, alloc: alloc,
+		byKey: map[Key]state.EndpointID{}, used: map[state.EndpointID]bool{}, next: 1}
+}
+
+// Run keeps endpoints as they should be until ctx ends: it brings back those of
+// an earlier agent as soon as programs are loaded, and follows identities and
+// the underlay's MTU.
+func (c *Control) Run(ctx context.Context) error {
+	return reconcile.Loop(ctx, c.log, c.step, c.dp.Ready(), c.tables.Nodes, c.tables.Pods, c.tables.Identities, c.tables.Devices)
+}
+
+func (c *Control) step(context.Context) error {
+	var errs []error
+	if err := c.revive(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, e := range c.tables.Endpoints.All() {
+		errs = append(errs, c.follow(e))
+	}
+	return errors.Join(errs...)
+}
+
+// follow brings one endpoint's identity and MTU up to date.
+func (c *Control) follow(e state.Endpoint) error {
+	next := e
+	c.identify(&next)
+	if mtu, ok := c.routeMTU(); ok && mtu != e.MTU && e.State != state.EndpointRestoring {
+		if err := link.SetRouteMTU(e.Netns, e.Interface, c.gateways(), mtu); err != nil {
+			return fmt.Errorf("set route MTU of %s to %d: %w", e.Pod, mtu, err)
+		}
+		next.MTU = mtu
+	}
+	if next.Identity == e.Identity && next.State == e.State && next.MTU == e.MTU && next.Labels.Key() == e.Labels.Key() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.used[e.ID] {
+		return nil // deleted meanwhile
+	}
+	return c.publish(next)
+}
+
+// identify sets identity, labels and state by the pod's labels; a pod whose
+// labels or number are not known yet is reserved:init.
+func (c *Control) identify(e *state.Endpoint) {
+	if e.Health {
+		e.Identity, e.Labels = state.IdentityHealth, state.Labels{state.IdentityHealth.Reserved()}
+		e.State = ready(e.State)
+		return
+	}
+	id, labels := c.identityOf(e.Pod)
+	e.Identity, e.Labels = id, labels
+	if e.State == state.EndpointRestoring || e.State == state.EndpointNotReady {
+		return
+	}
+	e.State = state.EndpointReady
+	if id == state.IdentityInit {
+		e.State = state.EndpointIdentity
+	}
+}
+
+func ready(s state.EndpointState) state.EndpointState {
+	if s == state.EndpointRestoring || s == state.EndpointNotReady {
+		return s
+	}
+	return state.EndpointReady
+}
+
+func (c *Control) identityOf(pod state.PodName) (state.IdentityID, state.Labels) {
+	p, ok := c.tables.Pods.Get(pod)
+	if !ok {
+		return state.IdentityInit, state.Labels{state.IdentityInit.Reserved()}
+	}
+	labels := state.PodLabels(p, c.opts.Cluster)
+	best := state.IdentityInit
+	for _, i := range c.tables.Identities.All() {
+		if i.Labels.Key() == labels.Key() && (best == state.IdentityInit || i.ID < best) {
+			best = i.ID
+		}
+	}
+	return best, labels
+}
+
+// publish makes a row known: on disk, in the map, in the table. Callers hold mu.
+func (c *Control) publish(e state.Endpoint) error {
+	if err := save(c.opts.StateDir, e); err != nil {
+		return err
+	}
+	if err := c.dp.Endpoints.Set(uint32(e.ID), entry(e)); err != nil {
+		return err
+	}
+	c.tables.Endpoints.Put(e)
+	return nil
+}
+
+// entry is the map's form of a row.
+func entry(e state.Endpoint) bpf.Endpoint {
+	out := bpf.Endpoint{
+		IPv4: bpf.AddrFrom(e.IPv4), IPv6: bpf.AddrFrom(e.IPv6),
+		ID: uint32(e.ID), Ifindex: uint32(e.Ifindex), Identity: uint32(e.Identity),
+		MAC: bpf.MACFrom(e.MAC), NodeMAC: bpf.MACFrom(e.NodeMAC),
+	}
+	if e.Health {
+		out.Flags |= uint16(bpf.EndpointHealth)
+	}
+	return out
+}
+
+// attachments are the programs of one endpoint's device.
+func (c *Control) attachments(e state.Endpoint) []datapath.Attachment {
+	folder := c.dp.Tree().EndpointLinks(uint32(e.ID))
+	out := []datapath.Attachment{{Device: e.Device, Ifindex: e.Ifindex, Program: bpf.ProgFromPod, Folder: folder}}
+	if c.opts.ToPod {
+		out = append(out, datapath.Attachment{Device: e.Device, Ifindex: e.Ifindex, Program: bpf.ProgToPod, Egress: true, Folder: folder})
+	}
+	return out
+}
+
+func (c *Control) attach(e state.Endpoint) error {
+	for _, a := range c.attachments(e) {
+		if err := c.dp.Attach(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Control) local() (state.Node, bool) {
+	for _, n := range c.tables.Nodes.All() {
+		if n.Local {
+			return n, len(n.Routers) > 0
+		}
+	}
+	return state.Node{}, false
+}
+
+// gateways are the router addresses of the families that are on, IPv4 first.
+func (c *Control) gateways() []netip.Addr {
+	n, _ := c.local()
+	var out []netip.Addr
+	for _, is4 := range c.families() {
+		if a := n.Router(is4); a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (c *Control) families() []bool {
+	var out []bool
+	if c.opts.IPv4 {
+		out = append(out, true)
+	}
+	if c.opts.IPv6 {
+		out = append(out, false)
+	}
+	return out
+}
+
+// deviceMTU is that of pod devices: the underlay's.
+func (c *Control) deviceMTU() int {
+	if c.opts.MTU != 0 {
+		return c.opts.MTU
+	}
+	var devices []state.Device
+	for _, d := range c.tables.Devices.All() {
+		devices = append(devices, d)
+	}
+	return state.UnderlayMTU(devices)
+}
+
+func (c *Control) routeMTU() (int, bool) {
+	n, ok := c.local()
+	mtu := c.deviceMTU()
+	if !ok || mtu == 0 {
+		return 0, false
+	}
+	return link.RouteMTU(mtu, c.opts.Tunnel, n.Underlay6(c.opts.Underlay)), true
+}
+
+func podLink(e state.Endpoint, gateways []netip.Addr, deviceMTU int) link.Pod {
+	return link.Pod{Netns: e.Netns, Interface: e.Interface, Device: e.Device, Index: e.Ifindex, MAC: e.MAC, NodeMAC: e.NodeMAC,
+		MTU: deviceMTU, RouteMTU: e.MTU, Addrs: e.Addrs(), Gateways: gateways}
+}
+
+// RouteMTU is that of pods' routes; 0 while the underlay is not known.
+func (c *Control) RouteMTU() int {
+	mtu, _ := c.routeMTU()
+	return mtu
+}

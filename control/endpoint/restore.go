@@ -1,0 +1,156 @@
+package endpoint
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+
+	"weir/state"
+)
+
+// Restore reads the endpoints that an earlier agent left, claims their
+// addresses and numbers, and puts them into the table as restoring. It must be
+// called once, before Run and before the first request; maps are not touched.
+func (c *Control) Restore() error {
+	found, err := loadAll(c.opts.StateDir)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range found {
+		if !c.restorable(e) {
+			continue
+		}
+		for _, a := range e.Addrs() {
+			if err := c.alloc.Claim(a); err != nil && !e.Health {
+				c.log.Warn("address of a restored endpoint is not free", "endpoint", e.ID, "address", a, "err", err)
+			}
+		}
+		e.State = state.EndpointRestoring
+		c.used[e.ID], c.byKey[key(e)] = true, e.ID
+		c.tables.Endpoints.Put(e)
+	}
+	c.restored = true
+	c.tables.Endpoints.MarkSynced()
+	if len(found) > 0 {
+		c.log.Info("endpoints restored from disk", "endpoints", c.tables.Endpoints.Len())
+	}
+	return err
+}
+
+// restorable drops endpoints whose device is gone: the host was booted, or the
+// pod's namespace ended while no agent ran.
+func (c *Control) restorable(e state.Endpoint) bool {
+	dev, err := net.InterfaceByName(e.Device)
+	if err == nil && dev.Index == e.Ifindex && int(e.ID) < c.opts.Slots {
+		return true
+	}
+	c.log.Info("endpoint is gone, dropping it", "endpoint", e.ID, "pod", e.Pod.String(), "device", e.Device)
+	if err := remove(c.opts.StateDir, e.ID); err != nil {
+		c.log.Warn("endpoint file stays", "endpoint", e.ID, "err", err)
+	}
+	return false
+}
+
+// revive brings restored endpoints to life: rows and programs are compared
+// with what is wanted and written where they differ. Rows and links that belong
+// to no endpoint go.
+func (c *Control) revive() error {
+	var errs []error
+	for _, e := range c.tables.Endpoints.All() {
+		if e.State != state.EndpointRestoring && e.State != state.EndpointNotReady {
+			continue
+		}
+		errs = append(errs, c.reviveOne(e))
+	}
+	c.mu.Lock()
+	used := func(id uint32) bool { return c.used[state.EndpointID(id)] }
+	for id := range c.dp.Endpoints.Desired() {
+		if !used(id) {
+			errs = append(errs, c.dp.Endpoints.Delete(id))
+		}
+	}
+	errs = append(errs, c.dp.PruneEndpoints(used))
+	c.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+func (c *Control) reviveOne(e state.Endpoint) error {
+	next := e
+	err := c.attach(next)
+	if err != nil {
+		next.State = state.EndpointNotReady
+	} else {
+		next.State = state.EndpointReady
+		c.identify(&next)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.used[e.ID] {
+		return nil // deleted meanwhile
+	}
+	return errors.Join(err, c.publish(next))
+}
+
+func folder(stateDir string) string { return filepath.Join(stateDir, "endpoints") }
+
+func file(stateDir string, id state.EndpointID) string {
+	return filepath.Join(folder(stateDir), fmt.Sprintf("%d.json", id))
+}
+
+// save writes the endpoint's file in one step.
+func save(stateDir string, e state.Endpoint) error {
+	if err := os.MkdirAll(folder(stateDir), 0o700); err != nil {
+		return fmt.Errorf("make state folder: %w", err)
+	}
+	b, err := json.MarshalIndent(e, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode endpoint %d: %w", e.ID, err)
+	}
+	tmp := file(stateDir, e.ID) + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("write endpoint %d: %w", e.ID, err)
+	}
+	if err := os.Rename(tmp, file(stateDir, e.ID)); err != nil {
+		return fmt.Errorf("put endpoint %d in place: %w", e.ID, err)
+	}
+	return nil
+}
+
+func remove(stateDir string, id state.EndpointID) error {
+	if err := os.Remove(file(stateDir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove endpoint file: %w", err)
+	}
+	return nil
+}
+
+// loadAll reads every endpoint file. One that cannot be read is reported and
+// left where it is; the others are returned.
+func loadAll(stateDir string) ([]state.Endpoint, error) {
+	files, err := filepath.Glob(filepath.Join(folder(stateDir), "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var (
+		out  []state.Endpoint
+		errs []error
+	)
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		var e state.Endpoint
+		if err == nil {
+			err = json.Unmarshal(b, &e)
+		}
+		if err == nil && (e.ID == 0 || e.Device == "") {
+			err = errors.New("no id or no device")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("endpoint file %s: %w", f, err))
+			continue
+		}
+		out = append(out, e)
+	}
+	return out, errors.Join(errs...)
+}

@@ -1,0 +1,204 @@
+// Package host makes the node's own part of the datapath: the devices
+// weir_host, weir_net and weir_vxlan, the programs with the constants that fit
+// this node, and their attachments to these devices and to those that lead to
+// the underlay.
+//
+// It writes no table. When the underlay's MTU or the node's addresses change,
+// the programs are loaded again with other constants and moved over
+// atomically; when nothing changed, nothing is loaded.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"weir/bpf"
+	"weir/datapath"
+	"weir/datapath/link"
+	"weir/internal/reconcile"
+	"weir/state"
+)
+
+// Options is this slice's configuration.
+type Options struct {
+	Tunnel      bool
+	TunnelPort  int
+	IPv4, IPv6  bool
+	HostRouting bool // by BPF; otherwise legacy
+	MTU         int  // of the underlay; 0: that of its devices
+	VLANBypass  []int
+	Underlay    string // "auto", "ipv4" or "ipv6"
+
+	// Check judges the node's pod CIDRs against the prefixes of the underlay.
+	Check func(podCIDRs, underlay []netip.Prefix) error
+}
+
+// Control keeps the node's own datapath in step with its Node row and devices.
+type Control struct {
+	log    *slog.Logger
+	opts   Options
+	tables *state.Tables
+	dp     *datapath.Datapath
+
+	mu   sync.Mutex
+	base link.Base
+}
+
+// New returns a Control over the datapath.
+func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath) *Control {
+	return &Control{log: log, opts: o, tables: t, dp: dp}
+}
+
+// Run reconciles until ctx ends.
+func (c *Control) Run(ctx context.Context) error {
+	return reconcile.Loop(ctx, c.log, c.step, c.tables.Nodes, c.tables.Devices)
+}
+
+// Base returns the node's devices as last seen; zero before the first step.
+func (c *Control) Base() link.Base {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.base
+}
+
+func (c *Control) step(context.Context) error {
+	local, err := Local(c.tables)
+	if err != nil {
+		return err
+	}
+	var devices []state.Device
+	for _, d := range c.tables.Devices.All() {
+		devices = append(devices, d)
+	}
+	if len(devices) == 0 {
+		return errors.New("no device leads to the underlay: none has the node's address or a default route; set devices in the configuration")
+	}
+	if err := c.opts.Check(local.PodCIDRs, underlay(devices)); err != nil {
+		return err
+	}
+	mtu := c.opts.MTU
+	if mtu == 0 {
+		mtu = state.UnderlayMTU(devices)
+	}
+	base, err := link.EnsureBase(link.BaseOptions{Tunnel: c.opts.Tunnel, TunnelPort: c.opts.TunnelPort, MTU: mtu,
+		Routers: local.Routers, RouterScopeLink: !c.opts.Tunnel})
+	if err != nil {
+		return fmt.Errorf("make the node's devices: %w", err)
+	}
+	if err := link.ForwardHost(c.opts.IPv6); err != nil {
+		return fmt.Errorf("let the host forward: %w", err)
+	}
+	c.mu.Lock()
+	c.base = base
+	c.mu.Unlock()
+	return c.load(local, base, mtu, devices)
+}
+
+func (c *Control) load(local state.Node, base link.Base, mtu int, devices []state.Device) error {
+	loaded, err := c.dp.Load(constants(c.opts, local, base, mtu))
+	if err != nil {
+		return err
+	}
+	if loaded.Loaded > 0 {
+		c.log.Info("programs loaded", "loaded", loaded.Loaded, "adopted", loaded.Adopted)
+	}
+	var errs []error
+	keep := map[string]bool{}
+	for _, a := range attachments(c.dp.Tree(), base, devices) {
+		keep[a.Folder] = true
+		errs = append(errs, c.dp.Attach(a))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	tree := c.dp.Tree()
+	return c.dp.PruneDevices(func(folder string) bool { return keep[tree.DeviceLinks(folder)] })
+}
+
+// Local returns this node's row once it says what is needed to start.
+func Local(t *state.Tables) (state.Node, error) {
+	for _, n := range t.Nodes.All() {
+		if !n.Local {
+			continue
+		}
+		if len(n.PodCIDRs) == 0 {
+			return n, fmt.Errorf("node %s has no pod CIDR: the operator has not given it one", n.Name)
+		}
+		if len(n.Routers) == 0 {
+			return n, fmt.Errorf("node %s has no router address (CiliumInternalIP)", n.Name)
+		}
+		return n, nil
+	}
+	return state.Node{}, errors.New("the cluster does not know this node: there is no Node or CiliumNode of its name")
+}
+
+// constants is what the programs of this node are loaded with. It does no
+// input or output.
+func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config {
+	underlay6 := local.Underlay6(o.Underlay)
+	c := bpf.Config{
+		HostIfindex: uint32(base.Host.Index),
+		IPv4:        flag(o.IPv4), IPv6: flag(o.IPv6),
+		HostRouting:  flag(o.HostRouting),
+		UnderlayIPv6: flag(underlay6),
+	}
+	if o.IPv4 {
+		c.RouterIPv4 = bpf.AddrFrom(local.Router(true))
+	}
+	if o.IPv6 {
+		c.RouterIPv6 = bpf.AddrFrom(local.Router(false))
+	}
+	if o.Tunnel {
+		c.TunnelIfindex = uint32(base.Tunnel.Index)
+		c.TunnelMTU = uint32(link.RouteMTU(mtu, true, underlay6))
+	}
+	for i, id := range o.VLANBypass {
+		if id == 0 {
+			c.VLANBypass[0] = uint16(bpf.VLANAll)
+			break
+		}
+		c.VLANBypass[i] = uint16(id)
+	}
+	return c
+}
+
+func attachments(tree datapath.Tree, base link.Base, devices []state.Device) []datapath.Attachment {
+	var out []datapath.Attachment
+	add := func(name string, index int, ingress, egress string) {
+		folder := tree.DeviceLinks(name)
+		out = append(out, datapath.Attachment{Device: name, Ifindex: index, Program: ingress, Folder: folder})
+		if egress != "" {
+			out = append(out, datapath.Attachment{Device: name, Ifindex: index, Program: egress, Egress: true, Folder: folder})
+		}
+	}
+	add(base.Host.Name, base.Host.Index, bpf.ProgToHost, bpf.ProgFromHost)
+	add(base.Net.Name, base.Net.Index, bpf.ProgToHost, "")
+	if base.Tunnel.Index != 0 {
+		add(base.Tunnel.Name, base.Tunnel.Index, bpf.ProgFromOverlay, bpf.ProgToOverlay)
+	}
+	for _, d := range devices {
+		add(d.Name, d.Index, bpf.ProgFromNetdev, bpf.ProgToNetdev)
+	}
+	return out
+}
+
+func underlay(devices []state.Device) []netip.Prefix {
+	var out []netip.Prefix
+	for _, d := range devices {
+		for _, p := range d.Addrs {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
+}
+
+func flag(on bool) uint8 {
+	if on {
+		return 1
+	}
+	return 0
+}

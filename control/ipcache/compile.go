@@ -1,0 +1,152 @@
+package ipcache
+
+import (
+	"net/netip"
+
+	"weir/bpf"
+	"weir/state"
+)
+
+// Rows is what the table is derived from.
+type Rows struct {
+	Cluster    string
+	Underlay6  bool // tunnel endpoints are IPv6 addresses
+	Nodes      []state.Node
+	Pods       []state.Pod
+	Identities []state.Identity
+	Endpoints  []state.Endpoint
+	Host       []netip.Addr // addresses of this node's devices, beside its Node row
+}
+
+// strength orders the sources: the lowest wins a prefix.
+var strength = map[state.IPSource]int{
+	state.IPHost: 0, state.IPEndpoint: 1, state.IPNode: 2, state.IPPod: 3, state.IPPodCIDR: 4, state.IPWorld: 5,
+}
+
+// compile derives one row for each prefix. It does no input or output.
+func compile(r Rows) map[netip.Prefix]state.IP {
+	c := compiler{rows: r, out: map[netip.Prefix]state.IP{}, ids: identityIndex(r.Identities), nodes: map[string]state.Node{}}
+	for _, p := range []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")} {
+		c.add(state.IP{Prefix: p, Identity: state.IdentityWorld, Source: state.IPWorld})
+	}
+	for _, n := range r.Nodes {
+		c.nodes[n.Name] = n
+		c.node(n)
+	}
+	for _, a := range r.Host {
+		c.add(state.IP{Prefix: single(a), Identity: state.IdentityHost, Host: true, Source: state.IPHost})
+	}
+	for _, e := range r.Endpoints {
+		c.endpoint(e)
+	}
+	for _, p := range r.Pods {
+		c.pod(p)
+	}
+	return c.out
+}
+
+type compiler struct {
+	rows  Rows
+	nodes map[string]state.Node
+	ids   map[string]state.IdentityID // by labels
+	out   map[netip.Prefix]state.IP
+}
+
+// identityIndex finds an identity by its labels; of two with the same labels
+// the lower number wins, everywhere.
+func identityIndex(identities []state.Identity) map[string]state.IdentityID {
+	out := map[string]state.IdentityID{}
+	for _, i := range identities {
+		k := i.Labels.Key()
+		if old, ok := out[k]; !ok || i.ID < old {
+			out[k] = i.ID
+		}
+	}
+	return out
+}
+
+// add keeps the row of the stronger source; among equals the one that sorts
+// first by owner, so that the result does not depend on order.
+func (c *compiler) add(row state.IP) {
+	old, ok := c.out[row.Prefix]
+	if ok {
+		a, b := strength[row.Source], strength[old.Source]
+		if a > b || (a == b && row.Of >= old.Of) {
+			return
+		}
+	}
+	c.out[row.Prefix] = row
+}
+
+func (c *compiler) node(n state.Node) {
+	via := n.Address(!c.rows.Underlay6)
+	own := state.IP{Identity: state.IdentityRemoteNode, Source: state.IPNode, Of: n.Name}
+	if n.Local {
+		own = state.IP{Identity: state.IdentityHost, Source: state.IPHost, Of: n.Name, Host: true}
+		via = netip.Addr{}
+	}
+	for _, a := range n.Addresses {
+		row := own
+		row.Prefix = single(a)
+		c.add(row) // reached over the underlay itself, never through the tunnel
+	}
+	for _, a := range n.Routers {
+		row := own
+		row.Prefix, row.TunnelEndpoint = single(a), via
+		c.add(row)
+	}
+	if !n.Local {
+		for _, a := range n.Health {
+			c.add(state.IP{Prefix: single(a), Identity: state.IdentityHealth, TunnelEndpoint: via, Source: state.IPNode, Of: n.Name})
+		}
+	}
+	for _, p := range n.PodCIDRs {
+		c.add(state.IP{Prefix: p, Identity: state.IdentityUnknown, TunnelEndpoint: via, Source: state.IPPodCIDR, Of: n.Name})
+	}
+}
+
+func (c *compiler) endpoint(e state.Endpoint) {
+	of := e.Pod.String()
+	if e.Health {
+		of = "health"
+	}
+	for _, a := range e.Addrs() {
+		c.add(state.IP{Prefix: single(a), Identity: e.Identity, Endpoint: e.ID, Source: state.IPEndpoint, Of: of})
+	}
+}
+
+func (c *compiler) pod(p state.Pod) {
+	if p.HostNetwork || p.Node == "" {
+		return
+	}
+	n, ok := c.nodes[p.Node]
+	if !ok || n.Local {
+		return // this node's pods are endpoints
+	}
+	id, ok := c.ids[state.PodLabels(p, c.rows.Cluster).Key()]
+	if !ok {
+		id = state.IdentityInit
+	}
+	for _, a := range p.IPs {
+		c.add(state.IP{Prefix: single(a), Identity: id, TunnelEndpoint: n.Address(!c.rows.Underlay6),
+			Source: state.IPPod, Of: p.Name.String()})
+	}
+}
+
+// entry is the map's form of a row.
+func entry(row state.IP) (bpf.IPCacheKey, bpf.IPCacheEntry) {
+	e := bpf.IPCacheEntry{
+		TunnelEndpoint: bpf.AddrFrom(row.TunnelEndpoint),
+		Identity:       uint32(row.Identity),
+		Endpoint:       uint32(row.Endpoint),
+	}
+	if row.Host {
+		e.Flags |= uint8(bpf.IPCacheHost)
+	}
+	if row.Source == state.IPPodCIDR && !row.TunnelEndpoint.IsValid() {
+		e.Flags |= uint8(bpf.IPCacheLocalCIDR)
+	}
+	return bpf.IPCacheKeyFrom(row.Prefix), e
+}
+
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

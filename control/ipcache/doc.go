@@ -1,0 +1,10 @@
+// Package ipcache derives who has which address and how to get there, for the
+// whole cluster, and writes it to weir_ipcache.
+//
+// It reads nodes, pods, identities and this node's endpoints, and writes the
+// table ips, which is also what `weir ip list` prints. A prefix has one owner:
+// where two claim it, the stronger source wins (state.IPSource), so an address
+// that changed hands never keeps the old identity.
+//
+// Nothing is deleted from the map before every source is synced.
+package ipcache
