@@ -1,0 +1,52 @@
+package convert
+
+import (
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"weir/state"
+)
+
+// Pod returns the row of a pod. What the API server fills in when it is left
+// out (namespace and service account "default") is filled in here, too, for
+// objects that never saw one.
+func Pod(o *corev1.Pod) (state.Pod, error) {
+	if o.Name == "" {
+		return state.Pod{}, refuse("Pod", "metadata.name", "is empty: write the pod's name")
+	}
+	p := state.Pod{
+		Name:           state.PodName{Namespace: or(o.Namespace, "default"), Name: o.Name},
+		Labels:         maps.Clone(o.Labels),
+		ServiceAccount: or(o.Spec.ServiceAccountName, "default"),
+		Node:           o.Spec.NodeName,
+		HostNetwork:    o.Spec.HostNetwork,
+	}
+	if o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
+		return p, nil // its status keeps the addresses, but another pod may have them by then
+	}
+	object := "Pod " + p.Name.String()
+	if len(o.Status.PodIPs) == 0 && o.Status.PodIP != "" {
+		a, err := parseAddr(object, "status.podIP", o.Status.PodIP)
+		if err != nil {
+			return state.Pod{}, err
+		}
+		p.IPs = append(p.IPs, a)
+	}
+	for i, ip := range o.Status.PodIPs {
+		a, err := parseAddr(object, fmt.Sprintf("status.podIPs[%d].ip", i), ip.IP)
+		if err != nil {
+			return state.Pod{}, err
+		}
+		p.IPs = append(p.IPs, a)
+	}
+	return p, nil
+}
+
+func or(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}

@@ -1,0 +1,202 @@
+// Package files is the source that reads a directory: the Kubernetes objects
+// of every *.yaml, *.yml and *.json file in it become rows, and the rows follow
+// when files change, appear or go. It serves the lab, and hosts without
+// Kubernetes.
+//
+// A document that is wrong becomes a row of the table of problems; the last
+// good version of its object stays, and every other object applies. Files
+// whose name begins with a dot, and kinds that the agent does not use, are
+// passed over. The package writes no files and does not look into folders of
+// the directory.
+package files
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"weir/source/convert"
+	"weir/state"
+)
+
+const (
+	rescan = 5 * time.Second // catches what no event told, as on network file systems
+	quiet  = time.Second     // a file that nobody said was closed is read when it rested so long
+)
+
+// Source keeps the tables in step with a directory.
+type Source struct {
+	log    *slog.Logger
+	dir    string
+	scope  convert.Scope
+	tables *state.Tables
+
+	files  map[string]*file // by name
+	good   map[objectKey]row
+	failed string // why the directory cannot be read, "" when it can
+}
+
+// file is what was last read from one file.
+type file struct {
+	stamp    stamp
+	entries  []entry
+	problems []state.Problem
+	unsure   bool // it may hold objects that could not be told: keep those it had
+}
+
+// stamp differs when a file may have changed.
+type stamp struct {
+	size int64
+	time time.Time
+}
+
+// New returns a source that reads dir for the agent of localNode, a member of
+// cluster.
+func New(log *slog.Logger, dir, localNode, cluster string, tables *state.Tables) *Source {
+	return &Source{
+		log:    log,
+		dir:    dir,
+		scope:  convert.Scope{Cluster: cluster, LocalNode: localNode},
+		tables: tables,
+		files:  map[string]*file{},
+		good:   map[objectKey]row{},
+	}
+}
+
+// Run reads the directory, marks the tables synced and follows changes until
+// ctx ends. It fails when the directory does not exist at start; when it goes
+// later, the rows stay and a problem says so.
+func (s *Source) Run(ctx context.Context) error {
+	info, err := os.Stat(s.dir)
+	if err != nil {
+		return fmt.Errorf("read source.files: %w: create the directory, or set source.files to the one with the cluster's objects", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("read source.files: %s is not a directory: set source.files to the one with the cluster's objects", s.dir)
+	}
+	w, err := newWatch(s.dir)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	events := w.follow(ctx)
+
+	s.scan(true)
+	s.publish()
+	s.tables.Nodes.MarkSynced()
+	s.tables.Pods.MarkSynced()
+	s.tables.Identities.MarkSynced()
+	s.tables.Problems.MarkSynced()
+	s.log.Info("source read", "dir", s.dir, "files", len(s.files), "objects", len(s.good), "problems", s.tables.Problems.Len())
+
+	tick := time.NewTicker(rescan)
+	defer tick.Stop()
+	for {
+		changed := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			w.renew(s.log)
+			changed = s.scan(false)
+		case names := <-events:
+			changed = s.follow(names)
+		}
+		if changed {
+			s.publish()
+		}
+	}
+}
+
+// follow reads the files that events named; no names means any may have changed.
+func (s *Source) follow(names []string) (changed bool) {
+	if len(names) == 0 {
+		return s.scan(true)
+	}
+	for _, name := range names {
+		changed = s.read(name) || changed
+	}
+	return changed
+}
+
+// scan compares the directory with what was read. Unless all is set, it leaves
+// files alone that changed a moment ago: somebody may be writing them still,
+// and half a file is a valid one in which objects are missing.
+func (s *Source) scan(all bool) (changed bool) {
+	list, err := os.ReadDir(s.dir)
+	if err != nil {
+		changed = s.failed != err.Error()
+		s.failed = err.Error()
+		return changed
+	}
+	changed = s.failed != ""
+	s.failed = ""
+	seen := map[string]bool{}
+	for _, e := range list {
+		name := e.Name()
+		if !wanted(name) {
+			continue
+		}
+		seen[name] = true
+		info, err := os.Stat(filepath.Join(s.dir, name)) // follows a link, as in a mounted ConfigMap
+		if err == nil && s.files[name] != nil && s.files[name].stamp == stampOf(info) {
+			continue
+		}
+		if err == nil && !all && time.Since(info.ModTime()) < quiet {
+			continue
+		}
+		changed = s.read(name) || changed
+	}
+	for name := range s.files {
+		if !seen[name] {
+			delete(s.files, name)
+			changed = true
+		}
+	}
+	return changed
+}
+
+// read parses one file; a missing one is forgotten with its objects.
+func (s *Source) read(name string) (changed bool) {
+	path := filepath.Join(s.dir, name)
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		return false
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
+	if os.IsNotExist(err) {
+		_, had := s.files[name]
+		delete(s.files, name)
+		return had
+	}
+	if err != nil {
+		p := state.Problem{Key: state.ProblemKey{File: name, Object: "file"}, Error: err.Error()}
+		s.files[name] = &file{problems: []state.Problem{p}, unsure: true}
+		return true
+	}
+	f := load(name, data, s.scope)
+	f.stamp = stampOf(info)
+	s.files[name] = f
+	return true
+}
+
+func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime()} }
+
+// wanted reports whether a file of this name holds objects.
+func wanted(name string) bool {
+	ext := filepath.Ext(name)
+	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml" || ext == ".json")
+}
+
+// names returns the files in the order in which they count.
+func (s *Source) names() []string { return slices.Sorted(maps.Keys(s.files)) }
