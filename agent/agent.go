@@ -1,0 +1,182 @@
+// Package agent wires a node's agent together: it is the picture of
+// ARCHITECTURE.md as code, and the only package that may import everything.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"weir/agent/config"
+	"weir/bpf"
+	"weir/control/device"
+	"weir/control/endpoint"
+	"weir/control/host"
+	"weir/control/ipam"
+	"weir/control/ipcache"
+	"weir/control/node"
+	"weir/datapath"
+	"weir/internal/reconcile"
+	"weir/internal/run"
+	"weir/source/files"
+	"weir/state"
+)
+
+// Agent is everything that runs on one node.
+type Agent struct {
+	log     *slog.Logger
+	cfg     config.Loaded
+	started time.Time
+
+	tables    *state.Tables
+	dp        *datapath.Datapath
+	pool      *ipam.Pool
+	endpoints *endpoint.Control
+	host      *host.Control
+	bpfRouted bool // host routing by BPF
+	warnings  []string
+	drained   chan struct{} // closed when queued DELs are done
+}
+
+// New opens the datapath and builds every part. It attaches nothing and starts
+// nothing; Run does.
+func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
+	if missing := datapath.Missing(); len(missing) > 0 {
+		return nil, fmt.Errorf("this kernel lacks what Weir needs: %s; the floor is Linux 5.10", strings.Join(missing, ", "))
+	}
+	a := &Agent{log: log, cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), warnings: cfg.Warnings}
+	routed, err := a.hostRouting()
+	if err != nil {
+		return nil, err
+	}
+	a.bpfRouted = routed
+	if cfg.CleanState {
+		if err := os.RemoveAll(cfg.StateDir); err != nil {
+			return nil, fmt.Errorf("wipe state: %w", err)
+		}
+	}
+	a.dp, err = datapath.Open(log.With("room", "datapath"), datapath.Options{
+		Root: cfg.BPF.Root, AttachMode: datapath.AttachMode(cfg.BPF.AttachMode), Clean: cfg.CleanState || cfg.CleanBPF,
+		Sizes: map[string]uint32{bpf.MapIPCache: uint32(cfg.BPF.IPCacheSize), bpf.MapEndpoints: uint32(cfg.BPF.Endpoints)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if datapath.MountsAt(cfg.BPF.Root) > 1 {
+		a.warn("more than one bpffs is mounted at " + cfg.BPF.Root + ": pins of an earlier agent may be hidden below")
+	}
+	a.build()
+	return a, nil
+}
+
+// build makes every slice with its own part of the configuration.
+func (a *Agent) build() {
+	cfg := a.cfg.Config
+	tunnel := cfg.RoutingMode == "tunnel"
+	a.pool = ipam.New(cfg.NodeName)
+	a.host = host.New(a.log.With("room", "host"), host.Options{
+		Tunnel: tunnel, TunnelPort: cfg.TunnelPort, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
+		HostRouting: a.bpfRouted, MTU: cfg.MTU, VLANBypass: cfg.BPF.VLANBypass, Underlay: cfg.UnderlayProtocol,
+		Check: func(pods, underlay []netip.Prefix) error { return config.CheckNode(cfg, pods, underlay) },
+	}, a.tables, a.dp)
+	a.endpoints = endpoint.New(a.log.With("room", "endpoint"), endpoint.Options{
+		StateDir: cfg.StateDir, Cluster: cfg.Cluster.Name, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
+		Tunnel: tunnel, MTU: cfg.MTU, Underlay: cfg.UnderlayProtocol, Slots: cfg.BPF.Endpoints,
+		ToPod: !a.bpfRouted || cfg.EndpointRoutes.Enabled, EndpointRoutes: cfg.EndpointRoutes.Enabled,
+	}, a.tables, a.dp, allocator{a.pool})
+}
+
+// Run is the life of the agent: it ends with ctx, and what is in the kernel stays.
+func (a *Agent) Run(ctx context.Context) error {
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	defer a.dp.Close()
+	if err := a.endpoints.Restore(); err != nil {
+		a.log.Warn("some endpoints could not be restored", "err", err)
+	}
+	cfg := a.cfg.Config
+	g := run.New(ctx)
+	a.start(g, "source", files.New(a.log.With("room", "source"), cfg.Source.Files, cfg.NodeName, cfg.Cluster.Name, a.tables).Run)
+	a.start(g, "device", device.New(a.log, cfg.Devices, a.tables).Run)
+	a.start(g, "ipam", a.runIPAM)
+	a.start(g, "host", a.host.Run)
+	a.start(g, "node", node.New(a.log, a.nodeOptions(), a.tables).Run)
+	a.start(g, "ipcache", ipcache.New(a.log.With("room", "ipcache"), ipcache.Options{
+		Cluster: cfg.Cluster.Name, Underlay6: a.underlay6}, a.tables, a.dp.IPCache).Run)
+	a.start(g, "endpoint", a.endpoints.Run)
+	if err := a.startHealth(g); err != nil {
+		return err
+	}
+	a.start(g, "api", a.serve)
+	a.start(g, "deletes", a.drainDeletes)
+	err = g.Wait()
+	a.log.Info("agent ended, datapath stays")
+	return err
+}
+
+// start runs one part and records how its reconcile loop does.
+func (a *Agent) start(g *run.Group, name string, part func(context.Context) error) {
+	g.Go(name, func(ctx context.Context) error {
+		return part(reconcile.WithObserver(ctx, a.observer(name)))
+	})
+}
+
+// runIPAM gives the pool the node's pod CIDRs, and keeps the addresses of the
+// router and the health endpoint out of it.
+func (a *Agent) runIPAM(ctx context.Context) error {
+	return reconcile.Loop(ctx, a.log.With("room", "ipam"), func(context.Context) error {
+		local, err := host.Local(a.tables)
+		if err != nil {
+			return err
+		}
+		return a.pool.SetCIDRs(local.PodCIDRs, append(append([]netip.Addr{}, local.Routers...), local.Health...))
+	}, a.tables.Nodes)
+}
+
+// hostRouting decides between BPF and legacy host routing.
+func (a *Agent) hostRouting() (bool, error) {
+	err := datapath.HostRouting()
+	switch a.cfg.BPF.HostRouting {
+	case "legacy":
+		return false, nil
+	case "bpf":
+		if err != nil {
+			return false, fmt.Errorf("bpf.hostRouting is bpf, but %w: set it to legacy or auto", err)
+		}
+		return true, nil
+	}
+	if err != nil {
+		a.warn("host routing is legacy: " + err.Error())
+	}
+	return err == nil, nil
+}
+
+func (a *Agent) underlay6() bool {
+	local, _ := host.Local(a.tables)
+	return local.Underlay6(a.cfg.UnderlayProtocol)
+}
+
+func (a *Agent) warn(s string) {
+	a.log.Warn(s)
+	a.warnings = append(a.warnings, s)
+}
+
+func (a *Agent) queueDir() string { return filepath.Join(a.cfg.RunDir, "deleteQueue") }
+
+// allocator lets the endpoint slice use the pool of the ipam slice.
+type allocator struct{ *ipam.Pool }
+
+func (p allocator) Allocate(is4 bool) (netip.Addr, error) {
+	if is4 {
+		return p.Pool.Allocate(ipam.IPv4)
+	}
+	return p.Pool.Allocate(ipam.IPv6)
+}

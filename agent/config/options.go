@@ -1,0 +1,22 @@
+package config
+
+// Option is a key with the value in force, for `weir config`.
+type Option struct {
+	Key     string `json:"key"`
+	Value   string `json:"value"`
+	Default bool   `json:"default"` // the value is what it would be had nobody set it
+}
+
+// Options lists every key in the order of Config.
+func (c Config) Options() []Option {
+	d := Defaults()
+	d.RunDir = c.RunDir // what derives from it is a default, wherever it is
+	derive(&d)
+	d.RunDir = Defaults().RunDir
+	unset := leaves(&d)
+	var out []Option
+	for i, l := range leaves(&c) {
+		out = append(out, Option{Key: l.key, Value: l.text(), Default: l.text() == unset[i].text()})
+	}
+	return out
+}

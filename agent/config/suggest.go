@@ -1,0 +1,49 @@
+package config
+
+import "strings"
+
+// suggest returns the known key that whoever typed key most likely meant, or
+// "": the same words in another case or at another place, else the key with
+// the fewest differing letters.
+func suggest(key string, known []string) string {
+	want := plain(key)
+	best, least := "", len(want)/3+1
+	for _, k := range known {
+		have := plain(k)
+		if have == want || plain(last(k)) == plain(last(key)) {
+			return k
+		}
+		if d := distance(want, have); d <= least && (best == "" || d < least) {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// plain drops what people vary: case, dashes, underscores.
+func plain(key string) string {
+	return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(key))
+}
+
+func last(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
+// distance is the number of letters to insert, delete or replace between a and b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,229 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// problem is what is wrong with the value of a key.
+type problem struct{ key, text string }
+
+func (p problem) Error() string { return p.key + ": " + p.text }
+
+var (
+	label     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+)
+
+const (
+	maxClusterName = 32
+	maxSocketPath  = 107 // sun_path holds 108 bytes with its closing zero, unix(7)
+	minMTU4        = 576 // RFC 791: what every IPv4 host takes
+	minMTU6        = 1280
+	maxMTU         = 65535
+	maxEndpoints   = 16384
+	minIPCache     = 1024
+	maxIPCache     = 1 << 24
+	maxVLAN        = 4094
+)
+
+// Validate returns every problem of the configuration, joined.
+func (c Config) Validate() error {
+	var errs []error
+	for _, p := range check(c) {
+		errs = append(errs, p)
+	}
+	return errors.Join(errs...)
+}
+
+// findings collects problems.
+type findings []problem
+
+func (f *findings) add(key, format string, args ...any) {
+	*f = append(*f, problem{key, fmt.Sprintf(format, args...)})
+}
+
+// check returns every problem, in the order of the keys.
+func check(c Config) []problem {
+	var f findings
+	f.names(c)
+	f.paths(c)
+	f.bpf(c.BPF)
+	f.devices(c.Devices)
+	f.mtu(c)
+	if !c.IPv4.Enabled && !c.IPv6.Enabled {
+		f.add("ipv4.enabled", "both families are off: set ipv4.enabled or ipv6.enabled to true")
+	}
+	f.oneOf("ipam.mode", c.IPAM.Mode, "cluster-pool")
+	f.routing(c)
+	f.port("health.port", c.Health.Port)
+	return f
+}
+
+func (f *findings) names(c Config) {
+	if len(c.NodeName) > 253 || !subdomain.MatchString(c.NodeName) {
+		f.add("nodeName", "%q is not a node name: use the name of the Kubernetes node (lower-case letters, digits, dashes, dots)", c.NodeName)
+	}
+	switch n := c.Cluster.Name; {
+	case len(n) > maxClusterName:
+		f.add("cluster.name", "%q has %d characters: use at most %d", n, len(n), maxClusterName)
+	case !label.MatchString(n):
+		f.add("cluster.name", "%q is not a cluster name: use lower-case letters, digits and dashes, with a letter or digit at both ends", n)
+	}
+}
+
+func (f *findings) paths(c Config) {
+	paths := []struct {
+		key, value string
+		optional   bool
+	}{
+		{"source.files", c.Source.Files, true},
+		{"runDir", c.RunDir, false},
+		{"stateDir", c.StateDir, false},
+		{"socket", c.Socket, false},
+		{"bpf.root", c.BPF.Root, false},
+		{"cni.confDir", c.CNI.ConfDir, true},
+		{"cni.binDir", c.CNI.BinDir, true},
+	}
+	for _, p := range paths {
+		if p.value == "" && p.optional {
+			continue
+		}
+		if !filepath.IsAbs(p.value) {
+			f.add(p.key, "%q is not an absolute path: begin it with /", p.value)
+		}
+	}
+	if n := len(c.Socket); n > maxSocketPath {
+		f.add("socket", "the path has %d bytes, a socket's at most %d: choose a shorter runDir or socket (%s)", n, maxSocketPath, c.Socket)
+	}
+}
+
+func (f *findings) bpf(b BPF) {
+	f.oneOf("bpf.hostRouting", b.HostRouting, "auto", "bpf", "legacy")
+	f.oneOf("bpf.attachMode", b.AttachMode, "auto", "tcx", "tc")
+	f.within("bpf.ipcacheSize", b.IPCacheSize, minIPCache, maxIPCache)
+	f.within("bpf.endpoints", b.Endpoints, 1, maxEndpoints)
+	for i, id := range b.VLANBypass {
+		if id < 0 || id > maxVLAN {
+			f.add("bpf.vlanBypass", "%d is not a VLAN id: use 1 to %d, or 0 for all", id, maxVLAN)
+		}
+		if slices.Contains(b.VLANBypass[:i], id) {
+			f.add("bpf.vlanBypass", "%d stands twice: remove one", id)
+		}
+	}
+}
+
+func (f *findings) devices(globs []string) {
+	for _, g := range globs {
+		switch _, err := path.Match(g, "eth0"); {
+		case g == "":
+			f.add("devices", "an empty name: remove it, or leave devices out to have them detected")
+		case err != nil:
+			f.add("devices", "%q is not a glob: write a name, or a pattern such as eth* or ens[0-9]", g)
+		case strings.HasSuffix(g, "+"):
+			f.add("devices", "%q: a trailing + is not a pattern here, write %s*", g, strings.TrimSuffix(g, "+"))
+		case strings.ContainsAny(g, "/ \t"):
+			f.add("devices", "%q is not the name of a device", g)
+		}
+	}
+}
+
+func (f *findings) mtu(c Config) {
+	if c.MTU == 0 {
+		return
+	}
+	least := minMTU4
+	if c.IPv6.Enabled {
+		least = minMTU6
+	}
+	if c.RoutingMode == "tunnel" {
+		least += Overhead(c.UnderlayProtocol == "ipv6")
+	}
+	if c.MTU < least || c.MTU > maxMTU {
+		f.add("mtu", "%d is out of range: it is the underlay's MTU and must be %d to %d here, or 0 to have it detected", c.MTU, least, maxMTU)
+	}
+}
+
+// Overhead is what VXLAN adds to a pod's packet: Ethernet 14, VXLAN 8, UDP 8,
+// and the outer IP header.
+func Overhead(outerIPv6 bool) int {
+	if outerIPv6 {
+		return 14 + 8 + 8 + 40
+	}
+	return 14 + 8 + 8 + 20
+}
+
+func (f *findings) routing(c Config) {
+	f.oneOf("routingMode", c.RoutingMode, "tunnel", "native")
+	switch c.TunnelProtocol {
+	case "vxlan":
+	case "geneve":
+		f.add("tunnelProtocol", "geneve is not supported by this version: use vxlan")
+	default:
+		f.oneOf("tunnelProtocol", c.TunnelProtocol, "vxlan")
+	}
+	f.port("tunnelPort", c.TunnelPort)
+	f.oneOf("underlayProtocol", c.UnderlayProtocol, "auto", "ipv4", "ipv6")
+	native := c.RoutingMode == "native"
+	f.nativeCIDR("ipv4NativeRoutingCIDR", c.IPv4NativeRoutingCIDR, true, native && c.IPv4.Enabled)
+	f.nativeCIDR("ipv6NativeRoutingCIDR", c.IPv6NativeRoutingCIDR, false, native && c.IPv6.Enabled)
+}
+
+func (f *findings) nativeCIDR(key string, p netip.Prefix, is4, needed bool) {
+	family, example := "IPv6", "fd00::/104"
+	if is4 {
+		family, example = "IPv4", "10.0.0.0/8"
+	}
+	switch {
+	case !p.IsValid() && needed:
+		f.add(key, "is empty, and routingMode is native: set it to the %s range within which the underlay routes pod addresses, such as %s", family, example)
+	case !p.IsValid():
+	case p.Addr().Is4() != is4:
+		f.add(key, "%s is not an %s CIDR: set one such as %s, or move it to the other family's key", p, family, example)
+	case p != p.Masked():
+		f.add(key, "%s has host bits set: write %s", p, p.Masked())
+	}
+}
+
+func (f *findings) oneOf(key, value string, allowed ...string) {
+	if slices.Contains(allowed, value) {
+		return
+	}
+	hint := ""
+	if meant := suggest(value, allowed); meant != "" {
+		hint = fmt.Sprintf(": did you mean %q?", meant)
+	}
+	f.add(key, "%q is not supported, use %s%s", value, strings.Join(allowed, " or "), hint)
+}
+
+func (f *findings) within(key string, value, least, most int) {
+	if value < least || value > most {
+		f.add(key, "%d is out of range: use %d to %d", value, least, most)
+	}
+}
+
+func (f *findings) port(key string, value int) { f.within(key, value, 1, 65535) }
+
+// warnings names settings that are valid and do nothing.
+func warnings(c Config) []string {
+	if c.RoutingMode != "tunnel" {
+		return nil
+	}
+	var out []string
+	if c.AutoDirectNodeRoutes {
+		out = append(out, "autoDirectNodeRoutes: has no effect with routingMode tunnel")
+	}
+	if c.IPv4NativeRoutingCIDR.IsValid() {
+		out = append(out, "ipv4NativeRoutingCIDR: has no effect with routingMode tunnel")
+	}
+	if c.IPv6NativeRoutingCIDR.IsValid() {
+		out = append(out, "ipv6NativeRoutingCIDR: has no effect with routingMode tunnel")
+	}
+	return out
+}

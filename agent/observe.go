@@ -1,0 +1,29 @@
+package agent
+
+import (
+	"sync"
+	"time"
+
+	"weir/internal/reconcile"
+	"weir/state"
+)
+
+// observer records the runs of one reconcile loop in the table controllers. A
+// part without a loop never calls it and has no row.
+func (a *Agent) observer(name string) reconcile.Observer {
+	var mu sync.Mutex
+	row := state.ControllerState{Name: name}
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		row.Runs++
+		if err != nil {
+			row.Failures++
+			row.Consecutive++
+			row.LastError, row.LastFailure = err.Error(), time.Now()
+		} else {
+			row.Consecutive, row.LastError, row.LastSuccess = 0, "", time.Now()
+		}
+		a.tables.Controls.Put(row)
+	}
+}
