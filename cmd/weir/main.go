@@ -1,0 +1,31 @@
+// Command weir shows and changes the network of this node. All it does is in
+// package cli.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"weir/cli"
+	"weir/internal/version"
+	"weir/lab"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := cli.Command(&cli.Env{
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
+		Socket: os.Getenv("WEIR_SOCKET"),
+		Now:    time.Now,
+		Build:  cli.Build{Version: version.Version, Commit: version.Commit},
+	})
+	root.AddCommand(lab.Command())
+	return cli.Execute(ctx, root, os.Args[1:])
+}
