@@ -3,12 +3,8 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"path/filepath"
-	"slices"
-
-	"sigs.k8s.io/yaml"
 
 	"weir/agent/config"
 	"weir/operator"
@@ -31,44 +27,6 @@ var (
 	firstUnderlay6 = netip.MustParsePrefix("fc00:f853:ccd:e793::/64")
 	outside        = []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("2001:db8::1/128")}
 )
-
-// withDefaults returns the spec with everything said.
-func (s Spec) withDefaults() Spec {
-	if s.Name == "" {
-		s.Name = "lab"
-	}
-	if len(s.Nodes) == 0 {
-		s.Nodes = Nodes(3)
-	}
-	if s.Mode == "" {
-		s.Mode = ModeVXLAN
-	}
-	if s.IPv4 == nil {
-		s.IPv4 = new(true)
-	}
-	if s.IPv6 == nil {
-		s.IPv6 = new(true)
-	}
-	if s.MTU == 0 {
-		s.MTU = defaultMTU
-	}
-	if s.ClusterName == "" {
-		s.ClusterName = s.Name
-	}
-	if len(s.Pools.IPv4) == 0 {
-		s.Pools.IPv4 = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
-	}
-	if s.Pools.IPv4MaskSize == 0 {
-		s.Pools.IPv4MaskSize = 24
-	}
-	if len(s.Pools.IPv6) == 0 {
-		s.Pools.IPv6 = []netip.Prefix{netip.MustParsePrefix("fd00::/104")}
-	}
-	if s.Pools.IPv6MaskSize == 0 {
-		s.Pools.IPv6MaskSize = 120
-	}
-	return s
-}
 
 // families returns, IPv4 first, whether the address family is IPv4 for each
 // one that the lab uses.
@@ -218,50 +176,4 @@ func (s Spec) checkNode(n Node) error {
 		nets = append(nets, s.addresses(k, 0)...)
 	}
 	return config.CheckNode(cfg, n.PodCIDRs, nets)
-}
-
-// agentConfig is the node's weir.yaml. The lab's agent keys win over the rest.
-func (s Spec) agentConfig(n Node) ([]byte, error) {
-	c := map[string]any{
-		"nodeName":       n.Name,
-		"cluster":        map[string]any{"name": s.ClusterName},
-		"runDir":         filepath.Join(n.Dir, "run"),
-		"bpf":            map[string]any{"root": filepath.Join(n.Dir, "bpf")},
-		"source":         map[string]any{"files": filepath.Join(labDir(s.Name), "objects")},
-		"ipv4":           map[string]any{"enabled": *s.IPv4},
-		"ipv6":           map[string]any{"enabled": *s.IPv6},
-		"routingMode":    "tunnel",
-		"tunnelProtocol": "vxlan",
-	}
-	if s.Mode == ModeNative {
-		delete(c, "tunnelProtocol")
-		c["routingMode"] = "native"
-		c["autoDirectNodeRoutes"] = true
-		if *s.IPv4 {
-			c["ipv4NativeRoutingCIDR"] = s.Pools.IPv4[0].String()
-		}
-		if *s.IPv6 {
-			c["ipv6NativeRoutingCIDR"] = s.Pools.IPv6[0].String()
-		}
-	}
-	data, err := yaml.Marshal(merge(c, s.Agent))
-	if err != nil {
-		return nil, fmt.Errorf("encode configuration of node %s: %w", n.Name, err)
-	}
-	return data, nil
-}
-
-// merge lays over on top of base, mapping by mapping.
-func merge(base, over map[string]any) map[string]any {
-	out := maps.Clone(base)
-	for _, k := range slices.Sorted(maps.Keys(over)) {
-		b, isMap := out[k].(map[string]any)
-		o, both := over[k].(map[string]any)
-		if isMap && both {
-			out[k] = merge(b, o)
-			continue
-		}
-		out[k] = over[k]
-	}
-	return out
 }

@@ -90,6 +90,44 @@ func Nodes(n int) NodeSpecs {
 	return out
 }
 
+// withDefaults returns the spec with everything said.
+func (s Spec) withDefaults() Spec {
+	if s.Name == "" {
+		s.Name = "lab"
+	}
+	if len(s.Nodes) == 0 {
+		s.Nodes = Nodes(3)
+	}
+	if s.Mode == "" {
+		s.Mode = ModeVXLAN
+	}
+	if s.IPv4 == nil {
+		s.IPv4 = new(true)
+	}
+	if s.IPv6 == nil {
+		s.IPv6 = new(true)
+	}
+	if s.MTU == 0 {
+		s.MTU = defaultMTU
+	}
+	if s.ClusterName == "" {
+		s.ClusterName = s.Name
+	}
+	if len(s.Pools.IPv4) == 0 {
+		s.Pools.IPv4 = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	}
+	if s.Pools.IPv4MaskSize == 0 {
+		s.Pools.IPv4MaskSize = 24
+	}
+	if len(s.Pools.IPv6) == 0 {
+		s.Pools.IPv6 = []netip.Prefix{netip.MustParsePrefix("fd00::/104")}
+	}
+	if s.Pools.IPv6MaskSize == 0 {
+		s.Pools.IPv6MaskSize = 120
+	}
+	return s
+}
+
 // ReadSpec reads lab.yaml. Paths of manifests become relative to its folder.
 func ReadSpec(file string) (Spec, error) {
 	data, err := os.ReadFile(file)

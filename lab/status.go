@@ -131,9 +131,11 @@ func (s Status) print(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", n.Name, joined(n.Addresses), joined(n.PodCIDRs), pid, said(n.Ready, n.Reason))
 	}
-	if len(s.Pods) > 0 {
-		fmt.Fprintln(t, "\t\t\t\t\nPOD\tIPS\tNODE\tSTATE\tREASON")
+	if err := t.Flush(); err != nil || len(s.Pods) == 0 {
+		return err
 	}
+	fmt.Fprintln(w)
+	fmt.Fprintln(t, "POD\tIPS\tNODE\tSTATE\tREASON")
 	for _, p := range s.Pods {
 		fmt.Fprintf(t, "%s/%s\t%s\t%s\t%s\t%s\n", p.Namespace, p.Name, joined(p.IPs), p.Node, p.State, p.Reason)
 	}
