@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"weir/bpf"
 	"weir/control/device"
 	"weir/control/endpoint"
+	"weir/control/health"
 	"weir/control/host"
 	"weir/control/ipam"
 	"weir/control/ipcache"
@@ -38,6 +38,7 @@ type Agent struct {
 	pool      *ipam.Pool
 	endpoints *endpoint.Control
 	host      *host.Control
+	health    *health.Control
 	bpfRouted bool // host routing by BPF
 	warnings  []string
 	drained   chan struct{} // closed when queued DELs are done
@@ -56,9 +57,10 @@ func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
 	}
 	a.bpfRouted = routed
 	if cfg.CleanState {
-		if err := os.RemoveAll(cfg.StateDir); err != nil {
+		if err := removePods(cfg.Config); err != nil {
 			return nil, fmt.Errorf("wipe state: %w", err)
 		}
+		log.Info("endpoints wiped", "state_dir", cfg.StateDir)
 	}
 	a.dp, err = datapath.Open(log.With("room", "datapath"), datapath.Options{
 		Root: cfg.BPF.Root, AttachMode: datapath.AttachMode(cfg.BPF.AttachMode), Clean: cfg.CleanState || cfg.CleanBPF,
@@ -89,6 +91,7 @@ func (a *Agent) build() {
 		Tunnel: tunnel, MTU: cfg.MTU, Underlay: cfg.UnderlayProtocol, Slots: cfg.BPF.Endpoints,
 		ToPod: !a.bpfRouted || cfg.EndpointRoutes.Enabled, EndpointRoutes: cfg.EndpointRoutes.Enabled,
 	}, a.tables, a.dp, allocator{a.pool})
+	a.health = health.New(a.log.With("room", "health"), healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
 }
 
 // Run is the life of the agent: it ends with ctx, and what is in the kernel stays.
@@ -112,8 +115,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(g, "ipcache", ipcache.New(a.log.With("room", "ipcache"), ipcache.Options{
 		Cluster: cfg.Cluster.Name, Underlay6: a.underlay6}, a.tables, a.dp.IPCache).Run)
 	a.start(g, "endpoint", a.endpoints.Run)
-	if err := a.startHealth(g); err != nil {
-		return err
+	if cfg.Health.Enabled {
+		a.start(g, "health", a.health.Run)
+	} else if err := a.health.Remove(ctx); err != nil {
+		a.log.Warn("health endpoint stays", "err", err)
 	}
 	a.start(g, "api", a.serve)
 	a.start(g, "deletes", a.drainDeletes)

@@ -9,8 +9,10 @@ import (
 	"regexp"
 
 	"weir/agent/config"
+	"weir/control/health"
 	"weir/datapath"
 	"weir/datapath/link"
+	"weir/datapath/route"
 )
 
 // podDevice matches the host side of a pod and nothing else.
@@ -20,18 +22,28 @@ var podDevice = regexp.MustCompile(`^weir[0-9a-f]{11}$`)
 // programs, devices and with them their routes, state. Pods lose their network.
 // Nothing that Weir did not make is touched. Doing it twice is fine.
 func Cleanup(log *slog.Logger, cfg config.Config) error {
-	errs := []error{datapath.NewTree(cfg.BPF.Root).Remove()}
-	devices, err := net.Interfaces()
-	errs = append(errs, err)
-	for _, d := range devices {
-		if podDevice.MatchString(d.Name) {
-			errs = append(errs, link.DeletePod(d.Name))
-		}
+	errs := []error{datapath.NewTree(cfg.BPF.Root).Remove(), removePods(cfg), link.RemoveBase(), removeCNI(cfg), os.RemoveAll(cfg.RunDir)}
+	for _, owner := range []route.Owner{route.Nodes, route.Endpoints} {
+		_, err := route.Apply(owner, nil)
+		errs = append(errs, err)
+		_, err = route.ApplyNeighbors(owner, nil)
+		errs = append(errs, err)
 	}
-	errs = append(errs, link.RemoveBase(), os.RemoveAll(cfg.StateDir), os.RemoveAll(cfg.RunDir))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	log.Info("everything of Weir is removed from this node", "bpf_root", cfg.BPF.Root, "run_dir", cfg.RunDir)
 	return nil
+}
+
+// removePods unmakes every endpoint, the health endpoint too, and forgets it.
+func removePods(cfg config.Config) error {
+	devices, err := net.Interfaces()
+	errs := []error{err, health.RemoveNetns(healthOptions(cfg).Netns())}
+	for _, d := range devices {
+		if podDevice.MatchString(d.Name) || d.Name == health.Device {
+			errs = append(errs, link.DeletePod(d.Name))
+		}
+	}
+	return errors.Join(append(errs, os.RemoveAll(cfg.StateDir))...)
 }

@@ -107,6 +107,9 @@ func (a *Agent) drainDeletes(ctx context.Context) error {
 		if first {
 			close(a.drained)
 			first = false
+			if err := installCNI(a.cfg.Config); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -165,7 +165,9 @@ func (a *Agent) dumpTable(r *http.Request) (api.Table, error) {
 
 func (a *Agent) listPeers(r *http.Request) ([]api.Peer, error) {
 	if r.URL.Query().Get("probe") != "" {
-		a.probe(r.Context())
+		if err := a.probe(r.Context()); err != nil {
+			return nil, err
+		}
 	}
 	out := []api.Peer{}
 	for _, p := range a.tables.Peers.Rows(func(x, y state.Peer) int { return cmp.Compare(x.Node, y.Node) }) {

@@ -114,7 +114,7 @@ func (a *Agent) healthStatus() api.HealthStatus {
 	var h api.HealthStatus
 	for _, p := range a.tables.Peers.All() {
 		h.Total++
-		if p.NodeOK && p.EndpointOK {
+		if p.Reachable() {
 			h.Reachable++
 		}
 		if p.LastProbe.After(h.LastProbe) {

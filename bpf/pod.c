@@ -71,9 +71,13 @@ int to_pod(struct __sk_buff *skb)
 
 	if (!ep)
 		return refuse(skb, PLACE_TO_POD, DROP_POD_NOT_READY);
+	if (skb->protocol == bpf_htons(ETH_P_ARP)) /* from_pod's answer */
+		return pass(skb, PLACE_TO_POD, REASON_PASSED);
 	refused = parse(skb, &p);
 	if (refused)
 		return refuse(skb, PLACE_TO_POD, refused);
+	if (p.family == AF_INET6 && is_ipv6_link_local(&p.dst)) /* likewise */
+		return pass(skb, PLACE_TO_POD, REASON_PASSED);
 	if (!addr_equal(&p.dst, p.family == AF_INET ? &ep->ipv4 : &ep->ipv6))
 		return refuse(skb, PLACE_TO_POD, DROP_UNKNOWN_TARGET);
 	if (macs_set(skb, ep))

@@ -141,8 +141,9 @@ func (d *Datapath) mapWanted(m *ebpf.Map, spec *ebpf.CollectionSpec, stamped *bo
 	}
 	if strings.HasSuffix(info.Name, ".rodata") {
 		value, err := m.LookupBytes(uint32(0))
-		want, ok := spec.Maps[".rodata"].Contents[0].Value.([]byte)
-		*stamped = err == nil && ok && bytes.Equal(value, want)
+		config := spec.Variables["config"]
+		from, to := int(config.Offset), int(config.Offset)+len(config.Value)
+		*stamped = err == nil && to <= len(value) && bytes.Equal(value[from:to], config.Value)
 		return *stamped
 	}
 	ours, ok := d.maps.maps[info.Name]

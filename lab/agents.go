@@ -31,15 +31,18 @@ func (r *record) startAgent(ctx context.Context, n *Node) error {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
 	n.Agent = p
-	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	limit, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	err = poll(ctx, 20*time.Millisecond, func() bool { return ready(ctx, *n) == nil || !p.Alive() })
+	err = poll(limit, 20*time.Millisecond, func() bool { return ready(limit, *n) == nil || !p.Alive() })
+	if ctx.Err() != nil {
+		return fmt.Errorf("node %s: wait for the agent: %w", n.Name, context.Cause(ctx))
+	}
 	if err == nil && p.Alive() {
 		return nil
 	}
 	what := "ended"
 	if p.Alive() {
-		what = fmt.Sprintf("was not ready in %s (%v)", readyLimit, ready(context.WithoutCancel(ctx), *n))
+		what = fmt.Sprintf("was not ready in %s (%v)", readyLimit, ready(ctx, *n))
 	}
 	return fmt.Errorf("node %s: the agent %s; %s ends with:\n%s", n.Name, what, log, tail(log, 10))
 }

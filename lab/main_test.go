@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 func weirRole() error {
 	root := cli.Command(&cli.Env{Stdout: os.Stdout, Stderr: os.Stderr})
 	root.AddCommand(Command())
-	root.SetArgs(os.Args[1:])
-	return root.ExecuteContext(context.Background())
+	os.Exit(cli.Execute(context.Background(), root, os.Args[1:]))
+	return nil
 }
 
 // agentRole answers CNI STATUS and nothing else. It mounts a tmpfs where an

@@ -177,14 +177,18 @@ func (c *Control) make(ctx context.Context, e state.Endpoint) (Result, error) {
 	if err := c.waitForIPs(ctx, e); err != nil {
 		return Result{}, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e.State = state.EndpointReady
-	c.identify(&e)
-	if err := c.publish(e); err != nil {
+	if err := c.noARP(e); err != nil {
 		return Result{}, err
 	}
-	return Result{Endpoint: e, DeviceMTU: mtu, Gateways: gateways}, nil
+	c.mu.Lock()
+	e.State = state.EndpointReady
+	c.identify(&e)
+	err = c.publish(e)
+	c.mu.Unlock()
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Endpoint: e, DeviceMTU: mtu, Gateways: gateways}, c.routes()
 }
 
 // createPod makes the pair; a number whose interface index somebody else took

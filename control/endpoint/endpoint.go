@@ -54,6 +54,8 @@ type Control struct {
 	dp     *datapath.Datapath
 	alloc  Allocator
 
+	routing sync.Mutex // held while routes are compared and written
+
 	mu       sync.Mutex
 	byKey    map[Key]state.EndpointID
 	used     map[state.EndpointID]bool
@@ -82,6 +84,7 @@ func (c *Control) step(context.Context) error {
 	for _, e := range c.tables.Endpoints.All() {
 		errs = append(errs, c.follow(e))
 	}
+	errs = append(errs, c.routes())
 	return errors.Join(errs...)
 }
 

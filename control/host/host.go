@@ -53,9 +53,27 @@ func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath) *C
 	return &Control{log: log, opts: o, tables: t, dp: dp}
 }
 
-// Run reconciles until ctx ends.
+// Run reconciles until ctx ends. A device of ours that somebody removes is made
+// again.
 func (c *Control) Run(ctx context.Context) error {
-	return reconcile.Loop(ctx, c.log, c.step, c.tables.Nodes, c.tables.Devices)
+	events, err := link.Subscribe(removedOurs, link.Links)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	heard := make(chan error, 1)
+	go func() {
+		defer cancel()
+		heard <- events.Run(ctx)
+	}()
+	err = reconcile.Loop(ctx, c.log, c.step, events, c.tables.Nodes, c.tables.Devices)
+	cancel()
+	return errors.Join(err, <-heard)
+}
+
+func removedOurs(e link.Event) bool {
+	return e.Removed && (e.Device == link.HostName || e.Device == link.NetName || e.Device == link.TunnelName)
 }
 
 // Base returns the node's devices as last seen; zero before the first step.
@@ -88,9 +106,6 @@ func (c *Control) step(context.Context) error {
 		Routers: local.Routers, RouterScopeLink: !c.opts.Tunnel})
 	if err != nil {
 		return fmt.Errorf("make the node's devices: %w", err)
-	}
-	if err := link.ForwardHost(c.opts.IPv6); err != nil {
-		return fmt.Errorf("let the host forward: %w", err)
 	}
 	c.mu.Lock()
 	c.base = base

@@ -155,3 +155,16 @@ func SetRouteMTU(netns, iface string, gateways []netip.Addr, mtu int) error {
 		return nil
 	})
 }
+
+// NoARP lets the host send on a pod's device without asking for neighbours:
+// whoever addresses the frames is a program on it.
+func NoARP(device string) error {
+	l, err := netlink.LinkByName(device)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", device, err)
+	}
+	if err := netlink.LinkSetARPOff(l); err != nil {
+		return fmt.Errorf("switch ARP off on %s: %w", device, err)
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"weir/agent/config"
+)
+
+// confName sorts before those of other plugins: runtimes take the first.
+const confName = "05-weir.conflist"
+
+// installCNI puts the plugin and its configuration where the container runtime
+// looks for them, each in one step. Without folders it does nothing.
+func installCNI(cfg config.Config) error {
+	if cfg.CNI.BinDir != "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find weir-cni: %w", err)
+		}
+		plugin, err := os.ReadFile(filepath.Join(filepath.Dir(self), "weir-cni"))
+		if err != nil {
+			return fmt.Errorf("read the plugin beside the agent: %w", err)
+		}
+		if err := replaceFile(filepath.Join(cfg.CNI.BinDir, "weir-cni"), plugin, 0o755); err != nil {
+			return err
+		}
+	}
+	if cfg.CNI.ConfDir == "" {
+		return nil
+	}
+	conf, err := json.MarshalIndent(map[string]any{
+		"cniVersion": "1.1.0",
+		"name":       "weir",
+		"plugins":    []any{map[string]any{"type": "weir-cni", "socket": cfg.Socket, "runDir": cfg.RunDir}},
+	}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode CNI configuration: %w", err)
+	}
+	return replaceFile(filepath.Join(cfg.CNI.ConfDir, confName), append(conf, '\n'), 0o644)
+}
+
+// removeCNI takes away what installCNI put.
+func removeCNI(cfg config.Config) error {
+	var errs []error
+	if cfg.CNI.ConfDir != "" {
+		errs = append(errs, os.Remove(filepath.Join(cfg.CNI.ConfDir, confName)))
+	}
+	if cfg.CNI.BinDir != "" {
+		errs = append(errs, os.Remove(filepath.Join(cfg.CNI.BinDir, "weir-cni")))
+	}
+	for i, err := range errs {
+		if errors.Is(err, fs.ErrNotExist) {
+			errs[i] = nil
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func replaceFile(path string, content []byte, mode os.FileMode) error {
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
+	if err := os.WriteFile(tmp, content, mode); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("put %s in place: %w", path, err)
+	}
+	return nil
+}
+
+// cniConfig is the line of `weir status`, read from the folder.
+func (a *Agent) cniConfig() string {
+	dir := a.cfg.CNI.ConfDir
+	if dir == "" {
+		return "CNI configuration file management disabled"
+	}
+	file := filepath.Join(dir, confName)
+	if _, err := os.Stat(file); err != nil {
+		return "not written yet: " + err.Error()
+	}
+	return "successfully wrote CNI configuration file to " + file
+}
