@@ -1,20 +1,45 @@
 # Weir. `make demo` shows it, `make test` proves it; both install what they need.
 
-GO       ?= go
-CLANG    ?= clang
-ARCH     := $(shell dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -dumpmachine)
-VERSION  ?= 0.1.0-dev
-COMMIT   := $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X weir/internal/version.Version=$(VERSION) -X weir/internal/version.Commit=$(COMMIT)
-BPF_CFLAGS := -g -O2 -Wall -Werror -target bpf -mcpu=v3 -I bpf/include -I bpf -isystem /usr/include/$(ARCH)
+SHELL      := /bin/bash
+# Asked for when used: deps may have to install it first.
+GO          = $(shell tools/go.sh || echo go)
+CLANG      ?= clang
+MULTIARCH   = $(shell gcc -print-multiarch 2>/dev/null || $(CLANG) -print-multiarch 2>/dev/null)
+VERSION    ?= 0.1.0-dev
+COMMIT     := $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo unknown)
+LDFLAGS    := -s -w -X weir/internal/version.Version=$(VERSION) -X weir/internal/version.Commit=$(COMMIT)
+BPF_CFLAGS  = -g -O2 -Wall -Werror -target bpf -mcpu=v3 -I bpf/include -I bpf $(if $(MULTIARCH),-isystem /usr/include/$(MULTIARCH))
 BPF_HEADERS := $(wildcard bpf/*.h bpf/include/bpf/*.h)
 BPF_OBJECTS := bpf/obj/pod.o bpf/obj/overlay.o bpf/obj/host.o
-BINARIES := weir-agent weir-cni weir
+BINARIES   := weir-agent weir-cni weir
+MODE       ?= vxlan
 
-.PHONY: all build generate
-all: build
+.NOTPARALLEL:
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: $(BPF_OBJECTS)
+.DEFAULT_GOAL := build
+
+# --- what a user types -------------------------------------------------------
+
+.PHONY: demo demo-down test
+demo: deps build ## three nodes, pods that talk, captures that show how (MODE=vxlan|native)
+	MODE=$(MODE) demo/run.sh
+
+demo-down: build ## remove what `make demo` left running
+	bin/weir lab down --name demo
+
+test: deps build verify ## every test there is; needs root for packets and labs
+	tools/test.sh
+
+# --- parts of it -------------------------------------------------------------
+
+.PHONY: deps build generate test-unit test-bpf test-lab bench bench-quick fuzz lint verify clean
+deps: ## install what is missing, from Debian packages
+	@tools/deps.sh
+
+build: $(BPF_OBJECTS) ## binaries in bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
 
@@ -24,5 +49,37 @@ bpf/obj/%.o: bpf/%.c $(BPF_HEADERS)
 bpf/obj/layout.tmp: bpf/gen/layout.c bpf/layout.h
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-generate: bpf/obj/layout.tmp
+generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
+
+test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
+	$(GO) test -short $$($(GO) list ./... | grep -vE '^weir/(bpf/test|test/(packets|lifecycle)|bench)')
+
+test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
+	$(GO) test ./bpf/... ./datapath/...
+
+test-lab: build ## real agents, real traffic (root)
+	$(GO) test -count=1 -timeout 20m ./lab/... ./test/...
+
+bench: build ## figures as ratios in one run; takes a while
+	$(GO) run ./bench
+
+bench-quick: build ## the same, in a minute, to see that it runs
+	$(GO) run ./bench -quick
+
+fuzz: $(BPF_OBJECTS) ## each fuzz target for FUZZTIME
+	GO=$(GO) FUZZTIME=$(or $(FUZZTIME),60s) tools/fuzz.sh
+
+lint: $(BPF_OBJECTS) ## style and mistakes
+	$(GO) vet ./...
+	$(GO) run -modfile=tools/lint/go.mod honnef.co/go/tools/cmd/staticcheck ./...
+
+verify: $(BPF_OBJECTS) bpf/obj/layout.tmp ## formatting, generated files, sizes, vet
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt these files"; exit 1; }
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror bpf/*.c bpf/*.h; fi
+	@$(GO) run ./bpf/gen bpf/obj/layout.tmp | cmp - bpf/layout_gen.go || { echo "run make generate"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run ./tools/sizes
+
+clean: ## what was built
+	rm -rf bin results bpf/obj/*.o bpf/obj/*.tmp

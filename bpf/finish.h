@@ -34,8 +34,8 @@ static __always_inline int to_neighbour(struct __sk_buff *skb, const struct deci
 	return bpf_redirect_neigh(d->ifindex, &next, sizeof(next), 0);
 }
 
-/* Lets a packet on without judging it. Naming the build here gives every program its stamp, by which
- * the agent knows the version of what it finds pinned. */
+/* Lets a packet on without judging it. Naming the build here gives every program its stamp, by
+ * which the agent knows the version of what it finds pinned. */
 static __always_inline int pass(struct __sk_buff *skb, __u32 place, __u8 reason)
 {
 	if (config.build)

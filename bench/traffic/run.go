@@ -1,0 +1,138 @@
+package traffic
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Run measures one kind for about d from the namespace at path ns, on one CPU.
+// A tenth of d is for warming up.
+func Run(ns string, cpu int, kind Kind, server netip.Addr, d time.Duration) (Result, error) {
+	favour()
+	var res Result
+	done := make(chan error, 1) // 1: the goroutine need not wait for its reader
+	go func() {
+		err := pin(ns, cpu)
+		if err == nil {
+			res, err = run(kind, server, d)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		return res, fmt.Errorf("%s to %s: %w", kind, server, err)
+	}
+	return res, nil
+}
+
+func run(kind Kind, server netip.Addr, d time.Duration) (Result, error) {
+	to := func(port int) unix.Sockaddr { return &unix.SockaddrInet4{Port: port, Addr: server.As4()} }
+	switch kind {
+	case RR:
+		return requests(to(portRR), d)
+	case CRR:
+		return connections(to(portCRR), d)
+	case Stream:
+		return stream(to(portStream), d)
+	case UDP:
+		return flood(to(portUDP), d)
+	}
+	return Result{}, fmt.Errorf("no such kind")
+}
+
+func dial(to unix.Sockaddr) (int, error) {
+	fd, err := tcpSocket()
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Connect(fd, to); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("connect: %w", err)
+	}
+	return fd, nil
+}
+
+// repeat calls once until d is over and sums up.
+func repeat(d time.Duration, once func() error) (Result, error) {
+	h := &histogram{}
+	for warm := time.Now(); time.Since(warm) < d/10; {
+		if err := once(); err != nil {
+			return Result{}, err
+		}
+	}
+	start := time.Now()
+	last := start
+	for last.Sub(start) < d {
+		if err := once(); err != nil {
+			return Result{}, err
+		}
+		end := time.Now()
+		h.add(end.Sub(last))
+		last = end
+	}
+	return Result{Rate: float64(h.n) / last.Sub(start).Seconds(), P50: h.percentile(50), P99: h.percentile(99)}, nil
+}
+
+func exchange(fd int, b *byte) error {
+	if _, err := write(fd, b, 1); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	n, err := read(fd, b, 1)
+	if err != nil || n != 1 {
+		return fmt.Errorf("read %d bytes: %w", n, err)
+	}
+	return nil
+}
+
+func requests(to unix.Sockaddr, d time.Duration) (Result, error) {
+	fd, err := dial(to)
+	if err != nil {
+		return Result{}, err
+	}
+	defer unix.Close(fd)
+	b := new(byte)
+	return repeat(d, func() error { return exchange(fd, b) })
+}
+
+func connections(to unix.Sockaddr, d time.Duration) (Result, error) {
+	b := new(byte)
+	return repeat(d, func() error {
+		fd, err := dial(to)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return exchange(fd, b)
+	})
+}
+
+// stream writes until d is over; the rate is that of what the server read.
+func stream(to unix.Sockaddr, d time.Duration) (Result, error) {
+	fd, err := dial(to)
+	if err != nil {
+		return Result{}, err
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, chunk)
+	start := time.Now()
+	for time.Since(start) < d {
+		if _, err := write(fd, &buf[0], len(buf)); err != nil {
+			return Result{}, fmt.Errorf("write: %w", err)
+		}
+	}
+	if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
+		return Result{}, fmt.Errorf("shut down: %w", err)
+	}
+	for got := 0; got < 8; {
+		n, err := read(fd, &buf[got], 8-got)
+		if err != nil || n == 0 {
+			return Result{}, fmt.Errorf("read total: %w", err)
+		}
+		got += n
+	}
+	total := binary.LittleEndian.Uint64(buf)
+	return Result{Rate: float64(total) * 8 / 1e9 / time.Since(start).Seconds()}, nil
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Every test: pure Go and scripts, packets through the programs, real agents in
+# namespaces. Ends with how many passed, failed and were skipped, and why.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+GO=$(tools/go.sh)
+mkdir -p results
+
+# Labs share the machine's two cores badly: one package of them at a time.
+labs='^weir/(lab|test/packets|test/lifecycle|bench)'
+unit=$("$GO" list ./... | grep -vE "$labs")
+slow=$("$GO" list ./... | grep -E "$labs" || true)
+
+status=0
+"$GO" test -json -timeout 20m $unit >results/unit.json || status=1
+if [ -n "$slow" ]; then
+	"$GO" test -json -count=1 -p 1 -timeout 40m $slow >results/lab.json || status=1
+fi
+"$GO" run ./tools/report results/unit.json results/lab.json || status=1
+exit $status
