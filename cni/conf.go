@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"weir/api/agent"
+	"weir/internal/suggest"
 )
 
 // conf is a network configuration of type weir-cni.
@@ -70,7 +71,7 @@ func (c *conf) check() error {
 		if slices.Contains(ours, key) || slices.Contains(protocol, key) || strings.HasPrefix(key, reservedPrefix) {
 			continue
 		}
-		return invalid("unknown key %q in the network configuration%s", key, suggest(key))
+		return invalid("unknown key %q in the network configuration%s", key, meant(key))
 	}
 	if c.IPAM.Type != "" {
 		return invalid("ipam type %q: weir-agent assigns the addresses itself; remove ipam from the network configuration", c.IPAM.Type)
@@ -82,37 +83,10 @@ func invalid(format string, args ...any) error {
 	return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf(format, args...), "")
 }
 
-// suggest names the key that was probably meant, or all there are.
-func suggest(key string) string {
-	best, distance := "", 3
-	for _, k := range ours {
-		if d := edits(strings.ToLower(key), strings.ToLower(k)); d < distance {
-			best, distance = k, d
-		}
+// meant names the key that was probably meant, or all there are.
+func meant(key string) string {
+	if best := suggest.Nearest(key, ours); best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
 	}
-	if best == "" {
-		return "; known are " + strings.Join(ours, ", ")
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// edits counts the letters to insert, delete or change to make b out of a.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return "; known are " + strings.Join(ours, ", ")
 }

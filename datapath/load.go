@@ -31,6 +31,9 @@ func (d *Datapath) Load(cfg bpf.Config) (Loaded, error) {
 	cfg.Build = build
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ready.Synced() && cfg == d.config {
+		return Loaded{Adopted: len(d.programs)}, nil
+	}
 	for _, object := range bpf.Objects {
 		if err := d.loadObject(object, cfg, &n); err != nil {
 			return n, fmt.Errorf("load object %s: %w", object, err)

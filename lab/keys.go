@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"weir/internal/suggest"
 )
 
 // checkKeys compares the keys of a decoded document with the JSON names of the
@@ -18,7 +20,7 @@ func checkKeys(data []byte, raw, like any) error {
 	var bad []error
 	walkKeys(raw, reflect.TypeOf(like), "", func(path, key string, known []string) {
 		text := fmt.Sprintf("line %d: unknown key %q", lineOf(data, key), path)
-		if near := nearest(key, known); near != "" {
+		if near := suggest.Nearest(key, known); near != "" {
 			text += fmt.Sprintf("; did you mean %q?", near)
 		} else {
 			text += "; known are " + strings.Join(known, ", ")
@@ -75,39 +77,4 @@ func lineOf(data []byte, key string) int {
 		}
 	}
 	return 0
-}
-
-// nearest returns the word that key is a misspelling of, or "".
-func nearest(key string, words []string) string {
-	best, dist := "", 1+len(key)/3
-	for _, w := range words {
-		if strings.HasPrefix(w, key) || strings.HasPrefix(key, w) {
-			return w // rather than a word that differs by as much, but elsewhere
-		}
-		if d := distance(strings.ToLower(key), strings.ToLower(w)); d <= dist {
-			best, dist = w, d-1
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, delete or replace between a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost++
-			}
-			diag = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

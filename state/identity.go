@@ -1,6 +1,7 @@
 package state
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,6 +70,19 @@ type Identity struct {
 
 // Same reports whether two rows say the same.
 func (i Identity) Same(o Identity) bool { return i.ID == o.ID && slices.Equal(i.Labels, o.Labels) }
+
+// IdentityIndex finds an identity's number by the key of its labels. Of two
+// identities with the same labels the lower number wins, on every node.
+func IdentityIndex(identities iter.Seq2[IdentityID, Identity]) map[string]IdentityID {
+	out := map[string]IdentityID{}
+	for id, i := range identities {
+		k := i.Labels.Key()
+		if old, ok := out[k]; !ok || id < old {
+			out[k] = id
+		}
+	}
+	return out
+}
 
 // Columns implements table.Row.
 func (i Identity) Columns() []string { return []string{i.ID.String(), strings.Join(i.Labels, ",")} }

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"weir/internal/suggest"
 )
 
 // Loaded is a configuration and how it came about.
@@ -176,7 +178,7 @@ func (b *builder) unknown(key, where string) error {
 			candidates = append(candidates, group)
 		}
 	}
-	if meant := suggest(key, candidates); meant != "" {
+	if meant := suggest.Nearest(key, candidates); meant != "" {
 		return fmt.Errorf("%s: unknown key %q: did you mean %q?", where, key, meant)
 	}
 	if prefix, _, ok := strings.Cut(key, "."); ok && b.group(prefix) {

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"weir/internal/suggest"
 )
 
 // problem is what is wrong with the value of a key.
@@ -31,6 +33,7 @@ const (
 	minIPCache     = 1024
 	maxIPCache     = 1 << 24
 	maxVLAN        = 4094
+	maxVLANs       = 8 // slots of the programs' constant vlan_bypass
 )
 
 // Validate returns every problem of the configuration, joined.
@@ -109,6 +112,9 @@ func (f *findings) bpf(b BPF) {
 	f.oneOf("bpf.attachMode", b.AttachMode, "auto", "tcx", "tc")
 	f.within("bpf.ipcacheSize", b.IPCacheSize, minIPCache, maxIPCache)
 	f.within("bpf.endpoints", b.Endpoints, 1, maxEndpoints)
+	if n := len(b.VLANBypass); n > maxVLANs {
+		f.add("bpf.vlanBypass", "%d ids, and there is room for %d: name fewer, or 0 for all", n, maxVLANs)
+	}
 	for i, id := range b.VLANBypass {
 		if id < 0 || id > maxVLAN {
 			f.add("bpf.vlanBypass", "%d is not a VLAN id: use 1 to %d, or 0 for all", id, maxVLAN)
@@ -196,7 +202,7 @@ func (f *findings) oneOf(key, value string, allowed ...string) {
 		return
 	}
 	hint := ""
-	if meant := suggest(value, allowed); meant != "" {
+	if meant := suggest.Nearest(value, allowed); meant != "" {
 		hint = fmt.Sprintf(": did you mean %q?", meant)
 	}
 	f.add(key, "%q is not supported, use %s%s", value, strings.Join(allowed, " or "), hint)

@@ -29,6 +29,7 @@ func TestInvalidValuesNameTheKeyAndTheWayOut(t *testing.T) {
 		{"bpf.endpoints=16385", "use 1 to 16384"},
 		{"bpf.vlanBypass=4095", "4095 is not a VLAN id"},
 		{"bpf.vlanBypass=5,5", "5 stands twice"},
+		{"bpf.vlanBypass=1,2,3,4,5,6,7,8,9", "9 ids, and there is room for 8"},
 		{"bpf.root=sys/fs/bpf", "begin it with /"},
 		{"ipam.mode=eni", "use cluster-pool"},
 		{"routingMode=native", "ipv4NativeRoutingCIDR: is empty, and routingMode is native"},
@@ -98,16 +99,4 @@ func prefixes(texts []string) []netip.Prefix {
 		out = append(out, netip.MustParsePrefix(t))
 	}
 	return out
-}
-
-func TestSuggestionsNeedLikeness(t *testing.T) {
-	known := []string{"bpf.hostRouting", "tunnelPort", "mtu"}
-	for typed, want := range map[string]string{
-		"hostRouting": "bpf.hostRouting", "bpf.host-routing": "bpf.hostRouting", "TUNNELPORT": "tunnelPort",
-		"tunelPort": "tunnelPort", "mut": "mtu", "mode": "", "kubeProxyReplacement": "",
-	} {
-		if got := suggest(typed, known); got != want {
-			t.Errorf("suggest(%q) = %q, want %q", typed, got, want)
-		}
-	}
 }

@@ -96,10 +96,10 @@ func (n Netns) Index(dev string) (int, net.HardwareAddr, error) {
 
 // VXLAN makes a point to point overlay device as plain kernel overlays do: no
 // learning, the far end in the forwarding table.
-func (n Netns) VXLAN(dev, addr, local string, mac net.HardwareAddr, mtu int) error {
+func (n Netns) VXLAN(dev, local string, mtu int) error {
 	return n.Do(func(h *netlink.Handle) error {
 		v := &netlink.Vxlan{
-			LinkAttrs: netlink.LinkAttrs{Name: dev, MTU: mtu, HardwareAddr: mac},
+			LinkAttrs: netlink.LinkAttrs{Name: dev, MTU: mtu},
 			VxlanId:   1, Port: 8472, SrcAddr: netip.MustParseAddr(local).AsSlice(),
 		}
 		if err := h.LinkAdd(v); err != nil {

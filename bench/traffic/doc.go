@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -119,7 +120,7 @@ func tcpSocket() (int, error) {
 // read and write are raw: the scheduler of Go never learns that the thread
 // sleeps, and costs nothing.
 func read(fd int, b *byte, n int) (int, error) {
-	r, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), ptr(b), uintptr(n))
+	r, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(b)), uintptr(n))
 	if errno != 0 {
 		return 0, errno
 	}
@@ -127,7 +128,7 @@ func read(fd int, b *byte, n int) (int, error) {
 }
 
 func write(fd int, b *byte, n int) (int, error) {
-	r, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), ptr(b), uintptr(n))
+	r, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(b)), uintptr(n))
 	if errno != 0 {
 		return 0, errno
 	}

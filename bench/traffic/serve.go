@@ -4,12 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-func ptr(b *byte) uintptr { return uintptr(unsafe.Pointer(b)) }
 
 // Serve answers every kind in the namespace at path ns, on one CPU, and says
 // so on ready. It returns only on errors: end its process.

@@ -96,8 +96,7 @@ func (c *Control) reserve(r Request) (state.Endpoint, error) {
 	e.MAC, e.NodeMAC = randomMAC(), randomMAC()
 	e.MTU, _ = c.routeMTU()
 	c.used[e.ID], c.byKey[r.Key] = true, e.ID
-	c.identify(&e)
-	e.State = state.EndpointCreating
+	c.identify(&e, c.identities())
 	c.tables.Endpoints.Put(e)
 	return e, nil
 }
@@ -162,7 +161,6 @@ func (c *Control) make(ctx context.Context, e state.Endpoint) (Result, error) {
 		return Result{}, err
 	}
 	c.mu.Lock()
-	c.identify(&e)
 	err = c.publish(e)
 	c.mu.Unlock()
 	if err != nil {
@@ -182,7 +180,7 @@ func (c *Control) make(ctx context.Context, e state.Endpoint) (Result, error) {
 	}
 	c.mu.Lock()
 	e.State = state.EndpointReady
-	c.identify(&e)
+	c.identify(&e, c.identities())
 	err = c.publish(e)
 	c.mu.Unlock()
 	if err != nil {

@@ -34,13 +34,18 @@ func (c *Control) Delete(k Key) error {
 
 // unmake takes away whatever there is of an endpoint: first its rows, so that
 // nothing is sent to it any more, then its programs and devices, last its
-// addresses and number, which somebody else may get at once.
+// addresses and number, which somebody else may get at once. Of two that unmake
+// one endpoint, a DEL and an ADD that fails because of it, the second finds
+// only devices to remove.
 func (c *Control) unmake(e state.Endpoint) error {
 	c.mu.Lock()
-	if id, ok := c.byKey[key(e)]; ok && id != e.ID {
-		e.ID = id // renumbered while it was made
-	}
+	id, owned := c.byKey[key(e)]
+	delete(c.byKey, key(e))
 	c.mu.Unlock()
+	if !owned {
+		return link.DeletePod(e.Device)
+	}
+	e.ID = id // another than at first, if its interface index was taken
 	c.tables.Endpoints.Delete(e.ID)
 	errs := []error{c.dp.Endpoints.Delete(uint32(e.ID))}
 	for _, a := range c.attachments(e) {
@@ -49,9 +54,8 @@ func (c *Control) unmake(e state.Endpoint) error {
 	errs = append(errs, link.DeletePod(e.Device), remove(c.opts.StateDir, e.ID))
 	c.release(e)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.byKey, key(e))
 	delete(c.used, e.ID)
+	c.mu.Unlock()
 	return errors.Join(errs...)
 }
 

@@ -77,21 +77,19 @@ func (c *Control) Run(ctx context.Context) error {
 }
 
 func (c *Control) step(context.Context) error {
-	var errs []error
-	if err := c.revive(); err != nil {
-		errs = append(errs, err)
-	}
+	ids := c.identities()
+	errs := []error{c.revive(ids)}
 	for _, e := range c.tables.Endpoints.All() {
-		errs = append(errs, c.follow(e))
+		errs = append(errs, c.follow(e, ids))
 	}
 	errs = append(errs, c.routes())
 	return errors.Join(errs...)
 }
 
 // follow brings one endpoint's identity and MTU up to date.
-func (c *Control) follow(e state.Endpoint) error {
+func (c *Control) follow(e state.Endpoint, ids identities) error {
 	next := e
-	c.identify(&next)
+	c.identify(&next, ids)
 	if mtu, ok := c.routeMTU(); ok && mtu != e.MTU && e.State != state.EndpointRestoring {
 		if err := link.SetRouteMTU(e.Netns, e.Interface, c.gateways(), mtu); err != nil {
 			return fmt.Errorf("set route MTU of %s to %d: %w", e.Pod, mtu, err)
@@ -103,55 +101,51 @@ func (c *Control) follow(e state.Endpoint) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.used[e.ID] {
+	if c.byKey[key(e)] != e.ID {
 		return nil // deleted meanwhile
 	}
 	return c.publish(next)
 }
 
+// identities finds an identity's number by the key of its labels.
+type identities map[string]state.IdentityID
+
+func (c *Control) identities() identities { return state.IdentityIndex(c.tables.Identities.All()) }
+
 // identify sets identity, labels and state by the pod's labels; a pod whose
 // labels or number are not known yet is reserved:init.
-func (c *Control) identify(e *state.Endpoint) {
-	if e.Health {
-		e.Identity, e.Labels = state.IdentityHealth, state.Labels{state.IdentityHealth.Reserved()}
-		e.State = ready(e.State)
-		return
-	}
-	id, labels := c.identityOf(e.Pod)
-	e.Identity, e.Labels = id, labels
-	if e.State == state.EndpointRestoring || e.State == state.EndpointNotReady {
+func (c *Control) identify(e *state.Endpoint, ids identities) {
+	e.Identity, e.Labels = c.identityOf(*e, ids)
+	if e.State == state.EndpointRestoring || e.State == state.EndpointNotReady || e.State == state.EndpointCreating {
 		return
 	}
 	e.State = state.EndpointReady
-	if id == state.IdentityInit {
+	if e.Identity == state.IdentityInit {
 		e.State = state.EndpointIdentity
 	}
 }
 
-func ready(s state.EndpointState) state.EndpointState {
-	if s == state.EndpointRestoring || s == state.EndpointNotReady {
-		return s
+func (c *Control) identityOf(e state.Endpoint, ids identities) (state.IdentityID, state.Labels) {
+	if e.Health {
+		return state.IdentityHealth, state.Labels{state.IdentityHealth.Reserved()}
 	}
-	return state.EndpointReady
-}
-
-func (c *Control) identityOf(pod state.PodName) (state.IdentityID, state.Labels) {
-	p, ok := c.tables.Pods.Get(pod)
+	p, ok := c.tables.Pods.Get(e.Pod)
 	if !ok {
 		return state.IdentityInit, state.Labels{state.IdentityInit.Reserved()}
 	}
 	labels := state.PodLabels(p, c.opts.Cluster)
-	best := state.IdentityInit
-	for _, i := range c.tables.Identities.All() {
-		if i.Labels.Key() == labels.Key() && (best == state.IdentityInit || i.ID < best) {
-			best = i.ID
-		}
+	if id, ok := ids[labels.Key()]; ok {
+		return id, labels
 	}
-	return best, labels
+	return state.IdentityInit, labels
 }
 
-// publish makes a row known: on disk, in the map, in the table. Callers hold mu.
+// publish makes a row known: on disk, in the map, in the table. An endpoint that
+// was deleted meanwhile stays so. Callers hold mu.
 func (c *Control) publish(e state.Endpoint) error {
+	if id, ok := c.byKey[key(e)]; !ok || id != e.ID {
+		return fmt.Errorf("endpoint %d of container %s was deleted meanwhile", e.ID, e.ContainerID)
+	}
 	if err := save(c.opts.StateDir, e); err != nil {
 		return err
 	}

@@ -57,13 +57,13 @@ func (c *Control) restorable(e state.Endpoint) bool {
 // revive brings restored endpoints to life: rows and programs are compared
 // with what is wanted and written where they differ. Rows and links that belong
 // to no endpoint go.
-func (c *Control) revive() error {
+func (c *Control) revive(ids identities) error {
 	var errs []error
 	for _, e := range c.tables.Endpoints.All() {
 		if e.State != state.EndpointRestoring && e.State != state.EndpointNotReady {
 			continue
 		}
-		errs = append(errs, c.reviveOne(e))
+		errs = append(errs, c.reviveOne(e, ids))
 	}
 	c.mu.Lock()
 	used := func(id uint32) bool { return c.used[state.EndpointID(id)] }
@@ -77,18 +77,18 @@ func (c *Control) revive() error {
 	return errors.Join(errs...)
 }
 
-func (c *Control) reviveOne(e state.Endpoint) error {
+func (c *Control) reviveOne(e state.Endpoint, ids identities) error {
 	next := e
 	err := c.attach(next)
 	if err != nil {
 		next.State = state.EndpointNotReady
 	} else {
 		next.State = state.EndpointReady
-		c.identify(&next)
+		c.identify(&next, ids)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.used[e.ID] {
+	if c.byKey[key(e)] != e.ID {
 		return nil // deleted meanwhile
 	}
 	return errors.Join(err, c.publish(next))

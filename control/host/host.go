@@ -44,6 +44,8 @@ type Control struct {
 	tables *state.Tables
 	dp     *datapath.Datapath
 
+	told bool // how programs got there, since the start
+
 	mu   sync.Mutex
 	base link.Base
 }
@@ -118,7 +120,8 @@ func (c *Control) load(local state.Node, base link.Base, mtu int, devices []stat
 	if err != nil {
 		return err
 	}
-	if loaded.Loaded > 0 {
+	if loaded.Loaded > 0 || !c.told {
+		c.told = true // a start that adopts everything says so
 		c.log.Info("programs loaded", "loaded", loaded.Loaded, "adopted", loaded.Adopted)
 	}
 	var errs []error

@@ -13,7 +13,7 @@ type Rows struct {
 	Underlay6  bool // tunnel endpoints are IPv6 addresses
 	Nodes      []state.Node
 	Pods       []state.Pod
-	Identities []state.Identity
+	Identities map[string]state.IdentityID // by labels
 	Endpoints  []state.Endpoint
 	Host       []netip.Addr // addresses of this node's devices, beside its Node row
 }
@@ -25,7 +25,7 @@ var strength = map[state.IPSource]int{
 
 // compile derives one row for each prefix. It does no input or output.
 func compile(r Rows) map[netip.Prefix]state.IP {
-	c := compiler{rows: r, out: map[netip.Prefix]state.IP{}, ids: identityIndex(r.Identities), nodes: map[string]state.Node{}}
+	c := compiler{rows: r, out: map[netip.Prefix]state.IP{}, nodes: map[string]state.Node{}}
 	for _, p := range []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")} {
 		c.add(state.IP{Prefix: p, Identity: state.IdentityWorld, Source: state.IPWorld})
 	}
@@ -48,21 +48,7 @@ func compile(r Rows) map[netip.Prefix]state.IP {
 type compiler struct {
 	rows  Rows
 	nodes map[string]state.Node
-	ids   map[string]state.IdentityID // by labels
 	out   map[netip.Prefix]state.IP
-}
-
-// identityIndex finds an identity by its labels; of two with the same labels
-// the lower number wins, everywhere.
-func identityIndex(identities []state.Identity) map[string]state.IdentityID {
-	out := map[string]state.IdentityID{}
-	for _, i := range identities {
-		k := i.Labels.Key()
-		if old, ok := out[k]; !ok || i.ID < old {
-			out[k] = i.ID
-		}
-	}
-	return out
 }
 
 // add keeps the row of the stronger source; among equals the one that sorts
@@ -123,7 +109,7 @@ func (c *compiler) pod(p state.Pod) {
 	if !ok || n.Local {
 		return // this node's pods are endpoints
 	}
-	id, ok := c.ids[state.PodLabels(p, c.rows.Cluster).Key()]
+	id, ok := c.rows.Identities[state.PodLabels(p, c.rows.Cluster).Key()]
 	if !ok {
 		id = state.IdentityInit
 	}

@@ -63,15 +63,12 @@ func (c *Control) Step(context.Context) error {
 }
 
 func (c *Control) rows() Rows {
-	r := Rows{Cluster: c.opts.Cluster, Underlay6: c.opts.Underlay6()}
+	r := Rows{Cluster: c.opts.Cluster, Underlay6: c.opts.Underlay6(), Identities: state.IdentityIndex(c.tables.Identities.All())}
 	for _, n := range c.tables.Nodes.All() {
 		r.Nodes = append(r.Nodes, n)
 	}
 	for _, p := range c.tables.Pods.All() {
 		r.Pods = append(r.Pods, p)
-	}
-	for _, i := range c.tables.Identities.All() {
-		r.Identities = append(r.Identities, i)
 	}
 	for _, e := range c.tables.Endpoints.All() {
 		r.Endpoints = append(r.Endpoints, e)

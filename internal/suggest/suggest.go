@@ -1,11 +1,13 @@
-package config
+// Package suggest finds the word that a misspelt one was meant to be, for the
+// "did you mean" of error messages. It knows nothing about what the words are.
+package suggest
 
 import "strings"
 
-// suggest returns the known key that whoever typed key most likely meant, or
+// Nearest returns the known key that whoever typed key most likely meant, or
 // "": the same words in another case or at another place, else the key with
 // the fewest differing letters.
-func suggest(key string, known []string) string {
+func Nearest(key string, known []string) string {
 	want := plain(key)
 	best, least := "", len(want)/3+1
 	for _, k := range known {

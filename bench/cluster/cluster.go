@@ -1,0 +1,189 @@
+// Package cluster starts real agents in two namespaces that one veth joins,
+// and attaches pods to them with the real CNI plugin.
+//
+// Package lab does the same for users; it joins nodes by a bridge, whose cost
+// would be in every figure, and it hides the processes that are timed here.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"weir/api/v1"
+	"weir/bench/topo"
+	"weir/operator"
+)
+
+// Spec says what a cluster is like.
+type Spec struct {
+	Name   string // prefix of its namespaces
+	Dir    string // for its files
+	Bin    string // folder of weir-agent and weir-cni
+	Native bool   // routing mode; otherwise VXLAN
+	Nodes  int    // 1 or 2
+	Second byte   // of the pod addresses: 10.Second.NODE.0/24
+}
+
+// Cluster is a running cluster.
+type Cluster struct {
+	Spec
+	Nodes []*Node
+}
+
+// Node is one node with its agent.
+type Node struct {
+	Name  string
+	Netns topo.Netns
+	Dir   string
+	CIDRs []netip.Prefix
+	Addrs []netip.Addr
+	bin   string
+	agent *process
+}
+
+// Up makes the nodes, joins them and starts their agents.
+func Up(ctx context.Context, s Spec) (*Cluster, error) {
+	c := &Cluster{Spec: s}
+	if err := c.build(ctx); err != nil {
+		return nil, errors.Join(err, c.Down())
+	}
+	return c, nil
+}
+
+func (c *Cluster) build(ctx context.Context) error {
+	if err := os.MkdirAll(c.objects(), 0o700); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	var ends []topo.End
+	for i := range c.Spec.Nodes {
+		n, end, err := c.makeNode(i)
+		if err != nil {
+			return err
+		}
+		ends = append(ends, end)
+		if err := c.writeNode(n); err != nil {
+			return err
+		}
+	}
+	if len(ends) == 1 { // an underlay with nobody on it
+		far, err := topo.Make(c.Name + "-far")
+		if err != nil {
+			return err
+		}
+		ends = append(ends, topo.End{In: far, Name: "eth0"})
+	}
+	if err := topo.Veth(ends[0], ends[1], 1500); err != nil {
+		return err
+	}
+	for _, n := range c.Nodes {
+		if _, err := n.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) makeNode(i int) (*Node, topo.End, error) {
+	n := &Node{Name: fmt.Sprintf("n%d", i+1), bin: c.Bin,
+		CIDRs: []netip.Prefix{
+			netip.MustParsePrefix(fmt.Sprintf("10.%d.%d.0/24", c.Second, i+1)),
+			netip.MustParsePrefix(fmt.Sprintf("fd00:%d:%d::/112", c.Second, i+1))},
+		Addrs: []netip.Addr{
+			netip.MustParseAddr(fmt.Sprintf("172.30.%d.%d", c.Second, i+1)),
+			netip.MustParseAddr(fmt.Sprintf("fd30:%d::%d", c.Second, i+1))},
+	}
+	n.Dir = filepath.Join(c.Dir, n.Name)
+	var err error
+	if n.Netns, err = topo.Make(c.Name + "-" + n.Name); err != nil {
+		return nil, topo.End{}, err
+	}
+	c.Nodes = append(c.Nodes, n)
+	end := topo.End{In: n.Netns, Name: "eth0", Addrs: []string{n.Addrs[0].String() + "/24", n.Addrs[1].String() + "/64"}}
+	return n, end, n.Netns.Forward()
+}
+
+func (c *Cluster) objects() string { return filepath.Join(c.Dir, "objects") }
+
+// writeNode writes the node's object and configuration.
+func (c *Cluster) writeNode(n *Node) error {
+	o := v1.CiliumNode{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindCiliumNode},
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name},
+	}
+	for _, a := range n.Addrs {
+		o.Spec.Addresses = append(o.Spec.Addresses, v1.NodeAddress{Type: v1.InternalIP, IP: a.String()})
+	}
+	for _, a := range operator.RouterIP(n.CIDRs) {
+		o.Spec.Addresses = append(o.Spec.Addresses, v1.NodeAddress{Type: v1.CiliumInternalIP, IP: a.String()})
+	}
+	health := operator.HealthIP(n.CIDRs)
+	o.Spec.Health = v1.AddressPair{IPv4: health[0].String(), IPv6: health[1].String()}
+	for _, p := range n.CIDRs {
+		o.Spec.IPAM.PodCIDRs = append(o.Spec.IPAM.PodCIDRs, p.String())
+	}
+	conf := map[string]any{
+		"nodeName": n.Name, "runDir": filepath.Join(n.Dir, "run"),
+		"cluster": map[string]any{"name": "bench"}, "bpf": map[string]any{"root": filepath.Join(n.Dir, "bpf")},
+		"source": map[string]any{"files": c.objects()},
+		"ipv4":   map[string]any{"enabled": true}, "ipv6": map[string]any{"enabled": true},
+	}
+	if c.Native {
+		conf["routingMode"], conf["autoDirectNodeRoutes"] = "native", true
+		conf["ipv4NativeRoutingCIDR"] = fmt.Sprintf("10.%d.0.0/16", c.Second)
+		conf["ipv6NativeRoutingCIDR"] = fmt.Sprintf("fd00:%d::/32", c.Second)
+	}
+	for _, dir := range []string{"run", "bpf"} {
+		if err := os.MkdirAll(filepath.Join(n.Dir, dir), 0o700); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+	}
+	return errors.Join(c.write(filepath.Join(c.objects(), "node-"+n.Name+".yaml"), o), c.write(n.config(), conf))
+}
+
+// write puts a YAML file in place in one step.
+func (c *Cluster) write(file string, object any) error {
+	data, err := yaml.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", file, err)
+	}
+	tmp := filepath.Join(c.Dir, ".tmp")
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return os.Rename(tmp, file)
+}
+
+// Down ends the agents and removes everything that Up and Add made.
+func (c *Cluster) Down() error {
+	var errs []error
+	for _, n := range c.Nodes {
+		errs = append(errs, n.Stop())
+		bpf := filepath.Join(n.Dir, "bpf")
+		if err := os.RemoveAll(filepath.Join(bpf, "weir")); err != nil {
+			errs = append(errs, fmt.Errorf("remove pins: %w", err))
+		}
+		for unix.Unmount(bpf, unix.MNT_DETACH) == nil { // as often as it is mounted
+		}
+		errs = append(errs, n.Netns.Remove())
+	}
+	if len(c.Nodes) == 1 {
+		errs = append(errs, topo.Netns{Name: c.Name + "-far"}.Remove())
+	}
+	if strings.HasPrefix(c.Dir, os.TempDir()) {
+		errs = append(errs, os.RemoveAll(c.Dir))
+	}
+	return errors.Join(errs...)
+}
+
+// readyLimit is how long an agent may take until it serves.
+const readyLimit = 30 * time.Second

@@ -1,0 +1,103 @@
+package lifecycle
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"weir/lab"
+)
+
+func bpfRoot(n lab.Node) string { return filepath.Join(n.Dir, "bpf") }
+
+func tree(n lab.Node) string { return filepath.Join(bpfRoot(n), "weir") }
+
+// pins opens everything that is pinned in a node's tree and returns the
+// kernel's ids by path. A link's id is that of its program.
+func pins(t *testing.T, n lab.Node) map[string]uint32 {
+	t.Helper()
+	out := map[string]uint32{}
+	err := filepath.WalkDir(tree(n), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(tree(n), path)
+		out[name] = pinned(t, path, strings.SplitN(name, "/", 2)[0])
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("list pins: %v", err)
+	}
+	return out
+}
+
+func pinned(t *testing.T, path, folder string) uint32 {
+	t.Helper()
+	switch folder {
+	case "maps":
+		m, err := ebpf.LoadPinnedMap(path, nil)
+		if err != nil {
+			t.Fatalf("open %s: %v", path, err)
+		}
+		defer m.Close()
+		info, err := m.Info()
+		if err != nil {
+			t.Fatalf("open %s: %v", path, err)
+		}
+		id, _ := info.ID()
+		return uint32(id)
+	case "programs":
+		p, err := ebpf.LoadPinnedProgram(path, nil)
+		if err != nil {
+			t.Fatalf("open %s: %v", path, err)
+		}
+		defer p.Close()
+		info, err := p.Info()
+		if err != nil {
+			t.Fatalf("open %s: %v", path, err)
+		}
+		id, _ := info.ID()
+		return uint32(id)
+	default:
+		l, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			t.Fatalf("open %s: %v", path, err)
+		}
+		defer l.Close()
+		info, err := l.Info()
+		if err != nil {
+			t.Fatalf("open %s: %v", path, err)
+		}
+		return uint32(info.Program)
+	}
+}
+
+// mapPins keeps the maps.
+func mapPins(all map[string]uint32) map[string]uint32 {
+	out := map[string]uint32{}
+	for name, id := range all {
+		if strings.HasPrefix(name, "maps/") {
+			out[name] = id
+		}
+	}
+	return out
+}
+
+func bpfMounts(t *testing.T, root string) (n int) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); f[4] == root {
+			n++
+		}
+	}
+	return n
+}
