@@ -59,8 +59,8 @@ func onThread(f func() error) error {
 // makeNetns makes a namespace with lo up and returns its inode. Something that
 // has the name already is errForeign.
 func makeNetns(name string) (uint64, error) {
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
-		return 0, fmt.Errorf("make %s: %w", netnsDir, err)
+	if err := prepareNetnsDir(); err != nil {
+		return 0, err
 	}
 	path := netnsPath(name)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
@@ -84,6 +84,27 @@ func makeNetns(name string) (uint64, error) {
 		return 0, errors.Join(err, os.Remove(path))
 	}
 	return inode(path), nil
+}
+
+// prepareNetnsDir makes the folder a shared mount of its own, as iproute2 does
+// with the first `ip netns add`. If iproute2 did it later, it would copy every
+// namespace that is mounted there by then, and none of these could be removed.
+func prepareNetnsDir() error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", netnsDir, err)
+	}
+	share := func() error { return unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "") }
+	err := share()
+	if errors.Is(err, unix.EINVAL) { // not a mount yet
+		if err := unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("mount %s on itself: %w", netnsDir, err)
+		}
+		err = share()
+	}
+	if err != nil {
+		return fmt.Errorf("share the mount %s: %w", netnsDir, err)
+	}
+	return nil
 }
 
 // removeNetns removes the namespace that makeNetns made; want is its inode, or

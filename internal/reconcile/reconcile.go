@@ -31,13 +31,14 @@ func WithObserver(ctx context.Context, o Observer) context.Context {
 }
 
 const (
-	settle   = 20 * time.Millisecond // a burst of commits becomes one step
+	settle   = 20 * time.Millisecond // between two steps, at least: a burst of commits is two
 	minRetry = 100 * time.Millisecond
 	maxRetry = 30 * time.Second
 )
 
 // Loop runs step once every input is synced, then after every change of an
-// input, until ctx ends. Step must bring the target to match the inputs
+// input, until ctx ends. A change after a quiet time is acted upon at once, what
+// follows it closely together. Step must bring the target to match the inputs
 // whatever state both are in; one that fails is run again, with backoff, and
 // is logged at its first failure and whenever the error changes.
 func Loop(ctx context.Context, log *slog.Logger, step func(context.Context) error, inputs ...Input) error {
@@ -47,13 +48,14 @@ func Loop(ctx context.Context, log *slog.Logger, step func(context.Context) erro
 	}
 	observe, _ := ctx.Value(observerKey{}).(Observer)
 	again, retry, said := time.After(0), minRetry, ""
+	var last time.Time // when a step ended
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-again:
 		case <-wake:
-			if !rest(ctx, wake) {
+			if !rest(ctx, wake, settle-time.Since(last)) {
 				return nil
 			}
 		}
@@ -62,6 +64,7 @@ func Loop(ctx context.Context, log *slog.Logger, step func(context.Context) erro
 			continue
 		}
 		err := step(ctx)
+		last = time.Now()
 		if observe != nil {
 			observe(err)
 		}
@@ -80,12 +83,16 @@ func Loop(ctx context.Context, log *slog.Logger, step func(context.Context) erro
 	}
 }
 
-// rest waits for a burst of changes to end; false means ctx ended first.
-func rest(ctx context.Context, wake <-chan struct{}) bool {
+// rest waits, and takes the changes of that time for one; false means that ctx
+// ended first.
+func rest(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(settle):
+	case <-time.After(d):
 	}
 	select {
 	case <-wake:

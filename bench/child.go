@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+
+	"weir/bench/path"
+	"weir/bench/traffic"
+)
+
+// childPrefix marks the arguments with which bench starts itself: a server or
+// a client is a process, as in life, in a session of its own.
+const childPrefix = "traffic-"
+
+// child is the other side of serve and measure.
+func child(args []string) error {
+	if len(args) < 3 {
+		return errors.New("traffic: too few arguments")
+	}
+	cpu, err := strconv.Atoi(args[2])
+	if err != nil {
+		return fmt.Errorf("read CPU: %w", err)
+	}
+	if args[0] == childPrefix+"serve" {
+		return traffic.Serve(args[1], cpu, os.Stdout)
+	}
+	if len(args) != 6 {
+		return errors.New("traffic: want run NETNS CPU KIND SERVER TIME")
+	}
+	server, err := netip.ParseAddr(args[4])
+	if err != nil {
+		return fmt.Errorf("read server: %w", err)
+	}
+	d, err := time.ParseDuration(args[5])
+	if err != nil {
+		return fmt.Errorf("read time: %w", err)
+	}
+	res, err := traffic.Run(args[1], cpu, traffic.Kind(args[3]), server, d)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(res)
+}
+
+func self(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), traffic.Env...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// serve starts the server of a path and waits until it listens.
+func (b *bench) serve(ctx context.Context, p path.Path) (stop func(), err error) {
+	cmd := self(ctx, childPrefix+"serve", p.Server.Path(), strconv.Itoa(b.cpu))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start server of %s: %w", p.Name, err)
+	}
+	stop = func() {
+		_ = cmd.Process.Kill() // one that has ended is what we want
+		_ = cmd.Wait()
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		stop()
+		return nil, fmt.Errorf("server of %s: %w", p.Name, err)
+	}
+	return stop, nil
+}
+
+// measure runs one client.
+func (b *bench) measure(ctx context.Context, p path.Path, kind traffic.Kind) (traffic.Result, error) {
+	var res traffic.Result
+	ctx, cancel := context.WithTimeout(ctx, b.slice*3+5*time.Second)
+	defer cancel()
+	out, err := self(ctx, childPrefix+"run", p.Client.Path(), strconv.Itoa(b.cpu), string(kind), p.Addr.String(), b.slice.String()).Output()
+	if err != nil {
+		return res, fmt.Errorf("%s over %s: %w", kind, p.Name, err)
+	}
+	return res, json.Unmarshal(out, &res)
+}
