@@ -42,38 +42,51 @@ type Agent struct {
 	bpfRouted bool // host routing by BPF
 	warnings  []string
 	drained   chan struct{} // closed when queued DELs are done
+	unlock    func()        // lets go of the run folder
 }
 
-// New opens the datapath and builds every part. It attaches nothing and starts
-// nothing; Run does.
+// New takes the run folder, opens the datapath and builds every part. It
+// attaches nothing and starts nothing; Run does.
 func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
 	if missing := datapath.Missing(); len(missing) > 0 {
 		return nil, fmt.Errorf("this kernel lacks what Weir needs: %s; the floor is Linux 5.10", strings.Join(missing, ", "))
 	}
 	a := &Agent{log: log, cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), warnings: cfg.Warnings}
-	routed, err := a.hostRouting()
-	if err != nil {
+	var err error
+	if a.unlock, err = a.lock(); err != nil { // before anything of another agent could be touched
 		return nil, err
 	}
-	a.bpfRouted = routed
+	if err := a.open(); err != nil {
+		a.unlock()
+		return nil, err
+	}
+	a.build()
+	return a, nil
+}
+
+// open wipes what is to be wiped and opens the datapath.
+func (a *Agent) open() (err error) {
+	cfg := a.cfg
+	if a.bpfRouted, err = a.hostRouting(); err != nil {
+		return err
+	}
 	if cfg.CleanState {
 		if err := removePods(cfg.Config); err != nil {
-			return nil, fmt.Errorf("wipe state: %w", err)
+			return fmt.Errorf("wipe state: %w", err)
 		}
-		log.Info("endpoints wiped", "state_dir", cfg.StateDir)
+		a.log.Info("endpoints wiped", "state_dir", cfg.StateDir)
 	}
-	a.dp, err = datapath.Open(log.With("room", "datapath"), datapath.Options{
+	a.dp, err = datapath.Open(a.log.With("room", "datapath"), datapath.Options{
 		Root: cfg.BPF.Root, AttachMode: datapath.AttachMode(cfg.BPF.AttachMode), Clean: cfg.CleanState || cfg.CleanBPF,
 		Sizes: map[string]uint32{bpf.MapIPCache: uint32(cfg.BPF.IPCacheSize), bpf.MapEndpoints: uint32(cfg.BPF.Endpoints)},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if datapath.MountsAt(cfg.BPF.Root) > 1 {
 		a.warn("more than one bpffs is mounted at " + cfg.BPF.Root + ": pins of an earlier agent may be hidden below")
 	}
-	a.build()
-	return a, nil
+	return nil
 }
 
 // build makes every slice with its own part of the configuration.
@@ -96,11 +109,7 @@ func (a *Agent) build() {
 
 // Run is the life of the agent: it ends with ctx, and what is in the kernel stays.
 func (a *Agent) Run(ctx context.Context) error {
-	unlock, err := a.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
+	defer a.unlock()
 	defer a.dp.Close()
 	if err := a.endpoints.Restore(); err != nil {
 		a.log.Warn("some endpoints could not be restored", "err", err)
@@ -122,7 +131,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.start(g, "api", a.serve)
 	a.start(g, "deletes", a.drainDeletes)
-	err = g.Wait()
+	err := g.Wait()
 	a.log.Info("agent ended, datapath stays")
 	return err
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
@@ -86,10 +87,19 @@ func (a *Agent) cniStatus(*http.Request) (empty, error) {
 func (a *Agent) readyForAdd() error {
 	select {
 	case <-a.drained:
-		return a.endpoints.Ready()
+		return a.explain(a.endpoints.Ready())
 	default:
 		return &api.Error{Code: api.CodeTryAgainLater, Message: "the agent is starting: queued deletes are not done yet"}
 	}
+}
+
+// explain adds what the node's own part of the datapath is stuck at, which is
+// why endpoints cannot be made.
+func (a *Agent) explain(err error) error {
+	if host, ok := a.tables.Controls.Get("host"); err != nil && ok && host.LastError != "" {
+		return fmt.Errorf("%w: %s", err, host.LastError)
+	}
+	return err
 }
 
 // drainDeletes does the DELs that the plugin queued while no agent answered:

@@ -38,7 +38,7 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 }
 
 func (a *Agent) datapathCondition(programs []api.ProgramStatus) api.Condition {
-	if err := a.endpoints.Ready(); err != nil {
+	if err := a.explain(a.endpoints.Ready()); err != nil {
 		return api.Condition{Message: err.Error()}
 	}
 	for _, p := range programs {

@@ -141,8 +141,9 @@ static __always_inline int ndp_answer(struct __sk_buff *skb, const struct packet
 		return 1;
 	}
 	/* The option may be missing: everything up to the target must be there. */
-	if (p->ttl != 255 || bpf_skb_load_bytes(skb, L3 + offsetof(struct neighbour, target),
-						&target, sizeof(target))) {
+	if (p->ttl != 255 || p->len < offsetof(struct neighbour, option) ||
+	    bpf_skb_load_bytes(skb, L3 + offsetof(struct neighbour, target), &target,
+			       sizeof(target))) {
 		decide(d, WAY_DROP, DROP_INVALID_PACKET);
 		return 1;
 	}

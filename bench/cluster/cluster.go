@@ -172,7 +172,11 @@ func (c *Cluster) Down() error {
 		if err := os.RemoveAll(filepath.Join(bpf, "weir")); err != nil {
 			errs = append(errs, fmt.Errorf("remove pins: %w", err))
 		}
-		for unix.Unmount(bpf, unix.MNT_DETACH) == nil { // as often as it is mounted
+		// The agent keeps the health endpoint's namespace beside its socket.
+		mounts, _ := filepath.Glob(filepath.Join(n.Dir, "run", "netns", "*")) // the pattern is right
+		for _, m := range append(mounts, bpf) {
+			for unix.Unmount(m, unix.MNT_DETACH) == nil { // as often as it is mounted
+			}
 		}
 		errs = append(errs, n.Netns.Remove())
 	}

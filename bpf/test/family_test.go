@@ -186,7 +186,7 @@ func host(t testing.TB) {
 		neighbour(t, f.node)
 		world := netip.PrefixFrom(f.world, f.bits()-8).Masked()
 		route(t, world, netlink.Route{Gw: f.gateway.AsSlice()})
-		route(t, netip.PrefixFrom(f.narrow, f.bits()), netlink.Route{Gw: f.gateway.AsSlice(), MTU: narrowMTU})
+		route(t, netip.PrefixFrom(f.narrow, f.bits()), netlink.Route{Gw: f.gateway.AsSlice(), MTU: narrowMTU, MTULock: true /* forwarding heeds no other */})
 		route(t, netip.PrefixFrom(f.refused, f.bits()), netlink.Route{Type: 7 /* RTN_UNREACHABLE */})
 		route(t, f.remotes, netlink.Route{Gw: f.node.AsSlice()})
 	}

@@ -280,7 +280,7 @@ func (f *traffic) report() report {
 // flow waits until each stream has had echoes for that long.
 func flow(t *testing.T, streams []*traffic, d time.Duration) {
 	t.Helper()
-	more := uint64(d/pace) * 8 / 10 // a ticker on a busy machine skips beats
+	more := uint64(d / pace) // a ticker never beats faster, so this takes d or longer
 	targets := map[*traffic]uint64{}
 	for _, f := range streams {
 		targets[f] = f.report().Echoed + more

@@ -76,3 +76,11 @@ func (c *cluster) wantDropped(t *testing.T, node string, before counters, e endi
 		t.Errorf("%s: dropped %s, want %s and nothing else", node, got, want)
 	}
 }
+
+// dump reads a map of a node from the kernel.
+func (c *cluster) dump(t *testing.T, node, name string) agent.MapDump {
+	t.Helper()
+	var d agent.MapDump
+	c.get(t, node, agent.PathMaps+"/"+name, &d)
+	return d
+}

@@ -129,8 +129,8 @@ func TestRowF3ProgramsAreJITedLicensedAndDescribedByBTF(t *testing.T) {
 		if p.Type != "sched_cls" || !p.GPL || !p.JITed || p.BTF == 0 || len(p.Maps) == 0 || p.Tag == "" || p.Memlock == 0 {
 			t.Errorf("%s: got %+v, want a sched_cls program that is GPL compatible, jited, with BTF and maps", dev, p)
 		}
-		if const64k := 64 << 10; p.Xlated == 0 || p.Xlated > const64k {
-			t.Errorf("%s: %d bytes of instructions; a whole entry program stays below %d", dev, p.Xlated, const64k)
+		if most := 64 << 10; p.Xlated == 0 || p.Xlated > most {
+			t.Errorf("%s: %d bytes of instructions; a whole entry program stays below %d", dev, p.Xlated, most)
 		}
 	}
 }

@@ -274,4 +274,3 @@ func (c *cluster) wantPrograms(t *testing.T, node, dev, ingress, egress string) 
 		}
 	}
 }
-

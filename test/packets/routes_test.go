@@ -234,7 +234,7 @@ func TestRowE7GatewaysMACIsThatOfThePodsHostDevice(t *testing.T) {
 						if n.MAC != want {
 							t.Errorf("%s: MAC of the gateway: got %s, want %s", pod, n.MAC, want)
 						}
-					} else if !netip.MustParseAddr(n.Dst).IsLinkLocalUnicast() {
+					} else if a := netip.MustParseAddr(n.Dst); a.Is4() == is4 && !a.IsLinkLocalUnicast() {
 						t.Errorf("%s knows a neighbour besides the gateway: %+v", pod, n)
 					}
 				}
@@ -295,4 +295,3 @@ func TestRowE9NoNodeHasABridge(t *testing.T) {
 		}
 	})
 }
-
