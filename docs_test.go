@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"weir/agent/config"
 	"weir/bpf"
 )
 
@@ -194,5 +195,25 @@ func TestLinksOfThePagesLead(t *testing.T) {
 				t.Errorf("%s: link to %s leads nowhere", page, m[1])
 			}
 		}
+	}
+}
+
+func TestConfigurationPageHasEveryKeyAndNoOther(t *testing.T) {
+	page, err := os.ReadFile("docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		documented[m[1]] = true
+	}
+	for _, o := range config.Defaults().Options() {
+		if !documented[o.Key] {
+			t.Errorf("docs/configuration.md does not have the key %s", o.Key)
+		}
+		delete(documented, o.Key)
+	}
+	for k := range documented {
+		t.Errorf("docs/configuration.md has %s, which is no key", k)
 	}
 }

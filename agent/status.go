@@ -153,6 +153,8 @@ func (a *Agent) config(*http.Request) (api.Config, error) {
 	}
 	add("router_ipv4", c.RouterIPv4)
 	add("router_ipv6", addrText(c.RouterIPv6.Netip()))
+	add("node_ipv4", c.NodeIPv4)
+	add("node_ipv6", addrText(c.NodeIPv6.Netip()))
 	add("build", fmt.Sprintf("%016x", c.Build))
 	add("tunnel_ifindex", c.TunnelIfindex)
 	add("host_ifindex", c.HostIfindex)

@@ -25,6 +25,15 @@ static __always_inline void judge_vlan(__u16 tci, struct decision *d)
 	decide(d, WAY_DROP, DROP_VLAN);
 }
 
+/* Whether the packet is for this node's own address: nearly all that arrives, tunnel and all. */
+static __always_inline int is_for_node(const struct packet *p)
+{
+	if (p->family == AF_INET)
+		return p->dst.w[3] == config.node_ipv4.w[3];
+	return p->dst.w[3] == config.node_ipv6.w[3] && p->dst.w[2] == config.node_ipv6.w[2] &&
+	       p->dst.w[1] == config.node_ipv6.w[1] && p->dst.w[0] == config.node_ipv6.w[0];
+}
+
 /*
  * A frame of the underlay. Whatever is not for a pod is the host's own business, well formed or
  * not: it passes.
@@ -32,10 +41,13 @@ static __always_inline void judge_vlan(__u16 tci, struct decision *d)
 static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p,
 					 struct decision *d)
 {
-	if (skb->vlan_present)
+	/* VLAN 0 is none: the tag carries a priority only (IEEE 802.1Q 9.6). */
+	if (skb->vlan_present && (skb->vlan_tci & 0x0fff))
 		return judge_vlan(skb->vlan_tci, d);
 	if (parse(skb, p))
 		return decide(d, WAY_PASS, REASON_PASSED);
+	if (is_for_node(p))
+		return decide(d, WAY_PASS, REASON_TO_HOST);
 	route_to_endpoint(p, d);
 	if (d->way == WAY_PASS && d->reason == REASON_TO_STACK)
 		d->reason = REASON_PASSED;

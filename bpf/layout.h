@@ -143,6 +143,8 @@ struct metric {
 struct config {
 	struct addr router_ipv4; /* of weir_host: the gateway of all pods; all zero: family off */
 	struct addr router_ipv6;
+	struct addr node_ipv4; /* this node's address on the underlay; all zero: it has none */
+	struct addr node_ipv6;
 	__u64 build; /* fingerprint of the object files: tells a pinned program's version */
 	__u32 tunnel_ifindex; /* 0: native routing, no overlay */
 	__u32 host_ifindex;   /* weir_host */
@@ -162,4 +164,4 @@ _Static_assert(sizeof(struct endpoint) == 64, "endpoint: one cache line");
 _Static_assert(sizeof(struct ipcache_key) == 20, "ipcache_key");
 _Static_assert(sizeof(struct ipcache_entry) == 32, "ipcache_entry");
 _Static_assert(sizeof(struct metric) == 16, "metric");
-_Static_assert(sizeof(struct config) == 80, "config");
+_Static_assert(sizeof(struct config) == 112, "config");

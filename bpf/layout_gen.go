@@ -15,6 +15,8 @@ type Config struct {
 	_             structs.HostLayout
 	RouterIPv4    Addr
 	RouterIPv6    Addr
+	NodeIPv4      Addr
+	NodeIPv6      Addr
 	Build         uint64
 	TunnelIfindex uint32
 	HostIfindex   uint32

@@ -115,8 +115,12 @@ func (d *Datapath) Config() bpf.Config {
 	return d.config
 }
 
-// Ready can be waited for: it is synced once programs are loaded.
+// Ready can be waited for: it is synced once MarkReady was called.
 func (d *Datapath) Ready() *Signal { return &d.ready }
+
+// MarkReady says that programs are loaded, and attached to the node's own
+// devices: a pod that is added from here on can be reached.
+func (d *Datapath) MarkReady() { d.ready.set() }
 
 func attachMode(m AttachMode) (AttachMode, error) {
 	if m == AttachTC {

@@ -46,7 +46,6 @@ func (d *Datapath) Load(cfg bpf.Config) (Loaded, error) {
 		return n, err
 	}
 	d.config = cfg
-	d.ready.set()
 	return n, nil
 }
 

@@ -1,7 +1,6 @@
 package bpftest
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/gopacket/gopacket/layers"
@@ -30,19 +29,6 @@ func refused(name string, in []byte, reason bpf.Reason) (out []fixture) {
 		out = append(out, c)
 	}
 	return out
-}
-
-func TestHeaderCutAtEveryLengthIsInvalid(t *testing.T) {
-	each(t, filled(t, config()), func(f family) (out []fixture) {
-		header := 20
-		if f.v6 {
-			header = 40
-		}
-		for size := range header {
-			out = append(out, refused(fmt.Sprintf("%d octets", size), f.from(f.peer).bytes()[:14+size], bpf.DropInvalidPacket)...)
-		}
-		return out
-	})
 }
 
 func TestHeaderThatContradictsItselfIsInvalid(t *testing.T) {

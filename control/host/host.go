@@ -133,6 +133,7 @@ func (c *Control) load(local state.Node, base link.Base, mtu int, devices []stat
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	c.dp.MarkReady()
 	tree := c.dp.Tree()
 	return c.dp.PruneDevices(func(folder string) bool { return keep[tree.DeviceLinks(folder)] })
 }
@@ -163,6 +164,8 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 		IPv4:        flag(o.IPv4), IPv6: flag(o.IPv6),
 		HostRouting:  flag(o.HostRouting),
 		UnderlayIPv6: flag(underlay6),
+		NodeIPv4:     bpf.AddrFrom(local.Address(true)),
+		NodeIPv6:     bpf.AddrFrom(local.Address(false)),
 	}
 	if o.IPv4 {
 		c.RouterIPv4 = bpf.AddrFrom(local.Router(true))

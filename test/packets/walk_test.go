@@ -30,33 +30,33 @@ func wantNowhere(t *testing.T, taps map[string]*tap) {
 
 func TestRowM1ForeignEtherTypesAreDroppedAndCounted(t *testing.T) {
 	eachMode(t, dualStack, func(t *testing.T, c *cluster) {
+		taps := c.everywhere(t, "a")
 		for name, kind := range map[string]layers.EthernetType{"LLDP": layers.EthernetTypeLinkLayerDiscovery, "MPLS": layers.EthernetTypeMPLSUnicast, "odd": 0x1234} {
 			t.Run(name, func(t *testing.T) {
-				taps := c.everywhere(t, "a")
 				before := c.counters(t, "n1")
 				c.emit(t, "a", "eth0", 7, frame(t, c.fromPod(t, "a", kind), gopacket.Payload(mark)))
 				c.wantDropped(t, "n1", before, at(bpf.PlaceFromPod, bpf.DropUnsupportedL2), 7)
-				wantNowhere(t, taps)
 			})
 		}
+		wantNowhere(t, taps)
 	})
 }
 
 func TestRowM2SpoofedSourcesAreDroppedAndCounted(t *testing.T) {
 	eachMode(t, dualStack, func(t *testing.T, c *cluster) {
 		c.eachFamily(t, func(t *testing.T, is4 bool) {
+			taps := c.everywhere(t, "a")
 			for _, as := range []string{"b", "c", "n1", "n2", "world"} {
 				for _, to := range []string{"b", "c", "n1", "world"} {
 					if as == to {
 						continue
 					}
-					taps := c.everywhere(t, "a")
 					before := c.counters(t, "n1")
 					c.emit(t, "a", "eth0", 3, c.udp(t, c.fromPod(t, "a", 0), c.addr(t, as, is4), c.addr(t, to, is4)))
 					c.wantDropped(t, "n1", before, at(bpf.PlaceFromPod, bpf.DropInvalidSourceIP), 3)
-					wantNowhere(t, taps)
 				}
 			}
+			wantNowhere(t, taps)
 		})
 	})
 }

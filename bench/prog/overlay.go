@@ -1,0 +1,43 @@
+package prog
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// wrapPacket puts a few instructions before a program that, the first time it
+// sees a packet, give it the metadata that the tunnel device would have: a
+// prepared packet has none. The packet remembers it in its control block, so
+// that later runs pay two instructions.
+func wrapPacket(p *ebpf.ProgramSpec) {
+	const keySize = 44 // of struct bpf_tunnel_key
+	head := asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 48, asm.Word), // cb[0]
+		asm.JNE.Imm(asm.R2, 0, "wrapped"),
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.StoreImm(asm.R1, 48, 1, asm.Word),
+	}
+	for off := int16(-48); off < 0; off += 8 {
+		head = append(head, asm.StoreImm(asm.R10, off, 0, asm.DWord))
+	}
+	head = append(head,
+		asm.StoreImm(asm.R10, -48, 20003, asm.Word),      // tunnel_id
+		asm.StoreImm(asm.R10, -44, 0x0a000001, asm.Word), // remote_ipv4
+		asm.Mov.Reg(asm.R2, asm.R10),
+		asm.Add.Imm(asm.R2, -48),
+		asm.Mov.Imm(asm.R3, keySize),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnSkbSetTunnelKey.Call(),
+		asm.Mov.Reg(asm.R1, asm.R6),
+	)
+	body := p.Instructions
+	name, fn := body[0].Symbol(), btf.FuncMetadata(&body[0])
+	head[0] = head[0].WithSymbol(name)
+	if fn != nil {
+		head[0] = btf.WithFuncMetadata(head[0], fn)
+	}
+	body[0].Metadata = asm.Metadata{} // the function begins earlier
+	body[0] = body[0].WithSymbol("wrapped")
+	p.Instructions = append(head, body...)
+}
