@@ -70,9 +70,8 @@ bench-quick: build ## the same, in a minute, to see that it runs
 fuzz: $(BPF_OBJECTS) ## each fuzz target for FUZZTIME
 	GO=$(GO) FUZZTIME=$(or $(FUZZTIME),60s) tools/fuzz.sh
 
-lint: $(BPF_OBJECTS) ## style and mistakes
-	$(GO) vet ./...
-	$(GO) run -modfile=tools/lint/go.mod honnef.co/go/tools/cmd/staticcheck ./...
+lint: $(BPF_OBJECTS) ## style and mistakes (.golangci.yml)
+	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...
 
 verify: $(BPF_OBJECTS) bpf/obj/layout.tmp ## formatting, generated files, sizes, vet
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt these files"; exit 1; }

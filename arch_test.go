@@ -82,12 +82,12 @@ var rooms = map[string]room{
 		why: "the CLI speaks to the agent over its socket alone",
 	},
 	"cni/...": {
-		weir: []string{"api/agent", "internal/version", "cni/..."}, outside: []string{"github.com/containernetworking/cni", "golang.org/x/sys"},
+		weir: []string{"api/agent", "internal/suggest", "internal/version", "cni/..."}, outside: []string{"github.com/containernetworking/cni", "golang.org/x/sys"},
 		why: "the plugin is started for every pod: it stays thin and leaves the work to the agent",
 	},
 	"agent/config": {
-		outside: []string{"go.yaml.in/yaml"},
-		why:     "the configuration is a value: reading it must not need what it configures",
+		weir: []string{"internal/suggest"}, outside: []string{"go.yaml.in/yaml"},
+		why: "the configuration is a value: reading it must not need what it configures",
 	},
 	"agent/...": {weir: all, outside: all, why: "agent is the wiring"},
 	"lab/...": {

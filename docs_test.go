@@ -27,7 +27,7 @@ var ends = map[bpf.Reason][3]string{
 	bpf.ReasonPassed:        {"to_pod to_overlay from_netdev to_netdev", "seen and let on without judging it", ""},
 	bpf.ReasonARPAnswered:   {"from_pod", "the gateway's MAC was answered", ""},
 	bpf.ReasonNDPAnswered:   {"from_pod", "the gateway's MAC was answered, IPv6", ""},
-	bpf.ReasonLinkChatter:   {"from_pod from_host", "MLD, IGMP, router solicitation, duplicate address detection, gratuitous ARP: of the link only, nobody else needs it", ""},
+	bpf.ReasonLinkChatter:   {"from_pod to_pod from_host", "MLD, IGMP, router solicitation, duplicate address detection, gratuitous ARP: of the link only, nobody else needs it", ""},
 	bpf.ReasonVLANBypassed:  {"from_netdev", "a VLAN that the configuration lets pass", ""},
 	bpf.ReasonFragmented:    {"from_pod", "too big for the way, and may be fragmented: left to the host's stack for that", "nothing; a sender that heeds the route's MTU is faster"},
 	bpf.DropInvalidSourceIP: {"from_pod", "the source address is not the pod's own (spoofed, or an address the pod gave itself)", "look at what runs in the pod; addresses come from `weir endpoint list`"},

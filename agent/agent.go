@@ -151,8 +151,15 @@ func (a *Agent) runIPAM(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		var underlay []netip.Prefix
+		for _, d := range a.tables.Devices.All() {
+			underlay = append(underlay, d.Addrs...)
+		}
+		if err := config.CheckNode(a.cfg.Config, local.PodCIDRs, underlay); err != nil {
+			return err
+		}
 		return a.pool.SetCIDRs(local.PodCIDRs, append(append([]netip.Addr{}, local.Routers...), local.Health...))
-	}, a.tables.Nodes)
+	}, a.tables.Nodes, a.tables.Devices)
 }
 
 // hostRouting decides between BPF and legacy host routing.

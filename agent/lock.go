@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,7 +27,10 @@ func (a *Agent) lock() (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("another agent (pid %s) holds %s: stop it, or set another runDir", strings.TrimSpace(string(b)), path)
 	}
-	f.Truncate(0)
-	f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	pid := strconv.Itoa(os.Getpid()) + "\n"
+	if err := errors.Join(f.Truncate(0), os.WriteFile(path, []byte(pid), 0o600)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write pid file: %w", err)
+	}
 	return func() { f.Close() }, nil
 }

@@ -27,7 +27,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	case <-ctx.Done():
 		short, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
-		s.Shutdown(short)
+		if err := s.Shutdown(short); err != nil {
+			a.log.Warn("requests were cut off at the end", "err", err)
+		}
 		err = <-ended
 	}
 	if errors.Is(err, http.ErrServerClosed) {

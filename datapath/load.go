@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -170,6 +171,9 @@ func (d *Datapath) keep(name string, p *ebpf.Program) {
 
 // pinProgram replaces whatever program is pinned at path in one step.
 func pinProgram(p *ebpf.Program, path string) error {
+	if err := replaceable(path); err != nil {
+		return err
+	}
 	tmp := path + pending
 	os.Remove(tmp)
 	if err := p.Pin(tmp); err != nil {
@@ -177,6 +181,26 @@ func pinProgram(p *ebpf.Program, path string) error {
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("put %s in place: %w", path, err)
+	}
+	return nil
+}
+
+// replaceable refuses what is at our pin and is somebody else's.
+func replaceable(path string) error {
+	p, err := ebpf.LoadPinnedProgram(path, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w (not a program of Weir? remove it)", path, err)
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return fmt.Errorf("read info of %s: %w", path, err)
+	}
+	if want := filepath.Base(path); info.Name != want {
+		return fmt.Errorf("%s: a program named %q is pinned where %q belongs; it is left untouched: remove the pin, or set bpf.root to another bpffs", path, info.Name, want)
 	}
 	return nil
 }

@@ -48,14 +48,22 @@ func (l launch) start() (Process, error) {
 	}
 	p := Process{PID: cmd.Process.Pid}
 	p.Start, _, _ = procStat(p.PID)
-	go cmd.Wait() // reaps it, should it end before this process
+	go func() { _ = cmd.Wait() }() // reaps it, should it end before this process
 	return p, nil
 }
 
 // Alive reports whether the process still runs.
 func (p Process) Alive() bool {
 	start, state, err := procStat(p.PID)
-	return err == nil && p.PID > 0 && start == p.Start && state != 'Z' && state != 'X'
+	if err != nil || p.PID <= 0 || start != p.Start || state == 'X' {
+		return false
+	}
+	if state != 'Z' {
+		return true
+	}
+	// The first thread is dead; others may hold files and locks for a moment.
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
+	return err == nil && len(threads) > 1
 }
 
 // signal sends sig to the process and its group, unless the process is gone.

@@ -47,6 +47,7 @@ type Node struct {
 	Dir   string
 	CIDRs []netip.Prefix
 	Addrs []netip.Addr
+	Ready time.Duration // from the first exec of the agent until it served
 	bin   string
 	agent *process
 }
@@ -86,9 +87,11 @@ func (c *Cluster) build(ctx context.Context) error {
 		return err
 	}
 	for _, n := range c.Nodes {
-		if _, err := n.Start(ctx); err != nil {
+		took, err := n.Start(ctx)
+		if err != nil {
 			return err
 		}
+		n.Ready = took
 	}
 	return nil
 }
@@ -156,7 +159,7 @@ func (c *Cluster) write(file string, object any) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", file, err)
 	}
-	tmp := filepath.Join(c.Dir, ".tmp")
+	tmp := filepath.Join(c.Dir, ".tmp-"+filepath.Base(file))
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}

@@ -18,8 +18,9 @@ func wrapPacket(p *ebpf.ProgramSpec) {
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.StoreImm(asm.R1, 48, 1, asm.Word),
 	}
+	head = append(head, asm.Mov.Imm(asm.R2, 0))
 	for off := int16(-48); off < 0; off += 8 {
-		head = append(head, asm.StoreImm(asm.R10, off, 0, asm.DWord))
+		head = append(head, asm.StoreMem(asm.R10, off, asm.R2, asm.DWord))
 	}
 	head = append(head,
 		asm.StoreImm(asm.R10, -48, 20003, asm.Word),      // tunnel_id
@@ -33,7 +34,7 @@ func wrapPacket(p *ebpf.ProgramSpec) {
 	)
 	body := p.Instructions
 	name, fn := body[0].Symbol(), btf.FuncMetadata(&body[0])
-	head[0] = head[0].WithSymbol(name)
+	head[0] = head[0].WithSymbol(name).WithSource(body[0].Source())
 	if fn != nil {
 		head[0] = btf.WithFuncMetadata(head[0], fn)
 	}

@@ -78,7 +78,7 @@ func TestPodGetsOnlyWhatIsForIt(t *testing.T) {
 			local,
 			{name: "for it", program: bpf.ProgToPod, in: in.bytes(), verdict: next, out: in.to(podGW, podMAC).bytes(), reason: bpf.ReasonToEndpoint},
 			{name: "for another pod", program: bpf.ProgToPod, in: f.into(f.peer).bytes(), verdict: shot, reason: bpf.DropUnknownTarget},
-			{name: "multicast", program: bpf.ProgToPod, in: f.into(f.multicast[0]).bytes(), verdict: shot, reason: bpf.DropUnknownTarget},
+			{name: "multicast", program: bpf.ProgToPod, in: f.into(f.multicast[0]).bytes(), verdict: shot, reason: bpf.ReasonLinkChatter},
 			{name: "device without a row", program: bpf.ProgToPod, ifindex: int(device(freeID)), in: f.into(f.peer).bytes(), verdict: shot, reason: bpf.DropPodNotReady},
 		}
 	})

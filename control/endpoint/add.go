@@ -42,8 +42,7 @@ func (c *Control) Add(ctx context.Context, r Request) (Result, error) {
 	}
 	res, err := c.make(ctx, e)
 	if err != nil {
-		c.unmake(e)
-		return Result{}, err
+		return Result{}, errors.Join(err, c.unmake(e))
 	}
 	c.log.Info("endpoint added", "endpoint", e.ID, "pod", e.Pod.String(), "ipv4", e.IPv4, "ipv6", e.IPv6)
 	return res, nil

@@ -86,7 +86,7 @@ func (r *responder) serve(p listen) error {
 	}
 	s.SetKeepAlivesEnabled(false)
 	r.open[p] = s
-	go s.Serve(l) // returns when stop closes the server
+	go func() { _ = s.Serve(l) }() // returns when stop closes the server
 	return nil
 }
 
@@ -106,7 +106,9 @@ func hello(ctx context.Context, addr netip.Addr, port int) (time.Duration, error
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
+		if err := conn.SetDeadline(deadline); err != nil {
+			return 0, err
+		}
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if _, err := fmt.Fprintf(conn, "GET /hello HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", to); err != nil {

@@ -2,6 +2,7 @@ package ipcache
 
 import (
 	"net/netip"
+	"slices"
 
 	"weir/bpf"
 	"weir/state"
@@ -15,7 +16,8 @@ type Rows struct {
 	Pods       []state.Pod
 	Identities map[string]state.IdentityID // by labels
 	Endpoints  []state.Endpoint
-	Host       []netip.Addr // addresses of this node's devices, beside its Node row
+	Host       []netip.Addr   // addresses of this node's devices, beside its Node row
+	Underlay   []netip.Prefix // networks of these devices
 }
 
 // strength orders the sources: the lowest wins a prefix.
@@ -87,6 +89,9 @@ func (c *compiler) node(n state.Node) {
 		}
 	}
 	for _, p := range n.PodCIDRs {
+		if slices.ContainsFunc(c.rows.Underlay, p.Overlaps) {
+			continue // it would take hosts of the underlay away; host refuses it by name
+		}
 		c.add(state.IP{Prefix: p, Identity: state.IdentityUnknown, TunnelEndpoint: via, Source: state.IPPodCIDR, Of: n.Name})
 	}
 }

@@ -76,6 +76,7 @@ func (c *Control) rows() Rows {
 	for _, d := range c.tables.Devices.All() {
 		for _, p := range d.Addrs {
 			r.Host = append(r.Host, p.Addr())
+			r.Underlay = append(r.Underlay, p.Masked())
 		}
 	}
 	slices.SortFunc(r.Host, netip.Addr.Compare)

@@ -20,7 +20,7 @@ type input struct {
 type output struct {
 	Routes    []route.Route
 	Neighbors []route.Neighbor
-	Skipped   []string // nodes that cannot be routed to directly, with the reason
+	Skipped   []string // nodes of which pod CIDRs have no route, with the reason
 }
 
 // compile derives the routes. R is the local router address; IPv6 knows no
@@ -69,7 +69,9 @@ func (c *compiler) own() {
 		}
 	}
 	for _, cidr := range c.local.PodCIDRs {
-		c.viaHost(cidr, 0)
+		if !c.shadows(c.local, cidr) {
+			c.viaHost(cidr, 0)
+		}
 	}
 }
 
@@ -81,13 +83,26 @@ func (c *compiler) other(n state.Node) {
 	}
 	for _, cidr := range n.PodCIDRs {
 		switch {
-		case !c.enabled(cidr.Addr()):
+		case !c.enabled(cidr.Addr()) || c.shadows(n, cidr):
 		case c.Tunnel:
 			c.viaHost(cidr, c.mtu)
 		case c.Direct:
 			c.direct(n, cidr)
 		}
 	}
+}
+
+// shadows reports a pod CIDR whose route would take hosts of the underlay away.
+func (c *compiler) shadows(n state.Node, cidr netip.Prefix) bool {
+	for _, d := range c.Devices {
+		for _, p := range d.Addrs {
+			if p.Overlaps(cidr) {
+				c.out.Skipped = append(c.out.Skipped, n.Name+": "+cidr.String()+" collides with the underlay network "+p.Masked().String())
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // viaHost routes a pod CIDR into weir_host, where a program takes over. The

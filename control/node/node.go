@@ -119,7 +119,7 @@ func (c *Control) read() (input, error) {
 func (c *Control) report(skipped []string) {
 	say := strings.Join(skipped, ", ")
 	if say != c.said && say != "" {
-		c.log.Warn("no direct route to nodes that are not on a common link: the underlay must route their pod CIDRs", "skipped", skipped)
+		c.log.Warn("pod CIDRs without a route of ours: the underlay must route them", "skipped", skipped)
 	}
 	c.said = say
 }

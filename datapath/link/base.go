@@ -209,8 +209,8 @@ func silence(device string, ipv6 bool) error {
 		conf := "ipv6/conf/" + device
 		settings = append(settings, Sysctl{conf + "/disable_ipv6", "0"}, Sysctl{conf + "/addr_gen_mode", "1"}, Sysctl{conf + "/accept_ra", "0"},
 			Sysctl{conf + "/keep_addr_on_down", "1"}) // IPv4 addresses survive `ip link set down` anyhow
-	} else if CheckIPv6() == nil {
-		settings = append(settings, Sysctl{"ipv6/conf/" + device + "/addr_gen_mode", "1"})
+	} else if err := withoutIPv6(device); err != nil {
+		return err
 	}
 	return ApplySysctls(settings...)
 }

@@ -45,6 +45,11 @@ func raiseHostSide(p Pod) error {
 	if err := ApplySysctls(DeviceSysctls(p.Device)...); err != nil {
 		return err
 	}
+	if !wantsIPv6(p.Addrs) {
+		if err := withoutIPv6(p.Device); err != nil {
+			return err
+		}
+	}
 	return raise(h, l)
 }
 
@@ -58,6 +63,15 @@ func quiet(h *netlink.Handle, l netlink.Link) error {
 	return fmt.Errorf("switch address generation off on %s: %w", l.Attrs().Name, err)
 }
 
+// withoutIPv6 keeps the kernel from reporting multicast groups of IPv6 on a
+// device that has no use for them: they would be counted as drops.
+func withoutIPv6(device string) error {
+	if CheckIPv6() != nil {
+		return nil // nothing to switch off
+	}
+	return ApplySysctls(Sysctl{"ipv6/conf/" + device + "/disable_ipv6", "1"})
+}
+
 func configureInside(h *netlink.Handle, p Pod) error {
 	l, err := h.LinkByName(p.Interface)
 	if err != nil {
@@ -66,10 +80,12 @@ func configureInside(h *netlink.Handle, p Pod) error {
 	if err := quiet(h, l); err != nil {
 		return err
 	}
+	ready := withoutIPv6
 	if wantsIPv6(p.Addrs) {
-		if err := readyIPv6(p); err != nil {
-			return err
-		}
+		ready = readyIPv6
+	}
+	if err := ready(p.Interface); err != nil {
+		return fmt.Errorf("prepare IPv6 in netns %s: %w", p.Netns, err)
 	}
 	for _, up := range []int{loopback, l.Attrs().Index} {
 		if err := h.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: up}}); err != nil {
@@ -91,13 +107,9 @@ func configureInside(h *netlink.Handle, p Pod) error {
 
 // readyIPv6 makes IPv6 work on the pod's interface whatever the runtime chose
 // as default for the namespace. The gateway is known, so no router is asked for.
-func readyIPv6(p Pod) error {
-	conf := "ipv6/conf/" + p.Interface
-	err := ApplySysctls(Sysctl{conf + "/disable_ipv6", "0"}, Sysctl{conf + "/accept_ra", "0"})
-	if err != nil {
-		return fmt.Errorf("prepare IPv6 in netns %s: %w", p.Netns, err)
-	}
-	return nil
+func readyIPv6(device string) error {
+	conf := "ipv6/conf/" + device
+	return ApplySysctls(Sysctl{conf + "/disable_ipv6", "0"}, Sysctl{conf + "/accept_ra", "0"})
 }
 
 // podAddrs adds the link-local address to those of a pod with IPv6: the kernel

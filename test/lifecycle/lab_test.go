@@ -18,10 +18,12 @@ import (
 )
 
 // shared are labs that many tests look at and none changes for good.
-var shared = []*sharedLab{{name: "ltb-vxlan", mode: lab.ModeVXLAN}, {name: "ltb-native", mode: lab.ModeNative}}
+var shared = []*sharedLab{{name: "ltb-vxlan", mode: lab.ModeVXLAN}, {name: "ltb-native", mode: lab.ModeNative},
+	{name: "ltb-tc", mode: lab.ModeVXLAN, agent: map[string]any{"bpf": map[string]any{"attachMode": "tc"}}}}
 
 type sharedLab struct {
 	name, mode string
+	agent      map[string]any
 	once       sync.Once
 	lab        *lab.Lab
 	err        error
@@ -58,11 +60,14 @@ func vxlanLab(t *testing.T) *lab.Lab { t.Helper(); return shared[0].get(t) }
 // nativeLab is its twin with native routing.
 func nativeLab(t *testing.T) *lab.Lab { t.Helper(); return shared[1].get(t) }
 
+// tcLab is one whose programs are clsact filters instead of tcx links.
+func tcLab(t *testing.T) *lab.Lab { t.Helper(); return shared[2].get(t) }
+
 func (s *sharedLab) get(t *testing.T) *lab.Lab {
 	t.Helper()
 	needRoot(t)
 	s.once.Do(func() {
-		s.lab, s.err = lab.Up(context.Background(), lab.Spec{Name: s.name, Mode: s.mode, Nodes: lab.Nodes(2), Bin: bin})
+		s.lab, s.err = lab.Up(context.Background(), lab.Spec{Name: s.name, Mode: s.mode, Nodes: lab.Nodes(2), Agent: s.agent, Bin: bin})
 		if s.err == nil {
 			s.err = s.lab.ApplyYAML(context.Background(), "pods.yaml", []byte(pods)).Err()
 		}

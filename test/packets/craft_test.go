@@ -3,14 +3,15 @@ package packets
 import (
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
 )
 
-// link is the Ethernet header of what a pod sends, or of what the underlay
-// sends to a node.
+// ethernet is the header of a frame between two MAC addresses.
 func ethernet(t *testing.T, src, dst string, kind layers.EthernetType) *layers.Ethernet {
 	t.Helper()
 	from, err1 := net.ParseMAC(src)
@@ -61,16 +62,27 @@ func (c *cluster) udp(t *testing.T, eth *layers.Ethernet, src, dst netip.Addr) [
 // sender's own devices.
 func (c *cluster) everywhere(t *testing.T, sender string) map[string]*tap {
 	t.Helper()
-	out := map[string]*tap{"the world": c.listenOn(t, "world", "eth0")}
+	places := map[string][2]string{"the world": {"world", "eth0"}}
 	for _, node := range []string{"n1", "n2", "n3"} {
-		out["eth0 of "+node] = c.listenOn(t, node, "eth0")
-		out["weir_host of "+node] = c.listenOn(t, node, "weir_host")
+		places["eth0 of "+node] = [2]string{node, "eth0"}
+		places["weir_host of "+node] = [2]string{node, "weir_host"}
 	}
 	for _, pod := range []string{"a", "b", "c", "d"} {
 		if pod != sender {
-			out["pod "+pod] = c.listenOn(t, pod, "eth0")
-			out["host device of pod "+pod] = c.listenOn(t, pod, "host")
+			places["pod "+pod] = [2]string{pod, "eth0"}
+			places["host device of pod "+pod] = [2]string{pod, "host"}
 		}
 	}
+	out := map[string]*tap{}
+	for name, at := range places {
+		out[name] = c.open(t, at[0], at[1])
+	}
+	t.Cleanup(func() { // at once: each close waits until no CPU uses the socket
+		var wg sync.WaitGroup
+		for _, w := range out {
+			wg.Go(func() { unix.Close(w.fd) })
+		}
+		wg.Wait()
+	})
 	return out
 }

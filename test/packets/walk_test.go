@@ -46,16 +46,15 @@ func TestRowM2SpoofedSourcesAreDroppedAndCounted(t *testing.T) {
 	eachMode(t, dualStack, func(t *testing.T, c *cluster) {
 		c.eachFamily(t, func(t *testing.T, is4 bool) {
 			taps := c.everywhere(t, "a")
+			before := c.counters(t, "n1")
+			var frames [][]byte
 			for _, as := range []string{"b", "c", "n1", "n2", "world"} {
 				for _, to := range []string{"b", "c", "n1", "world"} {
-					if as == to {
-						continue
-					}
-					before := c.counters(t, "n1")
-					c.emit(t, "a", "eth0", 3, c.udp(t, c.fromPod(t, "a", 0), c.addr(t, as, is4), c.addr(t, to, is4)))
-					c.wantDropped(t, "n1", before, at(bpf.PlaceFromPod, bpf.DropInvalidSourceIP), 3)
+					frames = append(frames, c.udp(t, c.fromPod(t, "a", 0), c.addr(t, as, is4), c.addr(t, to, is4)))
 				}
 			}
+			c.emit(t, "a", "eth0", 3, frames...)
+			c.wantDropped(t, "n1", before, at(bpf.PlaceFromPod, bpf.DropInvalidSourceIP), 3*20)
 			wantNowhere(t, taps)
 		})
 	})
@@ -87,7 +86,11 @@ func TestRowM7TunnelKeyIsTheIdentityOfTheSender(t *testing.T) {
 					before := c.counters(t, "n1")
 					c.wantVNI(t, pod, "d", is4)
 					c.wantCount(t, "n1", before, at(bpf.PlaceFromPod, bpf.ReasonToOverlay), 3)
-					c.wantCount(t, "n1", before, at(bpf.PlaceToOverlay, bpf.ReasonPassed), 3)
+					// The kernel sends reports of its multicast groups there, too.
+					passed := at(bpf.PlaceToOverlay, bpf.ReasonPassed)
+					if n := c.counters(t, "n1")[passed] - before[passed]; n < 3 {
+						t.Errorf("to_overlay let %d packets pass, want the 3 requests at least", n)
+					}
 				}
 			})
 		})

@@ -22,6 +22,14 @@ type tap struct {
 // in its node.
 func (c *cluster) listenOn(t *testing.T, ref, device string) *tap {
 	t.Helper()
+	w := c.open(t, ref, device)
+	t.Cleanup(func() { unix.Close(w.fd) })
+	return w
+}
+
+// open is listenOn for a caller who closes the socket.
+func (c *cluster) open(t *testing.T, ref, device string) *tap {
+	t.Helper()
 	netns := c.netns(t, ref)
 	if device == "host" {
 		p := c.pod(t, ref)
@@ -35,7 +43,6 @@ func (c *cluster) listenOn(t *testing.T, ref, device string) *tap {
 	if err != nil {
 		t.Fatalf("listen on %s of %s: %v", device, ref, err)
 	}
-	t.Cleanup(func() { unix.Close(w.fd) })
 	if err := unix.SetsockoptInt(w.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +55,8 @@ func packetSocket(device string, protocol int) (int, error) {
 		return 0, fmt.Errorf("find %s: %w", device, err)
 	}
 	order := uint16(protocol<<8 | protocol>>8)
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(order))
+	// Protocol 0 hears nothing: otherwise it would hear every device until bind.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return 0, fmt.Errorf("open packet socket: %w", err)
 	}
@@ -142,23 +150,30 @@ func inner(v *layers.VXLAN) gopacket.Packet {
 	return gopacket.NewPacket(v.Payload, layers.LayerTypeEthernet, gopacket.Default)
 }
 
-// emit sends a frame, whatever is in it, n times out of a device.
-func (c *cluster) emit(t *testing.T, ref, device string, n int, frame []byte) {
+// emit sends each frame, whatever is in it, n times out of a device.
+func (c *cluster) emit(t *testing.T, ref, device string, n int, frames ...[]byte) {
 	t.Helper()
-	err := inside(c.netns(t, ref), func() error {
-		fd, err := packetSocket(device, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		for range n {
-			if _, err := unix.Write(fd, frame); err != nil {
-				return fmt.Errorf("send frame of %d bytes: %w", len(frame), err)
-			}
-		}
-		return nil
+	c.sender(t, ref, device)(n, frames...)
+}
+
+// sender is emit for many frames one after the other.
+func (c *cluster) sender(t *testing.T, ref, device string) func(n int, frames ...[]byte) {
+	t.Helper()
+	var fd int
+	err := inside(c.netns(t, ref), func() (err error) {
+		fd, err = packetSocket(device, 0)
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return func(n int, frames ...[]byte) {
+		t.Helper()
+		for i := range n * len(frames) {
+			if _, err := unix.Write(fd, frames[i/n]); err != nil {
+				t.Fatalf("send frame of %d bytes: %v", len(frames[i/n]), err)
+			}
+		}
 	}
 }

@@ -1,0 +1,54 @@
+package lifecycle
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"weir/lab"
+)
+
+// waitReady is how long an agent may take to bring endpoints back.
+const waitReady = 5 * time.Second
+
+// constantText is a constant of the programs as `weir config` writes it.
+func constantText(name string, b []byte) string {
+	switch {
+	case len(b) == 16 && name != "vlan_bypass":
+		return netip.AddrFrom16([16]byte(b)).Unmap().String()
+	case name == "build":
+		return fmt.Sprintf("%016x", binary.NativeEndian.Uint64(b))
+	case name == "vlan_bypass":
+		var out []string
+		for i := 0; i < len(b); i += 2 {
+			out = append(out, fmt.Sprint(binary.NativeEndian.Uint16(b[i:])))
+		}
+		return strings.Join(out, " ")
+	case len(b) == 1:
+		return fmt.Sprint(b[0])
+	default:
+		return fmt.Sprint(binary.NativeEndian.Uint32(b))
+	}
+}
+
+// agentWith starts an agent of node n1 with one more setting; it must end.
+func agentWith(t *testing.T, l *lab.Lab, settings ...string) lab.Result {
+	t.Helper()
+	argv := []string{"weir-agent", "-config", filepath.Join(node(t, l, "n1").Dir, "weir.yaml")}
+	for _, s := range settings {
+		argv = append(argv, "-set", s)
+	}
+	return l.Exec(t.Context(), "n1", argv...)
+}
+
+func removePin(t *testing.T, n lab.Node, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(tree(n), name)); err != nil {
+		t.Fatal(err)
+	}
+}
