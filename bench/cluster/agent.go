@@ -56,9 +56,6 @@ func (n *Node) Socket() string { return filepath.Join(n.Dir, "run", "weir.sock")
 // BPFRoot is the node's own bpffs.
 func (n *Node) BPFRoot() string { return filepath.Join(n.Dir, "bpf") }
 
-// Client asks the agent.
-func (n *Node) Client() *agent.Client { return agent.NewClient(n.Socket()) }
-
 // PID of the agent.
 func (n *Node) PID() int { return n.agent.cmd.Process.Pid }
 
@@ -82,7 +79,7 @@ func (n *Node) Start(ctx context.Context) (time.Duration, error) {
 		_ = cmd.Wait() // how it ended is in its log
 		close(p.done)
 	}(n.agent)
-	err = n.poll(ctx, func() bool { return n.Client().Get(ctx, agent.PathCNIStatus, nil) == nil })
+	err = n.poll(ctx, func(ctx context.Context) bool { return n.client.Get(ctx, agent.PathCNIStatus, nil) == nil })
 	return time.Since(began), err
 }
 
@@ -97,9 +94,9 @@ func (n *Node) Stop() error {
 
 // EndpointsReady waits until the agent shows count endpoints, all of them ready.
 func (n *Node) EndpointsReady(ctx context.Context, count int) error {
-	return n.poll(ctx, func() bool {
+	return n.poll(ctx, func(ctx context.Context) bool {
 		var list []agent.Endpoint
-		if n.Client().Get(ctx, agent.PathEndpoints, &list) != nil {
+		if n.client.Get(ctx, agent.PathEndpoints, &list) != nil {
 			return false
 		}
 		ready := 0
@@ -113,12 +110,12 @@ func (n *Node) EndpointsReady(ctx context.Context, count int) error {
 }
 
 // poll asks every millisecond until the answer is yes.
-func (n *Node) poll(ctx context.Context, done func() bool) error {
+func (n *Node) poll(ctx context.Context, done func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	t := time.NewTicker(time.Millisecond)
 	defer t.Stop()
-	for !done() {
+	for !done(ctx) {
 		if n.agent.ended() {
 			return fmt.Errorf("the agent of %s ended; its log ends with:\n%s", n.Name, n.tail())
 		}

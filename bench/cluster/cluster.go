@@ -13,12 +13,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"weir/api/agent"
 	"weir/api/v1"
 	"weir/bench/topo"
 	"weir/operator"
@@ -38,18 +40,22 @@ type Spec struct {
 type Cluster struct {
 	Spec
 	Nodes []*Node
+
+	identity    sync.Once
+	identityErr error
 }
 
 // Node is one node with its agent.
 type Node struct {
-	Name  string
-	Netns topo.Netns
-	Dir   string
-	CIDRs []netip.Prefix
-	Addrs []netip.Addr
-	Ready time.Duration // from the first exec of the agent until it served
-	bin   string
-	agent *process
+	Name   string
+	Netns  topo.Netns
+	Dir    string
+	CIDRs  []netip.Prefix
+	Addrs  []netip.Addr
+	Ready  time.Duration // from the first exec of the agent until it served
+	bin    string
+	agent  *process
+	client *agent.Client // one: each has connections of its own
 }
 
 // Up makes the nodes, joins them and starts their agents.
@@ -106,6 +112,7 @@ func (c *Cluster) makeNode(i int) (*Node, topo.End, error) {
 			netip.MustParseAddr(fmt.Sprintf("fd30:%d::%d", c.Second, i+1))},
 	}
 	n.Dir = filepath.Join(c.Dir, n.Name)
+	n.client = agent.NewClient(n.Socket())
 	var err error
 	if n.Netns, err = topo.Make(c.Name + "-" + n.Name); err != nil {
 		return nil, topo.End{}, err

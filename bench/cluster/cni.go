@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -14,7 +15,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"weir/api/v1"
 	"weir/bench/topo"
+	"weir/operator"
+	"weir/source/convert"
+	"weir/state"
 )
 
 // Plugin is a CNI plugin as a runtime would call it.
@@ -120,5 +125,34 @@ func (c *Cluster) writePod(n *Node, p Pod) error {
 		o.Status.Phase, o.Status.PodIP = corev1.PodRunning, p.IPs[0].String()
 		o.Status.PodIPs = append(o.Status.PodIPs, corev1.PodIP{IP: ip.String()})
 	}
-	return c.write(filepath.Join(c.objects(), "pod-"+name+".yaml"), o)
+	return errors.Join(c.write(filepath.Join(c.objects(), "pod-"+name+".yaml"), o), c.writeIdentity(&o))
+}
+
+// writeIdentity gives the pod's labels their number, as the operator does. All
+// pods of a cluster have the same.
+func (c *Cluster) writeIdentity(pod *corev1.Pod) error {
+	c.identity.Do(func() { c.identityErr = c.makeIdentity(pod) })
+	return c.identityErr
+}
+
+func (c *Cluster) makeIdentity(pod *corev1.Pod) error {
+	row, err := convert.Pod(pod)
+	if err != nil {
+		return err
+	}
+	for _, id := range operator.Identities([]state.Pod{row}, "bench", nil) {
+		o := v1.CiliumIdentity{
+			TypeMeta:       metav1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindCiliumIdentity},
+			ObjectMeta:     metav1.ObjectMeta{Name: id.ID.String()},
+			SecurityLabels: map[string]string{},
+		}
+		for _, l := range id.Labels {
+			key, value, _ := strings.Cut(l, "=")
+			o.SecurityLabels[key] = value
+		}
+		if err := c.write(filepath.Join(c.objects(), "identity-"+o.Name+".yaml"), o); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -105,6 +105,7 @@ func config() bpf.Config {
 	return bpf.Config{
 		RouterIPv4: bpf.AddrFrom(families[0].router), RouterIPv6: bpf.AddrFrom(families[1].router),
 		Build: 1, TunnelIfindex: tunnelIfindex, HostIfindex: 6, TunnelMTU: tunnelMTU,
+		NodeIPv4: bpf.AddrFrom(families[0].self), NodeIPv6: bpf.AddrFrom(families[1].self),
 		IPv4: 1, IPv6: 1, HostRouting: 1,
 	}
 }

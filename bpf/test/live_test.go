@@ -23,11 +23,11 @@ func alone(t *testing.T) {
 	}
 }
 
-// attach puts a program on the ingress of the pod's device until the test ends.
-func (n *node) attach(t *testing.T, program string) {
+// attach puts a program on the ingress of a device until the test ends.
+func (n *node) attach(t *testing.T, program string, ifindex uint32) {
 	t.Helper()
 	n.do(func() {
-		l, err := link.AttachTCX(link.TCXOptions{Interface: int(device(podID)), Program: n.programs[program], Attach: ebpf.AttachTCXIngress})
+		l, err := link.AttachTCX(link.TCXOptions{Interface: int(ifindex), Program: n.programs[program], Attach: ebpf.AttachTCXIngress})
 		if err != nil {
 			t.Errorf("attach %s: %v", program, err)
 			return
@@ -36,8 +36,8 @@ func (n *node) attach(t *testing.T, program string) {
 	})
 }
 
-// inject sends frames as the pod would, octet for octet.
-func (n *node) inject(t *testing.T, frames ...[]byte) {
+// inject sends frames from the far end of a device, octet for octet.
+func (n *node) inject(t *testing.T, from string, frames ...[]byte) {
 	t.Helper()
 	n.do(func() {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
@@ -46,7 +46,7 @@ func (n *node) inject(t *testing.T, frames ...[]byte) {
 			return
 		}
 		defer unix.Close(fd)
-		to := &unix.SockaddrLinklayer{Ifindex: linktest.Link(t, "pod-in").Attrs().Index}
+		to := &unix.SockaddrLinklayer{Ifindex: linktest.Link(t, from).Attrs().Index}
 		for _, f := range frames {
 			if err := unix.Sendto(fd, f, 0, to); err != nil {
 				t.Errorf("send %d octets: %v", len(f), err)
@@ -91,7 +91,7 @@ func TestHeaderCutAtEveryLengthIsInvalid(t *testing.T) {
 	alone(t)
 	for _, r := range refusals {
 		t.Run(r.program, func(t *testing.T) {
-			n.attach(t, r.program)
+			n.attach(t, r.program, device(podID))
 			var frames [][]byte
 			for _, f := range families {
 				whole := f.from(f.peer).bytes()
@@ -107,7 +107,7 @@ func TestHeaderCutAtEveryLengthIsInvalid(t *testing.T) {
 			if r.program == bpf.ProgFromNetdev {
 				reason = bpf.ReasonPassed
 			}
-			n.inject(t, frames...)
+			n.inject(t, "pod-in", frames...)
 			n.expect(t, r.program, map[bpf.Reason]uint64{reason: 60})
 		})
 	}
@@ -141,10 +141,10 @@ func TestVLANPassesAsConfigured(t *testing.T) {
 			cfg.VLANBypass = c.bypass
 			n := filled(t, cfg)
 			alone(t)
-			n.attach(t, c.program)
+			n.attach(t, c.program, device(podID))
 			for _, f := range families {
 				plain := f.from(f.self).bytes()
-				n.inject(t, tagged(plain, 0x8100, 100), tagged(plain, 0x8100, 0xe064), tagged(plain, 0x8100, 200), tagged(plain, 0x8100, 0x0fff),
+				n.inject(t, "pod-in", tagged(plain, 0x8100, 100), tagged(plain, 0x8100, 0xe064), tagged(plain, 0x8100, 200), tagged(plain, 0x8100, 0x0fff),
 					tagged(tagged(plain, 0x8100, 7), 0x88a8, 100), tagged(plain, 0x8100, 0xa000))
 			}
 			n.expect(t, c.program, c.want)

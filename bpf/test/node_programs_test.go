@@ -16,6 +16,7 @@ func TestPacketFromTheUnderlayReachesItsPod(t *testing.T) {
 			{name: "TTL 1", program: bpf.ProgFromNetdev, in: last.bytes(), verdict: next, reason: bpf.DropTTLExceeded},
 			{name: "TTL 0", program: bpf.ProgFromNetdev, in: dead.bytes(), verdict: next, reason: bpf.DropTTLExceeded},
 			{name: "this node", program: bpf.ProgFromNetdev, in: f.into(f.self).bytes(), verdict: next, reason: bpf.ReasonToHost},
+			{name: "another address of this node", program: bpf.ProgFromNetdev, in: f.into(f.router).bytes(), verdict: next, reason: bpf.ReasonToHost},
 			{name: "the world", program: bpf.ProgFromNetdev, in: f.into(f.world).bytes(), verdict: next, reason: bpf.ReasonPassed},
 			{name: "pod of another node", program: bpf.ProgFromNetdev, in: f.into(f.remote).bytes(), verdict: next, reason: bpf.ReasonPassed},
 			{name: "multicast", program: bpf.ProgFromNetdev, in: f.into(f.multicast[0]).bytes(), verdict: next, reason: bpf.ReasonPassed},
@@ -53,14 +54,14 @@ func TestHostBeforeTheAgentRanIsRefused(t *testing.T) {
 		return []fixture{
 			{name: "from the host", program: bpf.ProgFromHost, in: f.into(f.peer).bytes(), verdict: shot, reason: bpf.DropHostNotReady},
 			{name: "from a pod", program: bpf.ProgFromPod, in: f.from(f.peer).bytes(), verdict: shot, reason: bpf.DropPodNotReady},
-			{name: "from the underlay", program: bpf.ProgFromNetdev, in: f.into(f.self).bytes(), verdict: next, reason: bpf.ReasonPassed},
+			{name: "from the underlay", program: bpf.ProgFromNetdev, in: f.into(f.peer).bytes(), verdict: next, reason: bpf.ReasonPassed},
 			{name: "to a pod", program: bpf.ProgToPod, in: f.into(f.pod).bytes(), verdict: shot, reason: bpf.DropPodNotReady},
 		}
 	})
 }
 
-// A test run cannot give a packet the metadata of a tunnel; the lab's
-// tests show the other side.
+// A test run cannot give a packet the metadata of a tunnel:
+// TestTunnelCarriesPacketsAndIdentities shows the other side.
 func TestPacketThatDidNotComeThroughTheTunnelIsDropped(t *testing.T) {
 	each(t, filled(t, config()), func(f family) []fixture {
 		return []fixture{{name: "for a pod", program: bpf.ProgFromOverlay, in: f.into(f.peer).bytes(), verdict: shot, reason: bpf.DropTunnelKey}}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"weir/bpf"
@@ -177,11 +178,11 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 		c.TunnelIfindex = uint32(base.Tunnel.Index)
 		c.TunnelMTU = uint32(link.RouteMTU(mtu, true, underlay6))
 	}
-	for i, id := range o.VLANBypass {
-		if id == 0 {
-			c.VLANBypass[0] = uint16(bpf.VLANAll)
-			break
-		}
+	if slices.Contains(o.VLANBypass, 0) {
+		c.VLANBypass[0] = uint16(bpf.VLANAll)
+		return c
+	}
+	for i, id := range o.VLANBypass[:min(len(o.VLANBypass), len(c.VLANBypass))] {
 		c.VLANBypass[i] = uint16(id)
 	}
 	return c

@@ -27,30 +27,29 @@ type Table[K comparable, R Row] struct {
 	key  func(R) K
 
 	mu      sync.RWMutex
-	rows    map[K]entry[R]
-	gone    map[K]uint64             // deleted keys, by the revision that deleted them
+	rows    map[K]R
+	log     []change[K]              // who changed when, oldest first
 	rev     uint64                   // bumped by every commit
-	horizon uint64                   // deletions up to this revision are forgotten
+	horizon uint64                   // changes up to this revision are forgotten
 	synced  bool                     // the writer has put everything it knew at start
 	wake    map[chan<- struct{}]bool // told, without blocking, of every commit
 }
 
-type entry[R any] struct {
-	row R
+type change[K comparable] struct {
+	key K
 	rev uint64
 }
 
-// keepDeleted bounds the memory of deletions: a reader that lags further
-// behind is told to read everything again.
-const keepDeleted = 4096
+// keep is how many changes are remembered at least, beside two for each row: a
+// reader that lags further behind is told to read everything again.
+const keep = 1024
 
 // New returns an empty table. The key function names a row.
 func New[K comparable, R Row](name string, key func(R) K) *Table[K, R] {
 	return &Table[K, R]{
 		name: name,
 		key:  key,
-		rows: map[K]entry[R]{},
-		gone: map[K]uint64{},
+		rows: map[K]R{},
 		wake: map[chan<- struct{}]bool{},
 	}
 }
@@ -62,9 +61,7 @@ func (t *Table[K, R]) Name() string { return t.name }
 func (t *Table[K, R]) Put(rows ...R) {
 	t.commit(func(rev uint64) {
 		for _, r := range rows {
-			k := t.key(r)
-			t.rows[k] = entry[R]{r, rev}
-			delete(t.gone, k)
+			t.put(t.key(r), r, rev)
 		}
 	})
 }
@@ -87,11 +84,10 @@ func (t *Table[K, R]) Replace(rows []R, same func(a, b R) bool) {
 		for _, r := range rows {
 			k := t.key(r)
 			next[k] = true
-			if old, ok := t.rows[k]; ok && same(old.row, r) {
+			if old, ok := t.rows[k]; ok && same(old, r) {
 				continue
 			}
-			t.rows[k] = entry[R]{r, rev}
-			delete(t.gone, k)
+			t.put(k, r, rev)
 		}
 		for k := range t.rows {
 			if !next[k] {
@@ -105,8 +101,8 @@ func (t *Table[K, R]) Replace(rows []R, same func(a, b R) bool) {
 func (t *Table[K, R]) Get(k K) (R, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	e, ok := t.rows[k]
-	return e.row, ok
+	r, ok := t.rows[k]
+	return r, ok
 }
 
 // Len is the number of rows.
@@ -120,14 +116,7 @@ func (t *Table[K, R]) Len() int {
 func (t *Table[K, R]) All() iter.Seq2[K, R] {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	rows := maps.Clone(t.rows)
-	return func(yield func(K, R) bool) {
-		for k, e := range rows {
-			if !yield(k, e.row) {
-				return
-			}
-		}
-	}
+	return maps.All(maps.Clone(t.rows))
 }
 
 // Rows returns all rows, sorted by less.
@@ -148,26 +137,29 @@ type Change[K comparable, R any] struct {
 }
 
 // Changes returns what differs between revision since and now, and the
-// revision to ask from next time. When whole is true the table no longer
-// remembers that far back (or since is 0): the changes then are all rows, and
-// whatever they do not name is gone.
+// revision to ask from next time; its cost is that of the changes. When whole is
+// true the table does not remember that far back (or since is 0): the changes
+// then are all rows, and whatever they do not name is gone.
 func (t *Table[K, R]) Changes(since uint64) (changes []Change[K, R], rev uint64, whole bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	whole = since == 0 || since < t.horizon
-	for k, e := range t.rows {
-		if whole || e.rev > since {
-			changes = append(changes, Change[K, R]{Key: k, Row: e.row})
+	if t.rev > 0 && (since == 0 || since < t.horizon) {
+		for k, r := range t.rows {
+			changes = append(changes, Change[K, R]{Key: k, Row: r})
 		}
+		return changes, t.rev, true
 	}
-	if !whole {
-		for k, r := range t.gone {
-			if r > since {
-				changes = append(changes, Change[K, R]{Key: k, Deleted: true})
-			}
+	seen := map[K]bool{}
+	for i := len(t.log) - 1; i >= 0 && t.log[i].rev > since; i-- {
+		k := t.log[i].key
+		if seen[k] {
+			continue
 		}
+		seen[k] = true
+		r, ok := t.rows[k]
+		changes = append(changes, Change[K, R]{Key: k, Row: r, Deleted: !ok})
 	}
-	return changes, t.rev, whole
+	return changes, t.rev, false
 }
 
 // MarkSynced says that the writer has put every row it knew when it started.
@@ -194,16 +186,27 @@ func (t *Table[K, R]) Notify(wake chan<- struct{}) (stop func()) {
 	}
 }
 
+func (t *Table[K, R]) put(k K, r R, rev uint64) {
+	t.rows[k] = r
+	t.log = append(t.log, change[K]{k, rev})
+}
+
 func (t *Table[K, R]) drop(k K, rev uint64) {
 	if _, ok := t.rows[k]; !ok {
 		return
 	}
 	delete(t.rows, k)
-	t.gone[k] = rev
-	if len(t.gone) > keepDeleted {
-		t.horizon = rev
-		clear(t.gone)
+	t.log = append(t.log, change[K]{k, rev})
+}
+
+// forget drops the older half of a log that has grown too long.
+func (t *Table[K, R]) forget() {
+	if len(t.log) <= keep+2*len(t.rows) {
+		return
 	}
+	half := len(t.log) / 2
+	t.horizon = t.log[half-1].rev
+	t.log = slices.Clone(t.log[half:])
 }
 
 func (t *Table[K, R]) commit(fn func(rev uint64)) {
@@ -211,6 +214,7 @@ func (t *Table[K, R]) commit(fn func(rev uint64)) {
 	defer t.mu.Unlock()
 	t.rev++
 	fn(t.rev)
+	t.forget()
 	for w := range t.wake {
 		select {
 		case w <- struct{}{}:

@@ -76,10 +76,10 @@ func TestReplaceTouchesOnlyWhatDiffers(t *testing.T) {
 	}
 }
 
-func TestForgottenDeletionsAreToldAsAWhole(t *testing.T) {
+func TestForgottenChangesAreToldAsAWhole(t *testing.T) {
 	tab := newFruits(fruit{"stays", "red"})
 	_, rev, _ := tab.Changes(0)
-	for i := range keepDeleted + 1 {
+	for i := range keep + 1 {
 		tab.Put(fruit{name: fmt.Sprint(i)})
 		tab.Delete(fmt.Sprint(i))
 	}

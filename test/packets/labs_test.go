@@ -130,10 +130,8 @@ func raise(t *testing.T, s lab.Spec, pods map[string]string) *cluster {
 		t.Fatalf("lab %s: %v", s.Name, err)
 	}
 	c := &cluster{Lab: l, spec: s, dir: filepath.Join("/run/weir/lab", s.Name)}
-	for _, err := range []error{l.ApplyYAML(t.Context(), "pods.yaml", manifest(pods)).Err()} {
-		if err != nil {
-			t.Fatal(err)
-		}
+	if err := l.ApplyYAML(t.Context(), "pods.yaml", manifest(pods)).Err(); err != nil {
+		t.Fatalf("pods of lab %s: %v", s.Name, err)
 	}
 	return c
 }

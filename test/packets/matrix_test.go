@@ -1,8 +1,6 @@
 package packets
 
-import (
-	"testing"
-)
+import "testing"
 
 // settings are the values of each dimension of the matrix.
 func (m mode) settings() [4]string {

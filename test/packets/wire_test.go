@@ -131,8 +131,8 @@ func addrOf(ip net.IP) netip.Addr {
 	return a.Unmap()
 }
 
-// onTunnelPort matches what the overlay sends, and decodes as VXLAN what goes
-// to the port of its RFC; ours has another.
+// tunnelled decodes what the overlay sends. gopacket does so by itself only at
+// the port of RFC 7348, and ours is another.
 func tunnelled(p gopacket.Packet) (*layers.VXLAN, bool) {
 	udp, ok := p.Layer(layers.LayerTypeUDP).(*layers.UDP)
 	if !ok || udp.DstPort != 8472 {

@@ -11,7 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -168,5 +167,3 @@ func printMap(x *world, ts *testscript.TestScript, args []string) error {
 	fmt.Fprint(ts.Stdout(), text)
 	return err
 }
-
-func TestMain(m *testing.M) { os.Exit(m.Run()) }

@@ -4,11 +4,10 @@ import (
 	"net/netip"
 	"slices"
 
-	"weir/bpf"
 	"weir/state"
 )
 
-// Rows is what the table is derived from.
+// Rows is everything the map is derived from, for the oracle.
 type Rows struct {
 	Cluster    string
 	Underlay6  bool // tunnel endpoints are IPv6 addresses
@@ -20,12 +19,8 @@ type Rows struct {
 	Underlay   []netip.Prefix // networks of these devices
 }
 
-// strength orders the sources: the lowest wins a prefix.
-var strength = map[state.IPSource]int{
-	state.IPHost: 0, state.IPEndpoint: 1, state.IPNode: 2, state.IPPod: 3, state.IPPodCIDR: 4, state.IPWorld: 5,
-}
-
-// compile derives one row for each prefix. It does no input or output.
+// compile is the oracle: it derives every row from scratch, in one pass and
+// without remembering anything. Step must agree with it after any history.
 func compile(r Rows) map[netip.Prefix]state.IP {
 	c := compiler{rows: r, out: map[netip.Prefix]state.IP{}, nodes: map[string]state.Node{}}
 	for _, p := range []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")} {
@@ -123,21 +118,3 @@ func (c *compiler) pod(p state.Pod) {
 			Source: state.IPPod, Of: p.Name.String()})
 	}
 }
-
-// entry is the map's form of a row.
-func entry(row state.IP) (bpf.IPCacheKey, bpf.IPCacheEntry) {
-	e := bpf.IPCacheEntry{
-		TunnelEndpoint: bpf.AddrFrom(row.TunnelEndpoint),
-		Identity:       uint32(row.Identity),
-		Endpoint:       uint32(row.Endpoint),
-	}
-	if row.Host {
-		e.Flags |= uint8(bpf.IPCacheHost)
-	}
-	if row.Source == state.IPPodCIDR && !row.TunnelEndpoint.IsValid() {
-		e.Flags |= uint8(bpf.IPCacheLocalCIDR)
-	}
-	return bpf.IPCacheKeyFrom(row.Prefix), e
-}
-
-func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -1,0 +1,98 @@
+package bpftest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"weir/bpf"
+	"weir/datapath/link/linktest"
+)
+
+const vxlanPort = 8472
+
+// tunnelled is a filled node with its tunnel device.
+func tunnelled(t *testing.T) *node {
+	t.Helper()
+	n := filled(t, config())
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.Index = "vxlan", tunnelIfindex
+	if err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, FlowBased: true, Port: vxlanPort}); err != nil {
+		t.Fatalf("make tunnel device: %v", err)
+	}
+	sysctl(t, "net/ipv6/conf/vxlan/disable_ipv6", "1")
+	linktest.Up(t, "vxlan")
+	alone(t)
+	return n
+}
+
+// wait reads frames until one is wanted.
+func wait(t *testing.T, fd int, what string, wanted func(frame []byte) bool) {
+	t.Helper()
+	buffer := make([]byte, 4000)
+	linktest.Eventually(t, 5*time.Second, what, func() bool {
+		size, err := unix.Read(fd, buffer)
+		return err == nil && wanted(buffer[:size])
+	})
+}
+
+// Seed rows M7 and M11, and F5: out with the sender's identity, in to the pod,
+// each a hop.
+func TestTunnelCarriesPacketsAndIdentities(t *testing.T) {
+	n := tunnelled(t)
+	n.attach(t, bpf.ProgFromPod, device(podID))
+	n.attach(t, bpf.ProgFromOverlay, tunnelIfindex)
+	path := movePod(t, "peer", peerMAC, peerGW, func(f family) netip.Addr { return f.peer })
+	wire, mac := capture(t, "underlay-in"), linktest.Link(t, "underlay").Attrs().HardwareAddr
+	var pod int
+	linktest.In(t, path, func() { pod = capture(t, "peer-in") })
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			out := f.from(f.remote).sized(1000)
+			n.inject(t, "pod-in", out.bytes())
+			wait(t, wire, "a packet of the tunnel", func(frame []byte) bool {
+				const inner = 14 + 20 + 8 + 8
+				if len(frame) < inner || !bytes.Equal(frame[:6], otherMAC) || frame[23] != unix.IPPROTO_UDP || binary.BigEndian.Uint16(frame[36:]) != vxlanPort {
+					return false
+				}
+				if vni := binary.BigEndian.Uint32(frame[46:]) >> 8; vni != 1000+podID {
+					t.Errorf("VNI %d, want the identity %d", vni, 1000+podID)
+				}
+				if !bytes.Equal(frame[inner:], out.hop().bytes()) {
+					t.Errorf("packet in the tunnel:\n got % x\nwant % x", head(frame[inner:]), head(out.hop().bytes()))
+				}
+				return true
+			})
+
+			in := f.into(f.peer).sized(1000)
+			n.inject(t, "underlay-in", wrapped(mac, in.bytes()))
+			n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.ReasonToEndpoint: 1})
+			want := in.hop().to(peerGW, peerMAC).bytes()
+			wait(t, pod, "the packet in the pod", func(frame []byte) bool { return bytes.Equal(frame, want) })
+
+			last := f.into(f.peer)
+			last.ttl = 1
+			n.inject(t, "underlay-in", wrapped(mac, f.into(f.noPod).bytes()), wrapped(mac, f.into(f.world).bytes()), wrapped(mac, f.into(f.self).bytes()),
+				wrapped(mac, f.into(f.stale).bytes()), wrapped(mac, last.bytes()), wrapped(mac, frame(0x88cc, 46)))
+			n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.DropNoEndpoint: 2, bpf.ReasonToHost: 1,
+				bpf.DropPodNotReady: 1, bpf.DropTTLExceeded: 1, bpf.DropUnsupportedL2: 1})
+		})
+	}
+}
+
+// wrapped is a frame as another node sends it through the tunnel.
+func wrapped(mac []byte, inner []byte) []byte {
+	v4 := families[0]
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: v4.node.AsSlice(), DstIP: v4.self.AsSlice()}
+	udp := &layers.UDP{SrcPort: 40000, DstPort: vxlanPort}
+	udp.SetNetworkLayerForChecksum(ip)
+	vxlan := append([]byte{8, 0, 0, 0}, 0, 2000>>8, 2000&0xff, 0)
+	return serialize(&layers.Ethernet{SrcMAC: otherMAC, DstMAC: mac, EthernetType: layers.EthernetTypeIPv4}, ip, udp, gopacket.Payload(append(vxlan, inner...)))
+}

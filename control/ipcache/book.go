@@ -1,0 +1,75 @@
+package ipcache
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"weir/state"
+)
+
+// strength orders the sources: the lowest wins a prefix.
+var strength = map[state.IPSource]int{
+	state.IPHost: 0, state.IPEndpoint: 1, state.IPNode: 2, state.IPPod: 3, state.IPPodCIDR: 4, state.IPWorld: 5,
+}
+
+// owner names the object that claims a prefix: a kind and a key.
+type owner struct{ kind, key string }
+
+type claim struct {
+	owner owner
+	row   state.IP
+}
+
+// book holds who claims which prefix, so that a changed object costs the work
+// of its own claims only. The winner depends on the claims, never on the order
+// in which they came:
+//
+//	prefix        claims, best first
+//	10.0.1.7/32   endpoint 3        pod default/web (a row that lags behind)
+//	10.0.1.0/24   node n1
+type book struct {
+	claims map[netip.Prefix][]claim
+	by     map[owner][]netip.Prefix
+}
+
+func newBook() *book {
+	return &book{claims: map[netip.Prefix][]claim{}, by: map[owner][]netip.Prefix{}}
+}
+
+// set makes these the claims of the owner, in place of any it had, and adds
+// the prefixes that may have another winner to touched.
+func (b *book) set(o owner, rows []state.IP, touched map[netip.Prefix]bool) {
+	for _, p := range b.by[o] {
+		left := slices.DeleteFunc(b.claims[p], func(c claim) bool { return c.owner == o })
+		if len(left) == 0 {
+			delete(b.claims, p)
+		} else {
+			b.claims[p] = left
+		}
+		touched[p] = true
+	}
+	delete(b.by, o)
+	for _, row := range rows {
+		b.claims[row.Prefix] = append(b.claims[row.Prefix], claim{o, row})
+		slices.SortFunc(b.claims[row.Prefix], compare)
+		b.by[o] = append(b.by[o], row.Prefix)
+		touched[row.Prefix] = true
+	}
+}
+
+// compare puts the stronger source first; among equals the one whose owner
+// sorts first.
+func compare(a, b claim) int {
+	return cmp.Or(cmp.Compare(strength[a.row.Source], strength[b.row.Source]), cmp.Compare(a.row.Of, b.row.Of),
+		cmp.Compare(a.owner.kind, b.owner.kind), cmp.Compare(a.owner.key, b.owner.key))
+}
+
+// winner returns the row of the prefix, if anybody claims it.
+func (b *book) winner(p netip.Prefix) (state.IP, bool) {
+	c := b.claims[p]
+	if len(c) == 0 {
+		return state.IP{}, false
+	}
+	return c[0].row, true
+}

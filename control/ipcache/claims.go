@@ -1,0 +1,119 @@
+package ipcache
+
+import (
+	"net/netip"
+	"slices"
+
+	"weir/bpf"
+	"weir/state"
+)
+
+// view is what the claims of an object depend on beside the object itself.
+type view struct {
+	cluster    string
+	underlay6  bool                        // tunnel endpoints are IPv6 addresses
+	nodes      map[string]state.Node       // by name
+	identities map[string]state.IdentityID // by labels
+	underlay   []netip.Prefix              // networks of this node's devices
+}
+
+// The claims functions derive the rows that one object claims. Who gets a
+// prefix that several claim is decided by the book. They do no input or output.
+
+func worldClaims() []state.IP {
+	var out []state.IP
+	for _, p := range []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")} {
+		out = append(out, state.IP{Prefix: p, Identity: state.IdentityWorld, Source: state.IPWorld})
+	}
+	return out
+}
+
+func deviceClaims(d state.Device) []state.IP {
+	var out []state.IP
+	for _, p := range d.Addrs {
+		out = append(out, state.IP{Prefix: single(p.Addr()), Identity: state.IdentityHost, Host: true, Source: state.IPHost})
+	}
+	return out
+}
+
+func (v view) nodeClaims(n state.Node) []state.IP {
+	via := n.Address(!v.underlay6)
+	own := state.IP{Identity: state.IdentityRemoteNode, Source: state.IPNode, Of: n.Name}
+	if n.Local {
+		own = state.IP{Identity: state.IdentityHost, Source: state.IPHost, Of: n.Name, Host: true}
+		via = netip.Addr{}
+	}
+	var out []state.IP
+	add := func(row state.IP, p netip.Prefix, via netip.Addr) {
+		row.Prefix, row.TunnelEndpoint = p, via
+		out = append(out, row)
+	}
+	for _, a := range n.Addresses {
+		add(own, single(a), netip.Addr{}) // reached over the underlay itself, never through the tunnel
+	}
+	for _, a := range n.Routers {
+		add(own, single(a), via)
+	}
+	if !n.Local { // this node's is an endpoint
+		for _, a := range n.Health {
+			add(state.IP{Identity: state.IdentityHealth, Source: state.IPNode, Of: n.Name}, single(a), via)
+		}
+	}
+	for _, p := range n.PodCIDRs {
+		if slices.ContainsFunc(v.underlay, p.Overlaps) {
+			continue // it would take hosts of the underlay away; host refuses it by name
+		}
+		add(state.IP{Identity: state.IdentityUnknown, Source: state.IPPodCIDR, Of: n.Name}, p, via)
+	}
+	return out
+}
+
+func endpointClaims(e state.Endpoint) []state.IP {
+	of := e.Pod.String()
+	if e.Health {
+		of = "health"
+	}
+	var out []state.IP
+	for _, a := range e.Addrs() {
+		out = append(out, state.IP{Prefix: single(a), Identity: e.Identity, Endpoint: e.ID, Source: state.IPEndpoint, Of: of})
+	}
+	return out
+}
+
+// podClaims are those of pods elsewhere: this node's are endpoints.
+func (v view) podClaims(p state.Pod) []state.IP {
+	n, ok := v.nodes[p.Node]
+	if p.HostNetwork || !ok || n.Local {
+		return nil
+	}
+	id, ok := v.identities[v.labelsOf(p)]
+	if !ok {
+		id = state.IdentityInit
+	}
+	var out []state.IP
+	for _, a := range p.IPs {
+		out = append(out, state.IP{Prefix: single(a), Identity: id, TunnelEndpoint: n.Address(!v.underlay6),
+			Source: state.IPPod, Of: p.Name.String()})
+	}
+	return out
+}
+
+func (v view) labelsOf(p state.Pod) string { return state.PodLabels(p, v.cluster).Key() }
+
+// entry is the map's form of a row.
+func entry(row state.IP) (bpf.IPCacheKey, bpf.IPCacheEntry) {
+	e := bpf.IPCacheEntry{
+		TunnelEndpoint: bpf.AddrFrom(row.TunnelEndpoint),
+		Identity:       uint32(row.Identity),
+		Endpoint:       uint32(row.Endpoint),
+	}
+	if row.Host {
+		e.Flags |= uint8(bpf.IPCacheHost)
+	}
+	if row.Source == state.IPPodCIDR && !row.TunnelEndpoint.IsValid() {
+		e.Flags |= uint8(bpf.IPCacheLocalCIDR)
+	}
+	return bpf.IPCacheKeyFrom(row.Prefix), e
+}
+
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -1,0 +1,200 @@
+package ipcache
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"weir/bpf"
+	"weir/datapath"
+	"weir/state"
+)
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func addrs(all ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range all {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
+}
+
+// two is a cluster of this node and another, with a pod on each.
+func two() Rows {
+	db := state.Pod{Name: state.PodName{Namespace: "default", Name: "db"}, Node: "n2", IPs: addrs("10.0.1.9", "fd00::109")}
+	return Rows{
+		Cluster: "lab",
+		Nodes: []state.Node{
+			{Name: "n1", Local: true, Addresses: addrs("172.18.0.2", "fc00::2"), Routers: addrs("10.0.0.1", "fd00::1"), Health: addrs("10.0.0.2"), PodCIDRs: []netip.Prefix{prefix("10.0.0.0/24"), prefix("fd00::/120")}},
+			{Name: "n2", Addresses: addrs("172.18.0.3", "fc00::3"), Routers: addrs("10.0.1.1", "fd00::101"), Health: addrs("10.0.1.2", "fd00::102"), PodCIDRs: []netip.Prefix{prefix("10.0.1.0/24"), prefix("fd00::100/120")}},
+		},
+		Pods:       []state.Pod{db},
+		Identities: map[string]state.IdentityID{state.PodLabels(db, "lab").Key(): 300},
+		Endpoints:  []state.Endpoint{{ID: 7, Pod: state.PodName{Namespace: "default", Name: "web"}, IPv4: addrs("10.0.0.9")[0], IPv6: addrs("fd00::9")[0], Identity: 299}},
+		Host:       addrs("192.0.2.1"),
+	}
+}
+
+func TestEveryAddressHasItsOwnerAndItsWay(t *testing.T) {
+	for underlay6, via := range map[bool]string{false: "172.18.0.3", true: "fc00::3"} {
+		rows := two()
+		rows.Underlay6 = underlay6
+		got := compile(rows)
+		far, none := netip.MustParseAddr(via), netip.Addr{}
+		for p, want := range map[string]struct {
+			identity state.IdentityID
+			endpoint state.EndpointID
+			via      netip.Addr
+			host     bool
+		}{
+			"0.0.0.0/0":     {state.IdentityWorld, 0, none, false},
+			"::/0":          {state.IdentityWorld, 0, none, false},
+			"172.18.0.2/32": {state.IdentityHost, 0, none, true},
+			"192.0.2.1/32":  {state.IdentityHost, 0, none, true},
+			"10.0.0.1/32":   {state.IdentityHost, 0, none, true},
+			"10.0.0.0/24":   {state.IdentityUnknown, 0, none, false},
+			"10.0.0.9/32":   {299, 7, none, false},
+			"fd00::9/128":   {299, 7, none, false},
+			"172.18.0.3/32": {state.IdentityRemoteNode, 0, none, false},
+			"10.0.1.1/32":   {state.IdentityRemoteNode, 0, far, false},
+			"fd00::102/128": {state.IdentityHealth, 0, far, false},
+			"fd00::100/120": {state.IdentityUnknown, 0, far, false},
+			"10.0.1.9/32":   {300, 0, far, false},
+			"fd00::109/128": {300, 0, far, false},
+			"fd00::101/128": {state.IdentityRemoteNode, 0, far, false},
+			"fc00::3/128":   {state.IdentityRemoteNode, 0, none, false},
+		} {
+			row, ok := got[prefix(p)]
+			if !ok || row.Identity != want.identity || row.Endpoint != want.endpoint || row.TunnelEndpoint != want.via || row.Host != want.host {
+				t.Errorf("underlay6 %v: %s: got %+v (%v), want %+v", underlay6, p, row, ok, want)
+			}
+		}
+		if _, ok := got[prefix("10.0.0.2/32")]; ok {
+			t.Error("this node's health endpoint has a row before it is an endpoint")
+		}
+	}
+}
+
+func TestStrongerSourceWinsAPrefix(t *testing.T) {
+	rows := two()
+	rows.Pods = append(rows.Pods, state.Pod{Name: state.PodName{Namespace: "default", Name: "aaa"}, Node: "n2", IPs: addrs("10.0.0.9", "10.0.1.1", "10.0.1.9")})
+	got := compile(rows)
+	for p, want := range map[string]state.IPSource{"10.0.0.9/32": state.IPEndpoint, "10.0.1.1/32": state.IPNode, "10.0.1.9/32": state.IPPod} {
+		if got[prefix(p)].Source != want {
+			t.Errorf("%s: got %+v, want source %s", p, got[prefix(p)], want)
+		}
+	}
+	if of := got[prefix("10.0.1.9/32")].Of; of != "default/aaa" {
+		t.Errorf("10.0.1.9 belongs to %s, want the first by name, default/aaa", of)
+	}
+}
+
+func TestPodsThatHaveNoAddressOfTheirOwnHaveNoRow(t *testing.T) {
+	rows := two()
+	name := func(s string) state.PodName { return state.PodName{Namespace: "default", Name: s} }
+	rows.Pods = []state.Pod{
+		{Name: name("host"), Node: "n2", HostNetwork: true, IPs: addrs("10.0.1.20")},
+		{Name: name("pending"), IPs: addrs("10.0.1.21")},
+		{Name: name("lost"), Node: "n9", IPs: addrs("10.0.1.22")},
+		{Name: name("local"), Node: "n1", IPs: addrs("10.0.0.23")},
+	}
+	got := compile(rows)
+	for _, p := range []string{"10.0.1.20/32", "10.0.1.21/32", "10.0.1.22/32", "10.0.0.23/32"} {
+		if row, ok := got[prefix(p)]; ok {
+			t.Errorf("%s: got %+v, want no row", p, row)
+		}
+	}
+}
+
+func TestPodCIDROnTheUnderlayHasNoRow(t *testing.T) {
+	rows := two()
+	rows.Underlay = []netip.Prefix{prefix("10.0.1.128/25")}
+	got := compile(rows)
+	if row, ok := got[prefix("10.0.1.0/24")]; ok {
+		t.Errorf("10.0.1.0/24 covers the underlay 10.0.1.128/25: got %+v", row)
+	}
+	if _, ok := got[prefix("fd00::100/120")]; !ok {
+		t.Error("the CIDR that does not collide has no row")
+	}
+}
+
+func TestOrderOfRowsDoesNotMatter(t *testing.T) {
+	rows := two()
+	rows.Nodes = append(rows.Nodes, state.Node{Name: "n3", Addresses: addrs("172.18.0.4"), PodCIDRs: []netip.Prefix{prefix("10.0.1.0/24")}})
+	rows.Pods = append(rows.Pods, state.Pod{Name: state.PodName{Namespace: "default", Name: "aaa"}, Node: "n3", IPs: addrs("10.0.1.9")})
+	want := compile(rows)
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 50 {
+		r.Shuffle(len(rows.Nodes), func(i, j int) { rows.Nodes[i], rows.Nodes[j] = rows.Nodes[j], rows.Nodes[i] })
+		r.Shuffle(len(rows.Pods), func(i, j int) { rows.Pods[i], rows.Pods[j] = rows.Pods[j], rows.Pods[i] })
+		got := compile(rows)
+		if len(got) != len(want) {
+			t.Fatalf("got %d rows, want %d", len(got), len(want))
+		}
+		for p, row := range want {
+			if got[p] != row {
+				t.Errorf("%s: got %+v, want %+v", p, got[p], row)
+			}
+		}
+	}
+}
+
+func TestEntryIsTheMapsForm(t *testing.T) {
+	for _, c := range []struct {
+		row  state.IP
+		want string
+	}{
+		{state.IP{Prefix: prefix("10.0.1.0/24"), TunnelEndpoint: netip.MustParseAddr("fc00::3"), Source: state.IPPodCIDR}, "10.0.1.0/24 identity=0 encryptkey=0 tunnelendpoint=fc00::3 flags=<none>"},
+		{state.IP{Prefix: prefix("fd00::/120"), Source: state.IPPodCIDR}, "fd00::/120 identity=0 encryptkey=0 tunnelendpoint=0.0.0.0 flags=localcidr"},
+		{state.IP{Prefix: prefix("10.0.0.1/32"), Identity: 1, Host: true, Source: state.IPHost}, "10.0.0.1/32 identity=1 encryptkey=0 tunnelendpoint=0.0.0.0 flags=host"},
+		{state.IP{Prefix: prefix("fd00::9/128"), Identity: 300, Endpoint: 7, Source: state.IPEndpoint}, "fd00::9/128 identity=300 encryptkey=0 tunnelendpoint=0.0.0.0 endpoint=7 flags=<none>"},
+	} {
+		k, v := entry(c.row)
+		if got := k.String() + " " + v.String(); got != c.want {
+			t.Errorf("%+v: got %s, want %s", c.row, got, c.want)
+		}
+	}
+}
+
+func TestStepWritesOnlyWhatDiffers(t *testing.T) {
+	store := &datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]{}
+	tables := state.New()
+	step := func() int {
+		t.Helper()
+		m, err := datapath.OpenMirror(bpf.MapIPCache, store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := store.Writes
+		c := New(slog.New(slog.DiscardHandler), Options{Cluster: "lab", Underlay6: func() bool { return false }}, tables, m)
+		if err := c.Step(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		return store.Writes - before
+	}
+	rows := two()
+	tables.Nodes.Put(rows.Nodes...)
+	tables.Pods.Put(rows.Pods...)
+	if n := step(); n == 0 {
+		t.Error("the first step wrote nothing")
+	}
+	if n := step(); n != 0 {
+		t.Errorf("a step of an agent that finds everything wrote %d entries", n)
+	}
+	for _, id := range []state.IdentityID{301, 300} { // the lower one counts
+		tables.Identities.Put(state.Identity{ID: id, Labels: state.PodLabels(rows.Pods[0], "lab")})
+	}
+	if n := step(); n != 2 {
+		t.Errorf("an identity that a pod with two addresses got wrote %d entries, want 2", n)
+	}
+	held, _ := store.Load()
+	_, want := entry(state.IP{Identity: 300, TunnelEndpoint: netip.MustParseAddr("172.18.0.3"), Source: state.IPPod})
+	if diff := cmp.Diff(want, held[bpf.IPCacheKeyFrom(prefix("10.0.1.9/32"))]); diff != "" {
+		t.Errorf("10.0.1.9 (-want +got):\n%s", diff)
+	}
+}
