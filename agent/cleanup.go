@@ -20,9 +20,15 @@ var podDevice = regexp.MustCompile(`^weir[0-9a-f]{11}$`)
 
 // Cleanup removes everything of Weir from this node: pins and with them the
 // programs, devices and with them their routes, state. Pods lose their network.
-// Nothing that Weir did not make is touched. Doing it twice is fine.
+// Nothing that Weir did not make is touched. Doing it twice is fine; doing it
+// to a running agent is refused.
 func Cleanup(log *slog.Logger, cfg config.Config) error {
-	errs := []error{datapath.NewTree(cfg.BPF.Root).Remove(), removePods(cfg), link.RemoveBase(), removeCNI(cfg), os.RemoveAll(cfg.RunDir)}
+	unlock, err := (&Agent{cfg: config.Loaded{Config: cfg}}).lock()
+	if err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	defer unlock()
+	errs := []error{datapath.NewTree(cfg.BPF.Root).Remove(), datapath.RemoveFilters(), removePods(cfg), link.RemoveBase(), removeCNI(cfg), os.RemoveAll(cfg.RunDir)}
 	for _, owner := range []route.Owner{route.Nodes, route.Endpoints} {
 		_, err := route.Apply(owner, nil)
 		errs = append(errs, err)

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -40,24 +42,43 @@ func (a Attachment) Direction() string {
 // Attach puts a loaded program on a hook, or moves what is there over to it,
 // and remembers it: the next Load moves it again. Doing it twice changes nothing.
 func (d *Datapath) Attach(a Attachment) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.attach(a); err != nil {
+	return d.attachBy(a, d.attach)
+}
+
+// AttachQuick is Attach without the wait that a tcx link costs when it is made:
+// the kernel sees a grace period through, with the lock of all its network
+// configuration held, 14 ms on a quiet machine. A clsact filter is in force at
+// once; a later Attach makes the link and then takes the filter off.
+func (d *Datapath) AttachQuick(a Attachment) error {
+	return d.attachBy(a, func(a Attachment) error {
+		if p := d.programs[a.Program]; p != nil {
+			return tcAttach(a, p)
+		}
+		return errNotLoaded
+	})
+}
+
+func (d *Datapath) attachBy(a Attachment, how func(Attachment) error) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if err := how(a); err != nil {
 		return fmt.Errorf("attach %s to %s %s: %w", a.Program, a.Device, a.Direction(), err)
 	}
+	d.listing.Lock()
+	defer d.listing.Unlock()
 	d.attached[a.pin()] = a
 	return nil
 }
 
+var errNotLoaded = errors.New("no such program is loaded")
+
 // Detach takes a program off. One that is not there is not an error.
 func (d *Datapath) Detach(a Attachment) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.listing.Lock()
 	delete(d.attached, a.pin())
-	if d.mode == AttachTC {
-		if err := tcDetach(a); err != nil {
-			return fmt.Errorf("detach %s from %s: %w", a.Program, a.Device, err)
-		}
+	d.listing.Unlock()
+	if err := tcDetach(a); err != nil {
+		return fmt.Errorf("detach %s from %s: %w", a.Program, a.Device, err)
 	}
 	if err := os.RemoveAll(a.pin()); err != nil {
 		return fmt.Errorf("remove pin: %w", err)
@@ -68,10 +89,17 @@ func (d *Datapath) Detach(a Attachment) error {
 	return nil
 }
 
+// all returns what is attached.
+func (d *Datapath) all() []Attachment {
+	d.listing.Lock()
+	defer d.listing.Unlock()
+	return slices.Collect(maps.Values(d.attached))
+}
+
 func (d *Datapath) attach(a Attachment) error {
 	p := d.programs[a.Program]
 	if p == nil {
-		return errors.New("no such program is loaded")
+		return errNotLoaded
 	}
 	if err := os.MkdirAll(a.Folder, 0o700); err != nil {
 		return fmt.Errorf("make folder on bpffs: %w", err)
@@ -79,7 +107,10 @@ func (d *Datapath) attach(a Attachment) error {
 	if d.mode == AttachTC {
 		return tcAttach(a, p)
 	}
-	return tcxAttach(a, p)
+	if err := tcxAttach(a, p); err != nil {
+		return err
+	}
+	return tcDetach(a) // of AttachQuick
 }
 
 // tcxAttach adopts the pinned link, or makes one. A link whose device was made
@@ -131,7 +162,7 @@ func programID(p *ebpf.Program) (ebpf.ProgramID, error) {
 // reattach moves every attachment to the programs as they are loaded.
 func (d *Datapath) reattach() error {
 	var errs []error
-	for _, a := range d.attached {
+	for _, a := range d.all() {
 		if err := d.attach(a); err != nil {
 			errs = append(errs, fmt.Errorf("move %s on %s: %w", a.Program, a.Device, err))
 		}
@@ -148,15 +179,16 @@ type Attached struct {
 
 // Attachments asks the kernel for the state of every attachment.
 func (d *Datapath) Attachments() []Attached {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	var out []Attached
-	for _, a := range d.attached {
+	for _, a := range d.all() {
 		got := Attached{Attachment: a}
-		if d.mode == AttachTC {
-			got.ProgramID, got.Err = tcQuery(a)
-		} else {
+		if d.mode == AttachTCX {
 			got.ProgramID, got.Err = tcxQuery(a)
+		}
+		if d.mode == AttachTC || got.Err != nil {
+			if id, err := tcQuery(a); err == nil || d.mode == AttachTC {
+				got.ProgramID, got.Err = id, err
+			}
 		}
 		out = append(out, got)
 	}
@@ -196,21 +228,27 @@ func (d *Datapath) prune(dir string, keep func(name string) bool) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("list pinned links: %w", err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	gone := map[string]bool{}
 	for _, e := range entries {
-		if keep(e.Name()) {
-			continue
-		}
-		folder := filepath.Join(dir, e.Name())
-		for pin, a := range d.attached {
-			if a.Folder == folder {
-				delete(d.attached, pin)
-			}
-		}
-		if err := os.RemoveAll(folder); err != nil {
-			return fmt.Errorf("remove stale links: %w", err)
+		if !keep(e.Name()) {
+			gone[filepath.Join(dir, e.Name())] = true
 		}
 	}
-	return nil
+	if len(gone) == 0 {
+		return nil
+	}
+	var errs []error
+	for _, a := range d.all() {
+		if gone[a.Folder] {
+			errs = append(errs, d.Detach(a))
+		}
+	}
+	// What an earlier agent attached is known by its device only.
+	errs = append(errs, removeFilters(func(device string) bool { return gone[d.tree.DeviceLinks(device)] }))
+	for folder := range gone {
+		if err := os.RemoveAll(folder); err != nil {
+			errs = append(errs, fmt.Errorf("remove stale links: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }

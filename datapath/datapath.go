@@ -45,10 +45,14 @@ type Datapath struct {
 
 	ready signal
 
-	mu       sync.Mutex
+	// mu is held for reading while a program is being attached, which can take
+	// milliseconds, and for writing while programs are exchanged.
+	mu       sync.RWMutex
 	programs map[string]*ebpf.Program
-	attached map[string]Attachment // by pin
 	config   bpf.Config
+
+	listing  sync.Mutex
+	attached map[string]Attachment // by pin
 }
 
 // Open mounts bpffs if need be, opens or makes the maps and reads them back.
@@ -110,8 +114,8 @@ func (d *Datapath) Mode() AttachMode { return d.mode }
 
 // Config is what the programs were loaded with; zero before the first Load.
 func (d *Datapath) Config() bpf.Config {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.mu.RLock()
+	defer d.mu.RUnlock()
 	return d.config
 }
 

@@ -3,10 +3,13 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"weir/bpf"
 )
 
 // Filters of ours are the first of their hook, under one handle, so that
@@ -26,10 +29,15 @@ func tcParent(a Attachment) uint32 {
 	return netlink.HANDLE_MIN_INGRESS
 }
 
+func clsact(ifindex int) netlink.Qdisc {
+	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}}
+}
+
 // tcAttach is the way of kernels before 6.6: a clsact qdisc with one filter.
 func tcAttach(a Attachment, p *ebpf.Program) error {
-	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: a.Ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
-	if err := netlink.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := netlink.QdiscAdd(clsact(a.Ifindex)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add clsact: %w", err)
 	}
 	if other, err := tcFind(a); err != nil {
@@ -74,7 +82,53 @@ func tcDetach(a Attachment) error {
 	if err != nil || f == nil || f.Name != tcName(a) {
 		return nil // the device is gone, or it is not ours
 	}
-	return netlink.FilterDel(f)
+	if err := netlink.FilterDel(f); err != nil {
+		return fmt.Errorf("remove filter: %w", err)
+	}
+	return tcTidy(a.Ifindex)
+}
+
+// tcTidy removes the clsact qdisc of a device that has no filter left on it.
+func tcTidy(ifindex int) error {
+	l := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
+	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+		filters, err := netlink.FilterList(l, parent)
+		if err != nil || len(filters) > 0 {
+			return err
+		}
+	}
+	if err := netlink.QdiscDel(clsact(ifindex)); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("remove clsact: %w", err)
+	}
+	return nil
+}
+
+// RemoveFilters takes every filter of ours off every device of the host. Those
+// of others stay.
+func RemoveFilters() error { return removeFilters(func(string) bool { return true }) }
+
+func removeFilters(on func(device string) bool) error {
+	devices, err := net.Interfaces()
+	if err != nil {
+		return fmt.Errorf("list devices: %w", err)
+	}
+	var errs []error
+	for _, dev := range devices {
+		if !on(dev.Name) {
+			continue
+		}
+		for _, program := range programNames {
+			for _, egress := range []bool{false, true} {
+				errs = append(errs, tcDetach(Attachment{Device: dev.Name, Ifindex: dev.Index, Program: program, Egress: egress}))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var programNames = []string{
+	bpf.ProgFromPod, bpf.ProgToPod, bpf.ProgFromOverlay, bpf.ProgToOverlay,
+	bpf.ProgFromNetdev, bpf.ProgToNetdev, bpf.ProgFromHost, bpf.ProgToHost,
 }
 
 func tcQuery(a Attachment) (uint32, error) {

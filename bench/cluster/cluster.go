@@ -32,6 +32,7 @@ type Spec struct {
 	Dir    string // for its files
 	Bin    string // folder of weir-agent and weir-cni
 	Native bool   // routing mode; otherwise VXLAN
+	Attach string // bpf.attachMode; empty: the agent's default
 	Nodes  int    // 1 or 2
 	Second byte   // of the pod addresses: 10.Second.NODE.0/24
 }
@@ -141,9 +142,13 @@ func (c *Cluster) writeNode(n *Node) error {
 	for _, p := range n.CIDRs {
 		o.Spec.IPAM.PodCIDRs = append(o.Spec.IPAM.PodCIDRs, p.String())
 	}
+	pins := map[string]any{"root": n.BPFRoot()}
+	if c.Attach != "" {
+		pins["attachMode"] = c.Attach
+	}
 	conf := map[string]any{
 		"nodeName": n.Name, "runDir": filepath.Join(n.Dir, "run"),
-		"cluster": map[string]any{"name": "bench"}, "bpf": map[string]any{"root": filepath.Join(n.Dir, "bpf")},
+		"cluster": map[string]any{"name": "bench"}, "bpf": pins,
 		"source": map[string]any{"files": c.objects()},
 		"ipv4":   map[string]any{"enabled": true}, "ipv6": map[string]any{"enabled": true},
 	}

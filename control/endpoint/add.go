@@ -165,7 +165,7 @@ func (c *Control) make(ctx context.Context, e state.Endpoint) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := c.attach(e); err != nil {
+	if err := c.attachQuick(e); err != nil {
 		return Result{}, err
 	}
 	if err := link.ConfigurePod(podLink(e, gateways, mtu)); err != nil {

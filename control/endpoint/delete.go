@@ -33,7 +33,7 @@ func (c *Control) Delete(k Key) error {
 }
 
 // unmake takes away whatever there is of an endpoint: first its rows, so that
-// nothing is sent to it any more, then its programs and devices, last its
+// nothing is sent to it any more, then its devices and programs, last its
 // addresses and number, which somebody else may get at once. Of two that unmake
 // one endpoint, a DEL and an ADD that fails because of it, the second finds
 // only devices to remove.
@@ -47,11 +47,13 @@ func (c *Control) unmake(e state.Endpoint) error {
 	}
 	e.ID = id // another than at first, if its interface index was taken
 	c.tables.Endpoints.Delete(e.ID)
-	errs := []error{c.dp.Endpoints.Delete(uint32(e.ID))}
+	// The device goes before its pins: taking a link off a living device waits
+	// for a grace period. Without a row, its program drops.
+	errs := []error{c.dp.Endpoints.Delete(uint32(e.ID)), link.DeletePod(e.Device)}
 	for _, a := range c.attachments(e) {
 		errs = append(errs, c.dp.Detach(a))
 	}
-	errs = append(errs, link.DeletePod(e.Device), remove(c.opts.StateDir, e.ID))
+	errs = append(errs, remove(c.opts.StateDir, e.ID))
 	c.release(e)
 	c.mu.Lock()
 	delete(c.used, e.ID)

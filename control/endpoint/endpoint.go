@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	"weir/bpf"
 	"weir/datapath"
@@ -61,18 +62,28 @@ type Control struct {
 	used     map[state.EndpointID]bool
 	next     state.EndpointID // where the search for a free id goes on
 	restored bool
+	quick    map[state.EndpointID]state.Endpoint // attached in the quick way, to be settled
+	lastAdd  time.Time
+	added    chan struct{} // wakes settle
 }
 
 // New returns a Control. Restore must be called before anything else.
 func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath, alloc Allocator) *Control {
 	return &Control{log: log, opts: o, tables: t, dp: dp, alloc: alloc,
-		byKey: map[Key]state.EndpointID{}, used: map[state.EndpointID]bool{}, next: 1}
+		byKey: map[Key]state.EndpointID{}, used: map[state.EndpointID]bool{}, next: 1,
+		quick: map[state.EndpointID]state.Endpoint{}, added: make(chan struct{}, 1)}
 }
 
 // Run keeps endpoints as they should be until ctx ends: it brings back those of
 // an earlier agent as soon as programs are loaded, and follows identities and
 // the underlay's MTU.
 func (c *Control) Run(ctx context.Context) error {
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		c.settle(ctx)
+	}()
+	defer func() { <-settled }()
 	return reconcile.Loop(ctx, c.log, c.step, c.dp.Ready(), c.tables.Nodes, c.tables.Pods, c.tables.Identities, c.tables.Devices)
 }
 

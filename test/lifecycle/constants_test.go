@@ -48,7 +48,7 @@ func agentWith(t *testing.T, l *lab.Lab, settings ...string) lab.Result {
 
 func removePin(t *testing.T, n lab.Node, name string) {
 	t.Helper()
-	if err := os.Remove(filepath.Join(tree(n), name)); err != nil {
+	if err := os.Remove(filepath.Join(tree(n), name)); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
 }

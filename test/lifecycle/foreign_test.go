@@ -320,6 +320,14 @@ func TestSecondAgentOfOneRunFolderIsRefused(t *testing.T) {
 			t.Errorf("what the second agent with %s did to the pins of the first (-before +after):\n%s", flag, diff)
 		}
 	}
+	r := l.Exec(ctx, "n1", "weir-agent", "cleanup", "-config", filepath.Join(n.Dir, "weir.yaml"))
+	if r.Code != 1 {
+		t.Errorf("cleanup under a running agent: exit code %d, want 1", r.Code)
+	}
+	wantText(t, "cleanup", r.Stderr, "another agent", fmt.Sprintf("pid %d", n.Agent.PID), "stop it")
+	if diff := cmp.Diff(before, pins(t, n)); diff != "" {
+		t.Errorf("pins after a cleanup that was refused (-before +after):\n%s", diff)
+	}
 	if got := endpoints(t, l, "n1"); len(got) != 1 {
 		t.Errorf("endpoints: %v, want that of a", got)
 	}

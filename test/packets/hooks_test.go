@@ -163,7 +163,7 @@ func TestRowF4LegacyHostRoutingHasToPod(t *testing.T) {
 
 func TestRowF4EndpointRoutesHaveToPodAndARouteForEachPod(t *testing.T) {
 	s := vxlan.spec()
-	s.Name, s.Nodes = "lta-extras", lab.Nodes(2)
+	s.Name, s.Nodes = prefix+"extras", lab.Nodes(2)
 	s.Agent["endpointRoutes"] = map[string]any{"enabled": true}
 	c := temporary(t, s, map[string]string{"a": "n1", "b": "n1", "c": "n2"})
 	dev := c.pod(t, "a").HostDevice
@@ -198,7 +198,7 @@ func TestRowF6UnderlayDeviceHasBothPrograms(t *testing.T) {
 
 func TestRowF6DeviceThatIsExcludedHasNone(t *testing.T) {
 	s := vxlan.spec()
-	s.Name, s.Nodes = "lta-extras", lab.NodeSpecs{{Name: "n1", NICs: 1}}
+	s.Name, s.Nodes = prefix+"extras", lab.NodeSpecs{{Name: "n1", NICs: 1}}
 	s.Agent["devices"] = []string{"eth0"}
 	c := temporary(t, s, map[string]string{"a": "n1"})
 	c.wantPrograms(t, "n1", "eth0", bpf.ProgFromNetdev, bpf.ProgToNetdev)
@@ -216,7 +216,7 @@ func TestRowF7HostDevicesHaveTheirPrograms(t *testing.T) {
 // the same as the status.
 func TestRowF12HostRoutingIsReportedAsItIs(t *testing.T) {
 	s := vxlan.spec()
-	s.Name, s.Nodes = "lta-extras", lab.Nodes(1)
+	s.Name, s.Nodes = prefix+"extras", lab.Nodes(1)
 	s.Agent["bpf"] = map[string]any{"hostRouting": "auto"}
 	for _, tt := range []struct {
 		name, says string

@@ -16,6 +16,10 @@ import (
 	"weir/lab"
 )
 
+// prefix begins the name of every lab here and keeps them apart from others of
+// the machine.
+const prefix = "lta-"
+
 // mode is what a lab differs in from others.
 type mode struct {
 	routing     string // "vxlan" or "native"
@@ -36,7 +40,7 @@ var (
 	matrix      = []mode{vxlan, native, legacy, nativeIPv4, legacyIPv4, nativeIPv6, vxlanIPv6}
 	dualStack   = []mode{vxlan, native, legacy}
 	bpfRouted   = []mode{vxlan, native}
-	throwaway   = []string{"lta-up", "lta-small", "lta-nics", "lta-extras"}
+	throwaway   = []string{prefix + "up", prefix + "small", prefix + "nics", prefix + "extras"}
 	shortFamily = map[string]string{"ipv4": "4", "ipv6": "6", "dual": "46"}
 )
 
@@ -45,7 +49,7 @@ func (m mode) String() string {
 }
 
 func (m mode) lab() string {
-	return "lta-" + m.routing + shortFamily[m.family] + "-" + m.hostRouting + "-" + m.attach
+	return prefix + m.routing + shortFamily[m.family] + "-" + m.hostRouting + "-" + m.attach
 }
 
 func (m mode) spec() lab.Spec {

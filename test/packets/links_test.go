@@ -124,7 +124,7 @@ func TestRowD2RouterAddressIsOfTheNodesCIDRAndStays(t *testing.T) {
 // pods.
 func TestRowD2RouterAddressIsNeverGivenToAPod(t *testing.T) {
 	cidrs := []netip.Prefix{netip.MustParsePrefix("10.77.0.0/29"), netip.MustParsePrefix("fd00:77::/125")}
-	s := lab.Spec{Name: "lta-small", Nodes: lab.NodeSpecs{{Name: "n1", PodCIDRs: cidrs}}}
+	s := lab.Spec{Name: prefix + "small", Nodes: lab.NodeSpecs{{Name: "n1", PodCIDRs: cidrs}}}
 	c := temporary(t, s, map[string]string{"first": "n1"})
 	taken := map[netip.Addr]string{}
 	for _, is4 := range []bool{true, false} {
@@ -232,7 +232,7 @@ func TestRowD6PodHasOneAddressOfEachFamilyAndTheDevicesMTU(t *testing.T) {
 
 func TestRowD8EveryNICThatLeadsToTheUnderlayHasPrograms(t *testing.T) {
 	s := vxlan.spec()
-	s.Name, s.Nodes = "lta-nics", lab.NodeSpecs{{Name: "n1", NICs: 1}, {Name: "n2", NICs: 1}}
+	s.Name, s.Nodes = prefix+"nics", lab.NodeSpecs{{Name: "n1", NICs: 1}, {Name: "n2", NICs: 1}}
 	c := temporary(t, s, map[string]string{"a": "n1", "c": "n2"})
 	for _, node := range []string{"n1", "n2"} {
 		for _, dev := range []string{"eth0", "eth1"} {

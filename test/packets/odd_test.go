@@ -114,7 +114,7 @@ func TestOddPacketsReachTheirPodAndNobodyElse(t *testing.T) {
 }
 
 func TestLabUpUnderTenSeconds(t *testing.T) {
-	s := lab.Spec{Name: "lta-up", Nodes: lab.Nodes(3)}
+	s := lab.Spec{Name: prefix + "up", Nodes: lab.Nodes(3)}
 	began := time.Now()
 	c := temporary(t, s, map[string]string{"a": "n1", "b": "n1", "c": "n2", "d": "n2", "e": "n3", "f": "n3"})
 	took := time.Since(began)

@@ -127,7 +127,7 @@ func TestRowM9TaggedFramesAreDroppedAndCounted(t *testing.T) {
 
 func TestRowM9BypassedVLANsReachTheHostAndOthersDoNot(t *testing.T) {
 	s := vxlan.spec()
-	s.Name, s.Nodes = "lta-extras", lab.Nodes(1)
+	s.Name, s.Nodes = prefix+"extras", lab.Nodes(1)
 	s.Agent["bpf"] = map[string]any{"vlanBypass": []int{5, 7}}
 	c := temporary(t, s, map[string]string{"a": "n1"})
 	before := c.counters(t, "n1")

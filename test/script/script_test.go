@@ -2,7 +2,7 @@
 // and map dumps out, without a kernel and without root. A script says what a
 // user may rely on.
 //
-// Every script runs several times: its objects at once, one by one, backwards,
+// Every script runs several times: its objects one by one, at once, backwards,
 // each twice, and with a restart after each. Whatever the order, the dumps are
 // those that stand in the script; and a restart writes nothing.
 package script
@@ -29,10 +29,12 @@ type way struct {
 	name    string
 	arrange func([]files.Object) []files.Object
 	restart bool // after each object
+	once    bool // the agent looks only when all are there
 }
 
 var ways = []way{
 	{name: "in-order", arrange: slices.Clone[[]files.Object]},
+	{name: "at-once", arrange: slices.Clone[[]files.Object], once: true},
 	{name: "backwards", arrange: func(o []files.Object) []files.Object { o = slices.Clone(o); slices.Reverse(o); return o }},
 	{name: "each-twice", arrange: func(o []files.Object) []files.Object {
 		var out []files.Object
@@ -101,6 +103,12 @@ func each(x *world, ts *testscript.TestScript, w way, args []string, do func(fil
 		if err := do(o); err != nil {
 			return err
 		}
+		if w.once {
+			continue
+		}
+		if err := x.step(); err != nil {
+			return err
+		}
 		// An agent that starts over a refused object has no last good version of it.
 		if w.restart && x.tables.Problems.Len() == 0 {
 			if err := x.restart(); err != nil {
@@ -108,7 +116,7 @@ func each(x *world, ts *testscript.TestScript, w way, args []string, do func(fil
 			}
 		}
 	}
-	return nil
+	return x.step()
 }
 
 // endpoint plays CNI: endpoint add ID NAMESPACE/POD ADDRESS..., endpoint delete ID.

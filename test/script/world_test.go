@@ -119,15 +119,15 @@ func (w *world) file(o files.Object) string {
 }
 
 func (w *world) put(o files.Object) error {
-	return errors.Join(os.WriteFile(w.file(o), o.JSON, 0o600), w.step())
+	return os.WriteFile(w.file(o), o.JSON, 0o600)
 }
 
 func (w *world) remove(o files.Object) error {
 	err := os.Remove(w.file(o))
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+		return nil
 	}
-	return errors.Join(err, w.step())
+	return err
 }
 
 // table prints a table, its rows sorted.

@@ -2,9 +2,11 @@ package ipcache
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,11 +42,42 @@ func two() Rows {
 	}
 }
 
+// derive gives rows to a fresh Control and returns the table it makes.
+func derive(t *testing.T, r Rows) map[netip.Prefix]state.IP {
+	t.Helper()
+	tables := state.New()
+	tables.Nodes.Put(r.Nodes...)
+	tables.Pods.Put(r.Pods...)
+	tables.Endpoints.Put(r.Endpoints...)
+	for labels, id := range r.Identities {
+		tables.Identities.Put(state.Identity{ID: id, Labels: strings.Split(labels, ";")})
+	}
+	for i, a := range r.Host {
+		tables.Devices.Put(state.Device{Name: fmt.Sprint("h", i), Addrs: []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}})
+	}
+	for i, p := range r.Underlay {
+		tables.Devices.Put(state.Device{Name: fmt.Sprint("u", i), Addrs: []netip.Prefix{p}})
+	}
+	m, err := datapath.OpenMirror(bpf.MapIPCache, &datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(slog.New(slog.DiscardHandler), Options{Cluster: r.Cluster, Underlay6: func() bool { return r.Underlay6 }}, tables, m)
+	if err := c.Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	out := map[netip.Prefix]state.IP{}
+	for p, row := range tables.IPs.All() {
+		out[p] = row
+	}
+	return out
+}
+
 func TestEveryAddressHasItsOwnerAndItsWay(t *testing.T) {
 	for underlay6, via := range map[bool]string{false: "172.18.0.3", true: "fc00::3"} {
 		rows := two()
 		rows.Underlay6 = underlay6
-		got := compile(rows)
+		got := derive(t, rows)
 		far, none := netip.MustParseAddr(via), netip.Addr{}
 		for p, want := range map[string]struct {
 			identity state.IdentityID
@@ -83,7 +116,7 @@ func TestEveryAddressHasItsOwnerAndItsWay(t *testing.T) {
 func TestStrongerSourceWinsAPrefix(t *testing.T) {
 	rows := two()
 	rows.Pods = append(rows.Pods, state.Pod{Name: state.PodName{Namespace: "default", Name: "aaa"}, Node: "n2", IPs: addrs("10.0.0.9", "10.0.1.1", "10.0.1.9")})
-	got := compile(rows)
+	got := derive(t, rows)
 	for p, want := range map[string]state.IPSource{"10.0.0.9/32": state.IPEndpoint, "10.0.1.1/32": state.IPNode, "10.0.1.9/32": state.IPPod} {
 		if got[prefix(p)].Source != want {
 			t.Errorf("%s: got %+v, want source %s", p, got[prefix(p)], want)
@@ -103,7 +136,7 @@ func TestPodsThatHaveNoAddressOfTheirOwnHaveNoRow(t *testing.T) {
 		{Name: name("lost"), Node: "n9", IPs: addrs("10.0.1.22")},
 		{Name: name("local"), Node: "n1", IPs: addrs("10.0.0.23")},
 	}
-	got := compile(rows)
+	got := derive(t, rows)
 	for _, p := range []string{"10.0.1.20/32", "10.0.1.21/32", "10.0.1.22/32", "10.0.0.23/32"} {
 		if row, ok := got[prefix(p)]; ok {
 			t.Errorf("%s: got %+v, want no row", p, row)
@@ -114,7 +147,7 @@ func TestPodsThatHaveNoAddressOfTheirOwnHaveNoRow(t *testing.T) {
 func TestPodCIDROnTheUnderlayHasNoRow(t *testing.T) {
 	rows := two()
 	rows.Underlay = []netip.Prefix{prefix("10.0.1.128/25")}
-	got := compile(rows)
+	got := derive(t, rows)
 	if row, ok := got[prefix("10.0.1.0/24")]; ok {
 		t.Errorf("10.0.1.0/24 covers the underlay 10.0.1.128/25: got %+v", row)
 	}
@@ -127,12 +160,12 @@ func TestOrderOfRowsDoesNotMatter(t *testing.T) {
 	rows := two()
 	rows.Nodes = append(rows.Nodes, state.Node{Name: "n3", Addresses: addrs("172.18.0.4"), PodCIDRs: []netip.Prefix{prefix("10.0.1.0/24")}})
 	rows.Pods = append(rows.Pods, state.Pod{Name: state.PodName{Namespace: "default", Name: "aaa"}, Node: "n3", IPs: addrs("10.0.1.9")})
-	want := compile(rows)
+	want := derive(t, rows)
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 50 {
 		r.Shuffle(len(rows.Nodes), func(i, j int) { rows.Nodes[i], rows.Nodes[j] = rows.Nodes[j], rows.Nodes[i] })
 		r.Shuffle(len(rows.Pods), func(i, j int) { rows.Pods[i], rows.Pods[j] = rows.Pods[j], rows.Pods[i] })
-		got := compile(rows)
+		got := derive(t, rows)
 		if len(got) != len(want) {
 			t.Fatalf("got %d rows, want %d", len(got), len(want))
 		}
