@@ -76,9 +76,13 @@ func (a *Agent) open() (err error) {
 		}
 		a.log.Info("endpoints wiped", "state_dir", cfg.StateDir)
 	}
+	if need := int(endpoint.HighestID(cfg.StateDir)) + 1; need > a.cfg.BPF.Endpoints {
+		a.warn(fmt.Sprintf("bpf.endpoints is %d, but a running pod has number %d: using %d until it is gone", a.cfg.BPF.Endpoints, need-1, need))
+		a.cfg.BPF.Endpoints = need
+	}
 	a.dp, err = datapath.Open(a.log.With("room", "datapath"), datapath.Options{
 		Root: cfg.BPF.Root, AttachMode: datapath.AttachMode(cfg.BPF.AttachMode), Clean: cfg.CleanState || cfg.CleanBPF,
-		Sizes: map[string]uint32{bpf.MapIPCache: uint32(cfg.BPF.IPCacheSize), bpf.MapEndpoints: uint32(cfg.BPF.Endpoints)},
+		Sizes: map[string]uint32{bpf.MapIPCache: uint32(cfg.BPF.IPCacheSize), bpf.MapEndpoints: uint32(a.cfg.BPF.Endpoints)},
 	})
 	if err != nil {
 		return err

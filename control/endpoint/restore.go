@@ -126,6 +126,17 @@ func remove(stateDir string, id state.EndpointID) error {
 	return nil
 }
 
+// HighestID is the highest number among the endpoint files: the map must have
+// room for it. 0 when there is none.
+func HighestID(stateDir string) state.EndpointID {
+	found, _ := loadAll(stateDir) // what cannot be read, Restore reports
+	highest := state.EndpointID(0)
+	for _, e := range found {
+		highest = max(highest, e.ID)
+	}
+	return highest
+}
+
 // loadAll reads every endpoint file. One that cannot be read is reported and
 // left where it is; the others are returned.
 func loadAll(stateDir string) ([]state.Endpoint, error) {

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"weir/datapath/link"
@@ -56,7 +57,13 @@ type Control struct {
 	inputs  []reconcile.Input
 	answers *responder
 	prober  *prober
+	heard   chan struct{} // closed when this node first answers for itself
+	once    sync.Once
 }
+
+// startLimit is how long the first probe waits for this node's own answers: it
+// would report itself unreachable.
+const startLimit = 5 * time.Second
 
 // New returns a Control. The endpoint is made once all further inputs, such as
 // the readiness of the datapath, are synced.
@@ -68,6 +75,7 @@ func New(log *slog.Logger, o Options, t *state.Tables, a Attacher, inputs ...rec
 		inputs:  append([]reconcile.Input{t.Nodes, t.Endpoints}, inputs...),
 		answers: newResponder(log),
 		prober:  newProber(log, o.Interval, t, ask),
+		heard:   make(chan struct{}),
 	}
 }
 
@@ -77,8 +85,21 @@ func (o Options) Netns() string { return filepath.Join(o.RunDir, "netns", "healt
 // Run answers and probes until ctx ends. The endpoint stays.
 func (c *Control) Run(ctx context.Context) error {
 	g := run.New(ctx)
-	g.Go("probe", c.prober.run)
-	err := reconcile.Loop(g.Context(), c.log, c.step, c.inputs...)
+	g.Go("probe", func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+		case <-c.heard:
+		case <-time.After(startLimit):
+		}
+		return c.prober.run(ctx)
+	})
+	err := reconcile.Loop(g.Context(), c.log, func(ctx context.Context) error {
+		err := c.step(ctx)
+		if err == nil {
+			c.once.Do(func() { close(c.heard) })
+		}
+		return err
+	}, c.inputs...)
 	c.answers.close()
 	g.Stop()
 	return errors.Join(err, g.Wait())

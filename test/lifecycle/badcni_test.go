@@ -184,6 +184,7 @@ func TestCheckNamesWhatIsAmiss(t *testing.T) {
 	a.del(t)
 
 	_, result = a.add(t)
+	settled(t, l)
 	id := endpointOf(t, l, "n1", "check").ID
 	if err := os.Remove(fmt.Sprintf("%s/links/endpoints/%d/from_pod", tree(node(t, l, "n1")), id)); err != nil {
 		t.Fatal(err)

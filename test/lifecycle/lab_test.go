@@ -75,6 +75,7 @@ func (s *sharedLab) get(t *testing.T) *lab.Lab {
 	if s.err != nil {
 		t.Fatalf("lab %s: %v", s.name, s.err)
 	}
+	settled(t, s.lab)
 	return s.lab
 }
 
@@ -104,6 +105,7 @@ func ownLab(t *testing.T, spec lab.Spec, manifest string) *lab.Lab {
 			t.Fatalf("apply: %v", err)
 		}
 	}
+	settled(t, l)
 	return l
 }
 

@@ -1,15 +1,18 @@
 package lifecycle
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"weir/api/agent"
 	"weir/lab"
 )
 
@@ -74,6 +77,29 @@ func pinned(t *testing.T, path, folder string) uint32 {
 			t.Fatalf("open %s: %v", path, err)
 		}
 		return uint32(info.Program)
+	}
+}
+
+// settled waits until the programs of every pod are attached by pinned links:
+// right after ADD they are in force as filters, which are quicker to make.
+func settled(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	for _, n := range nodesOf(t, l) {
+		if get[agent.Status](t, l, n.Name, agent.PathStatus).Routing.AttachMode != "TCX" {
+			continue
+		}
+		until(t, 10*time.Second, func() string {
+			for _, e := range get[[]agent.Endpoint](t, l, n.Name, agent.PathEndpoints) {
+				pin := filepath.Join(tree(n), "links/endpoints", fmt.Sprint(e.ID), "from_pod")
+				if _, err := os.Stat(pin); err != nil {
+					return err.Error()
+				}
+				if filters := l.Exec(t.Context(), n.Name, "tc", "filter", "show", "dev", e.Device, "ingress").Stdout; strings.Contains(filters, "from_pod") {
+					return "a filter is left beside the link: " + filters
+				}
+			}
+			return ""
+		})
 	}
 }
 

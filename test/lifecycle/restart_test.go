@@ -94,6 +94,7 @@ func TestRowA6TrafficSurvivesAgentKill(t *testing.T) {
 			startEcho(t, l, "c")
 			streams := append(startTraffic(t, l, "a", "b"), startTraffic(t, l, "a", "c")...)
 			flow(t, streams, 200*time.Millisecond)
+			settled(t, l)
 			before := map[string]map[string]uint32{"n1": pins(t, node(t, l, "n1")), "n2": pins(t, node(t, l, "n2"))}
 			for n := range before {
 				agentDo(t, l, n, lab.AgentKill)
