@@ -86,7 +86,8 @@ func (a *Agent) poolStatus() []api.PoolStatus {
 func (a *Agent) programs() []api.ProgramStatus {
 	out := []api.ProgramStatus{}
 	for _, at := range a.dp.Attachments() {
-		p := api.ProgramStatus{Device: at.Device, Name: at.Program, Direction: at.Direction(), ProgramID: at.ProgramID, Attached: at.Err == nil}
+		p := api.ProgramStatus{Device: at.Device, Name: at.Program, Direction: at.Direction(), ProgramID: at.ProgramID,
+			Kind: string(at.Kind), Attached: at.Err == nil}
 		if at.Err != nil {
 			p.Error = at.Err.Error()
 		}

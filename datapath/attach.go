@@ -48,7 +48,9 @@ func (d *Datapath) Attach(a Attachment) error {
 // AttachQuick is Attach without the wait that a tcx link costs when it is made:
 // the kernel sees a grace period through, with the lock of all its network
 // configuration held, 14 ms on a quiet machine. A clsact filter is in force at
-// once; a later Attach makes the link and then takes the filter off.
+// once; a later Attach makes the link and then takes the filter off. In between,
+// for the length of that wait, both are on the hook, and a packet that the link
+// lets on is judged and counted by the filter, too, to the same end.
 func (d *Datapath) AttachQuick(a Attachment) error {
 	return d.attachBy(a, func(a Attachment) error {
 		if p := d.programs[a.Program]; p != nil {
@@ -174,20 +176,21 @@ func (d *Datapath) reattach() error {
 type Attached struct {
 	Attachment
 	ProgramID uint32
-	Err       error // why it is not in force
+	Kind      AttachMode // how it is there: a filter in tcx mode is one of AttachQuick
+	Err       error      // why it is not in force
 }
 
 // Attachments asks the kernel for the state of every attachment.
 func (d *Datapath) Attachments() []Attached {
 	var out []Attached
 	for _, a := range d.all() {
-		got := Attached{Attachment: a}
+		got := Attached{Attachment: a, Kind: d.mode}
 		if d.mode == AttachTCX {
 			got.ProgramID, got.Err = tcxQuery(a)
 		}
 		if d.mode == AttachTC || got.Err != nil {
 			if id, err := tcQuery(a); err == nil || d.mode == AttachTC {
-				got.ProgramID, got.Err = id, err
+				got.ProgramID, got.Kind, got.Err = id, AttachTC, err
 			}
 		}
 		out = append(out, got)

@@ -55,15 +55,7 @@ func (l launch) start() (Process, error) {
 // Alive reports whether the process still runs.
 func (p Process) Alive() bool {
 	start, state, err := procStat(p.PID)
-	if err != nil || p.PID <= 0 || start != p.Start || state == 'X' {
-		return false
-	}
-	if state != 'Z' {
-		return true
-	}
-	// The first thread is dead; others may hold files and locks for a moment.
-	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
-	return err == nil && len(threads) > 1
+	return err == nil && p.PID > 0 && start == p.Start && state != 'Z' && state != 'X'
 }
 
 // signal sends sig to the process and its group, unless the process is gone.
@@ -134,7 +126,11 @@ func procStat(pid int) (start uint64, state byte, err error) {
 		return 0, 0, io.ErrUnexpectedEOF
 	}
 	start, err = strconv.ParseUint(fields[19], 10, 64)
-	return start, fields[0][0], err
+	state = fields[0][0]
+	if threads, _ := strconv.Atoi(fields[17]); state == 'Z' && threads > 1 {
+		state = 'S' // the first thread is dead, others still hold files and locks
+	}
+	return start, state, err
 }
 
 // killInside ends every process whose network namespace has one of the inodes,

@@ -171,6 +171,7 @@ type ProgramStatus struct {
 	Name      string `json:"name"`      // "from_pod"
 	Direction string `json:"direction"` // "ingress" or "egress", as the device sees it
 	ProgramID uint32 `json:"programID"`
+	Kind      string `json:"kind"` // "tcx", or "tc": in legacy TC mode, and for the first moments of a pod
 	Attached  bool   `json:"attached"`
 	Error     string `json:"error,omitempty"`
 }

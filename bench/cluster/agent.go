@@ -94,19 +94,24 @@ func (n *Node) Stop() error {
 
 // EndpointsReady waits until the agent shows count endpoints, all of them ready.
 func (n *Node) EndpointsReady(ctx context.Context, count int) error {
-	return n.poll(ctx, func(ctx context.Context) bool {
+	states := map[string]int{}
+	err := n.poll(ctx, func(ctx context.Context) bool {
 		var list []agent.Endpoint
 		if n.client.Get(ctx, agent.PathEndpoints, &list) != nil {
 			return false
 		}
-		ready := 0
+		clear(states)
 		for _, e := range list {
-			if e.State == "ready" && e.Pod != "" {
-				ready++
+			if e.Pod != "" {
+				states[e.State]++
 			}
 		}
-		return ready == count
+		return states["ready"] == count
 	})
+	if err != nil {
+		return fmt.Errorf("wait for %d endpoints, have %v: %w", count, states, err)
+	}
+	return nil
 }
 
 // poll asks every millisecond until the answer is yes.

@@ -41,6 +41,7 @@ func (c *Control) unmake(e state.Endpoint) error {
 	c.mu.Lock()
 	id, owned := c.byKey[key(e)]
 	delete(c.byKey, key(e))
+	delete(c.quick, id)
 	c.mu.Unlock()
 	if !owned {
 		return link.DeletePod(e.Device)
@@ -50,9 +51,11 @@ func (c *Control) unmake(e state.Endpoint) error {
 	// The device goes before its pins: taking a link off a living device waits
 	// for a grace period. Without a row, its program drops.
 	errs := []error{c.dp.Endpoints.Delete(uint32(e.ID)), link.DeletePod(e.Device)}
+	c.settling.Lock()
 	for _, a := range c.attachments(e) {
 		errs = append(errs, c.dp.Detach(a))
 	}
+	c.settling.Unlock()
 	errs = append(errs, remove(c.opts.StateDir, e.ID))
 	c.release(e)
 	c.mu.Lock()

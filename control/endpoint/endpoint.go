@@ -55,7 +55,8 @@ type Control struct {
 	dp     *datapath.Datapath
 	alloc  Allocator
 
-	routing sync.Mutex // held while routes are compared and written
+	routing  sync.Mutex // held while routes are compared and written
+	settling sync.Mutex // held while a link is made in the place of a filter
 
 	mu       sync.Mutex
 	byKey    map[Key]state.EndpointID
@@ -115,7 +116,14 @@ func (c *Control) follow(e state.Endpoint, ids identities) error {
 	if c.byKey[key(e)] != e.ID {
 		return nil // deleted meanwhile
 	}
-	return c.publish(next)
+	// An ADD may have finished since e was read: its row is the one to go on from.
+	row, ok := c.tables.Endpoints.Get(e.ID)
+	if !ok {
+		return nil
+	}
+	row.MTU = next.MTU
+	c.identify(&row, ids)
+	return c.publish(row)
 }
 
 // identities finds an identity's number by the key of its labels.

@@ -52,12 +52,29 @@ func (c *Control) settle(ctx context.Context) {
 				}
 				continue
 			}
-			if err := c.attach(e); err != nil && c.owns(e) {
-				c.log.Warn("attachment stays a filter", "endpoint", e.ID, "device", e.Device, "err", err)
-			}
-			c.forgetQuick(e)
+			c.settleOne(e)
 		}
 	}
+}
+
+// settleOne makes the lasting attachments of an endpoint that still is there.
+// Who unmakes it takes settling before it detaches, so that nothing is pinned
+// behind its back.
+func (c *Control) settleOne(e state.Endpoint) {
+	c.settling.Lock()
+	defer c.settling.Unlock()
+	c.mu.Lock()
+	_, there := c.quick[e.ID]
+	c.mu.Unlock()
+	if !there {
+		return
+	}
+	if err := c.attach(e); err != nil {
+		c.log.Warn("attachment stays a filter", "endpoint", e.ID, "device", e.Device, "err", err)
+	}
+	c.mu.Lock()
+	delete(c.quick, e.ID)
+	c.mu.Unlock()
 }
 
 // nextQuick returns an endpoint to settle, or how long to wait before asking again.
@@ -68,29 +85,4 @@ func (c *Control) nextQuick() (e state.Endpoint, wait time.Duration, ok bool) {
 		return e, quiet - time.Since(c.lastAdd), true
 	}
 	return e, 0, false
-}
-
-// forgetQuick ends the settling of an endpoint. If it was deleted meanwhile,
-// what settling pinned goes, too.
-func (c *Control) forgetQuick(e state.Endpoint) {
-	c.mu.Lock()
-	delete(c.quick, e.ID)
-	taken := c.used[e.ID] // by this endpoint, or by another that has its number since
-	c.mu.Unlock()
-	if taken {
-		return
-	}
-	for _, a := range c.attachments(e) {
-		if err := c.dp.Detach(a); err != nil {
-			c.log.Warn("stale attachment stays", "endpoint", e.ID, "err", err)
-		}
-	}
-}
-
-// owns reports whether the endpoint still is the one of its container.
-func (c *Control) owns(e state.Endpoint) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	id, ok := c.byKey[key(e)]
-	return ok && id == e.ID
 }
