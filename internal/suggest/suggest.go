@@ -5,27 +5,26 @@ package suggest
 import "strings"
 
 // Nearest returns the known key that whoever typed key most likely meant, or
-// "": the same words in another case or at another place, the beginning of one,
-// else the key with the fewest differing letters.
+// "": the same words in another case or at another place, else the key with
+// the fewest differing letters; of two with as few, one of which key is the
+// beginning (a plural, a word that was not finished).
 func Nearest(key string, known []string) string {
 	want := plain(key)
-	best, least := "", len(want)/3+1
+	best, least := "", 2*(len(want)/3+1)+1
 	for _, k := range known {
 		have := plain(k)
-		if have == want || plain(last(k)) == plain(last(key)) || isPart(want, have) {
+		if have == want || plain(last(k)) == plain(last(key)) {
 			return k
 		}
-		if d := distance(want, have); d <= least && (best == "" || d < least) {
+		d := 2 * distance(want, have)
+		if strings.HasPrefix(have, want) || strings.HasPrefix(want, have) {
+			d--
+		}
+		if d < least {
 			best, least = k, d
 		}
 	}
 	return best
-}
-
-// isPart reports whether one begins with the other and little is missing: a
-// plural, or a word that was not finished.
-func isPart(a, b string) bool {
-	return len(a) > 2 && len(b) > 2 && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a))
 }
 
 // plain drops what people vary: case, dashes, underscores.

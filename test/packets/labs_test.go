@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"weir/api/agent"
 	"weir/lab"
@@ -137,7 +138,39 @@ func raise(t *testing.T, s lab.Spec, pods map[string]string) *cluster {
 	if err := l.ApplyYAML(t.Context(), "pods.yaml", manifest(pods)).Err(); err != nil {
 		t.Fatalf("pods of lab %s: %v", s.Name, err)
 	}
+	c.settle(t)
 	return c
+}
+
+// settle waits until every program is attached in its lasting way: while a link
+// takes the place of a filter, packets that pass are counted by both.
+func (c *cluster) settle(t *testing.T) {
+	t.Helper()
+	nodes, err := c.Nodes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		client := agent.NewClient(n.Socket())
+		for limit := time.Now().Add(10 * time.Second); ; {
+			var s agent.Status
+			if err := client.Get(t.Context(), agent.PathStatus, &s); err != nil {
+				t.Fatal(err)
+			}
+			filter := slices.IndexFunc(s.Programs, func(p agent.ProgramStatus) bool { return p.Kind != "tcx" })
+			if s.Routing.AttachMode != "TCX" || filter < 0 {
+				break
+			}
+			if time.Now().After(limit) {
+				t.Fatalf("%s: %s stays a filter", n.Name, s.Programs[filter].Device)
+			}
+			select {
+			case <-t.Context().Done():
+				t.Fatal(t.Context().Err())
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
 }
 
 // manifest is YAML of pods that do nothing: traffic is made by the tests.
