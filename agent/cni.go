@@ -18,6 +18,10 @@ import (
 // addLimit bounds one ADD: the plugin gives up after five seconds.
 const addLimit = 4 * time.Second
 
+// drainEvery is how often the queue of DELs is looked at: one is written there
+// when the agent did not answer in time.
+const drainEvery = 5 * time.Second
+
 type empty struct{}
 
 func (a *Agent) cniAdd(ctx context.Context, q api.AddRequest) (api.AddReply, error) {
@@ -124,7 +128,7 @@ func (a *Agent) drainDeletes(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(time.Minute):
+		case <-time.After(drainEvery):
 		}
 	}
 }

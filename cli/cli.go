@@ -29,7 +29,7 @@ type Env struct {
 type Build struct{ Version, Commit string }
 
 // patience is how long the agent may take for an answer.
-const patience = 30 * time.Second
+const patience = 8 * time.Second
 
 // The forms of output.
 const (

@@ -43,7 +43,7 @@ func newResult(reply agent.AddReply, name, netns string) (*current.Result, error
 		})
 		link := scopeLink
 		result.Routes = append(result.Routes,
-			&types.Route{Dst: ipNet(gateway, gateway.BitLen()), MTU: reply.RouteMTU, Scope: &link},
+			&types.Route{Dst: ipNet(gateway, gateway.BitLen()), Scope: &link},
 			&types.Route{Dst: ipNet(unspecified(ip), 0), GW: gateway.AsSlice(), MTU: reply.RouteMTU})
 	}
 	return result, nil

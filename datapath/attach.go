@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,7 +108,14 @@ func (d *Datapath) attach(a Attachment) error {
 		return fmt.Errorf("make folder on bpffs: %w", err)
 	}
 	if d.mode == AttachTC {
-		return tcAttach(a, p)
+		if err := tcAttach(a, p); err != nil {
+			return err
+		}
+		// A link of an agent in tcx mode would run first, and for ever the same.
+		if err := os.Remove(a.pin()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("take off the link of tcx mode: %w", err)
+		}
+		return nil
 	}
 	if err := tcxAttach(a, p); err != nil {
 		return err
@@ -165,11 +173,33 @@ func programID(p *ebpf.Program) (ebpf.ProgramID, error) {
 func (d *Datapath) reattach() error {
 	var errs []error
 	for _, a := range d.all() {
-		if err := d.attach(a); err != nil {
-			errs = append(errs, fmt.Errorf("move %s on %s: %w", a.Program, a.Device, err))
+		err := d.attach(a)
+		if err == nil {
+			continue
 		}
+		if gone(a) { // whoever makes the device again attaches to it again
+			d.forget(a)
+			continue
+		}
+		errs = append(errs, fmt.Errorf("move %s on %s: %w", a.Program, a.Device, err))
 	}
 	return errors.Join(errs...)
+}
+
+// gone reports whether the attachment's device is no more.
+func gone(a Attachment) bool {
+	dev, err := net.InterfaceByIndex(a.Ifindex)
+	return err != nil || dev.Name != a.Device
+}
+
+// forget drops an attachment whose device is gone, and the dead link's pin.
+func (d *Datapath) forget(a Attachment) {
+	d.listing.Lock()
+	delete(d.attached, a.pin())
+	d.listing.Unlock()
+	if err := os.Remove(a.pin()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.log.Warn("pin of a dead link stays", "pin", a.pin(), "err", err)
+	}
 }
 
 // Attached is an attachment as the kernel has it.

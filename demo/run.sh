@@ -146,13 +146,13 @@ if [ "$failed" = 1 ]; then
 fi
 cat <<END
 Every check is ok. The lab stays up (bin/ holds the commands, as root); what to try next:
-  bin/weir lab exec net -- ip route                  what a pod sees: a /32 and its gateway
-  bin/weir lab exec world -- curl -s http://$(addr evescn@n3 4)/   from outside of the cluster
-  bin/weir lab capture net host                      watch a pod's link from its node
-  bin/weir lab exec n1 -- weir map list              the maps of a node
-  bin/weir lab agent kill n2                         traffic goes on without the agent
-  bin/weir lab agent start n2                        ... which adopts what is there
-  bin/weir lab apply -f YOUR.yaml                    Pods, Deployments, DaemonSets; any program of this host
-  MODE=native make demo                              the same without a tunnel
-  bin/weir lab down                                  remove everything (also: make demo-down)
+  bin/weir lab exec --name demo net -- ip route                what a pod sees: a /32 and its gateway
+  bin/weir lab exec --name demo world -- curl -s http://$(addr evescn@n3 4)/ from outside of the cluster
+  bin/weir lab capture --name demo net host                    watch a pod's link from its node
+  bin/weir lab exec --name demo n1 -- weir map list            the maps of a node
+  bin/weir lab agent --name demo kill n2                       traffic goes on without the agent
+  bin/weir lab agent --name demo start n2                      ... which adopts what is there
+  bin/weir lab apply --name demo -f YOUR.yaml                  Pods, Deployments, DaemonSets; any program of this host
+  MODE=native make demo                                        the same without a tunnel
+  bin/weir lab down --name demo                                remove everything (also: make demo-down)
 END

@@ -36,7 +36,15 @@ type Result struct {
 // node: its rows are in the maps and its program is attached. When it fails,
 // nothing is left of it.
 func (c *Control) Add(ctx context.Context, r Request) (Result, error) {
-	e, err := c.reserve(r)
+	defer c.lockKey(r.Key)()
+	if err := ctx.Err(); err != nil {
+		return Result{}, fmt.Errorf("%w: the request waited too long for an earlier one: %w", ErrNotReady, err)
+	}
+	cookie, err := link.NetnsCookie(r.Netns)
+	if err != nil {
+		return Result{}, err
+	}
+	e, err := c.reserve(r, cookie)
 	if err != nil {
 		return Result{}, err
 	}
@@ -70,7 +78,7 @@ func (c *Control) readyLocked() error {
 
 // reserve takes addresses and a number, and tells the table, so that the
 // ipcache is written while the devices are being made.
-func (c *Control) reserve(r Request) (state.Endpoint, error) {
+func (c *Control) reserve(r Request, cookie uint64) (state.Endpoint, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.readyLocked(); err != nil {
@@ -79,8 +87,14 @@ func (c *Control) reserve(r Request) (state.Endpoint, error) {
 	if id, ok := c.byKey[r.Key]; ok {
 		return state.Endpoint{}, fmt.Errorf("%w: container %s has %s as endpoint %d; DEL it first", ErrExists, r.ContainerID, r.Interface, id)
 	}
-	e := state.Endpoint{ContainerID: r.ContainerID, Interface: r.Interface, Netns: r.Netns, Pod: r.Pod, Health: r.Health,
-		Device: r.Device, State: state.EndpointCreating}
+	for _, e := range c.tables.Endpoints.All() {
+		if e.NetnsCookie == cookie {
+			return e, fmt.Errorf("%w: network namespace %s has %s of endpoint %d (container %s) already; Weir gives a pod one interface",
+				link.ErrInterfaceTaken, r.Netns, e.Interface, e.ID, e.ContainerID)
+		}
+	}
+	e := state.Endpoint{ContainerID: r.ContainerID, Interface: r.Interface, Netns: r.Netns, NetnsCookie: cookie, Pod: r.Pod,
+		Health: r.Health, Device: r.Device, State: state.EndpointCreating}
 	if e.Device == "" {
 		e.Device = deviceName(r.Key)
 	}
@@ -154,9 +168,6 @@ func (c *Control) make(ctx context.Context, e state.Endpoint) (Result, error) {
 	gateways, mtu := c.gateways(), c.deviceMTU()
 	e, err := c.createPod(e, gateways, mtu)
 	if err != nil {
-		return Result{}, err
-	}
-	if e.NetnsCookie, err = link.NetnsCookie(e.Netns); err != nil {
 		return Result{}, err
 	}
 	c.mu.Lock()

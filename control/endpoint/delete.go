@@ -11,6 +11,7 @@ import (
 
 // Delete unmakes an endpoint. One that was never made is not an error.
 func (c *Control) Delete(k Key) error {
+	defer c.lockKey(k)()
 	c.mu.Lock()
 	if !c.restored {
 		c.mu.Unlock()
@@ -34,16 +35,15 @@ func (c *Control) Delete(k Key) error {
 
 // unmake takes away whatever there is of an endpoint: first its rows, so that
 // nothing is sent to it any more, then its devices and programs, last its
-// addresses and number, which somebody else may get at once. Of two that unmake
-// one endpoint, a DEL and an ADD that fails because of it, the second finds
-// only devices to remove.
+// addresses and number, which somebody else may get at once. Callers hold the
+// lock of its key.
 func (c *Control) unmake(e state.Endpoint) error {
 	c.mu.Lock()
-	id, owned := c.byKey[key(e)]
+	id, ok := c.byKey[key(e)]
 	delete(c.byKey, key(e))
 	delete(c.quick, id)
 	c.mu.Unlock()
-	if !owned {
+	if !ok {
 		return link.DeletePod(e.Device)
 	}
 	e.ID = id // another than at first, if its interface index was taken

@@ -59,6 +59,7 @@ type Control struct {
 	settling sync.Mutex // held while a link is made in the place of a filter
 
 	mu       sync.Mutex
+	busy     map[Key]*keyLock // of requests under way
 	byKey    map[Key]state.EndpointID
 	used     map[state.EndpointID]bool
 	next     state.EndpointID // where the search for a free id goes on
@@ -72,7 +73,7 @@ type Control struct {
 func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath, alloc Allocator) *Control {
 	return &Control{log: log, opts: o, tables: t, dp: dp, alloc: alloc,
 		byKey: map[Key]state.EndpointID{}, used: map[state.EndpointID]bool{}, next: 1,
-		quick: map[state.EndpointID]state.Endpoint{}, added: make(chan struct{}, 1)}
+		busy: map[Key]*keyLock{}, quick: map[state.EndpointID]state.Endpoint{}, added: make(chan struct{}, 1)}
 }
 
 // Run keeps endpoints as they should be until ctx ends: it brings back those of

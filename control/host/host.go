@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"weir/bpf"
 	"weir/datapath"
@@ -56,10 +57,14 @@ func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath) *C
 	return &Control{log: log, opts: o, tables: t, dp: dp}
 }
 
-// Run reconciles until ctx ends. A device of ours that somebody removes is made
-// again.
+// lookAgain is how often everything is compared although nothing said that it
+// changed: a pin that is removed tells nobody.
+const lookAgain = 10 * time.Second
+
+// Run reconciles until ctx ends. A device of ours that somebody changes or
+// removes is made as it was.
 func (c *Control) Run(ctx context.Context) error {
-	events, err := link.Subscribe(removedOurs, link.Links)
+	events, err := link.Subscribe(ours, link.Links)
 	if err != nil {
 		return err
 	}
@@ -70,13 +75,13 @@ func (c *Control) Run(ctx context.Context) error {
 		defer cancel()
 		heard <- events.Run(ctx)
 	}()
-	err = reconcile.Loop(ctx, c.log, c.step, events, c.tables.Nodes, c.tables.Devices)
+	err = reconcile.Loop(ctx, c.log, c.step, events, reconcile.Every(ctx, lookAgain), c.tables.Nodes, c.tables.Devices)
 	cancel()
 	return errors.Join(err, <-heard)
 }
 
-func removedOurs(e link.Event) bool {
-	return e.Removed && (e.Device == link.HostName || e.Device == link.NetName || e.Device == link.TunnelName)
+func ours(e link.Event) bool {
+	return e.Device == link.HostName || e.Device == link.NetName || e.Device == link.TunnelName
 }
 
 // Base returns the node's devices as last seen; zero before the first step.

@@ -3,8 +3,10 @@ package convert
 import (
 	"fmt"
 	"maps"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	validation "k8s.io/apimachinery/pkg/api/validation"
 
 	"weir/state"
 )
@@ -15,6 +17,9 @@ import (
 func Pod(o *corev1.Pod) (state.Pod, error) {
 	if o.Name == "" {
 		return state.Pod{}, refuse("Pod", "metadata.name", "is empty: write the pod's name")
+	}
+	if bad := validation.NameIsDNSSubdomain(o.Name, false); len(bad) > 0 {
+		return state.Pod{}, refuse("Pod "+o.Name, "metadata.name", "%q: %s", o.Name, strings.Join(bad, "; "))
 	}
 	p := state.Pod{
 		Name:           state.PodName{Namespace: or(o.Namespace, "default"), Name: o.Name},

@@ -163,6 +163,9 @@ func (s *Source) scan(all bool) (changed bool) {
 	return changed
 }
 
+// maxFile bounds what is read into memory: some 50,000 pods.
+const maxFile = 64 << 20
+
 // read parses one file; a missing one is forgotten with its objects.
 func (s *Source) read(name string) (changed bool) {
 	path := filepath.Join(s.dir, name)
@@ -171,7 +174,13 @@ func (s *Source) read(name string) (changed bool) {
 		return false
 	}
 	var data []byte
-	if err == nil {
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("is a %s, not a file: reading it could take for ever", info.Mode().Type())
+	case info.Size() > maxFile:
+		err = fmt.Errorf("has %d bytes, more than %d: split it", info.Size(), maxFile)
+	default:
 		data, err = os.ReadFile(path)
 	}
 	if os.IsNotExist(err) {
