@@ -25,7 +25,8 @@ func healthOptions(cfg config.Config) health.Options {
 // attacher lets the health slice have an endpoint of the endpoint slice.
 type attacher struct{ a *Agent }
 
-var healthKey = endpoint.Key{ContainerID: "health", Interface: health.Interface}
+// healthKey names no container: the CNI protocol allows no slash in its ids.
+var healthKey = endpoint.Key{ContainerID: "/health", Interface: health.Interface}
 
 // Attach makes the health endpoint. One that an earlier agent made, in the same
 // namespace, is kept.

@@ -34,6 +34,7 @@ type Endpoint struct {
 	NetnsCookie uint64           `json:"netnsCookie,omitempty"`
 	Pod         PodName          `json:"pod"` // empty for the health endpoint
 	Health      bool             `json:"health,omitempty"`
+	Recovered   bool             `json:"recovered,omitempty"` // from the map: container, netns and pod may not be known
 	IPv4        netip.Addr       `json:"ipv4,omitzero"`
 	IPv6        netip.Addr       `json:"ipv6,omitzero"`
 	Device      string           `json:"device"` // host side

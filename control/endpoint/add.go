@@ -88,7 +88,7 @@ func (c *Control) reserve(r Request, cookie uint64) (state.Endpoint, error) {
 		return state.Endpoint{}, fmt.Errorf("%w: container %s has %s as endpoint %d; DEL it first", ErrExists, r.ContainerID, r.Interface, id)
 	}
 	for _, e := range c.tables.Endpoints.All() {
-		if e.NetnsCookie == cookie {
+		if e.NetnsCookie == cookie && cookie != 0 {
 			return e, fmt.Errorf("%w: network namespace %s has %s of endpoint %d (container %s) already; Weir gives a pod one interface",
 				link.ErrInterfaceTaken, r.Netns, e.Interface, e.ID, e.ContainerID)
 		}
@@ -255,7 +255,14 @@ func (c *Control) waitForIPs(ctx context.Context, e state.Endpoint) error {
 	}
 }
 
-func key(e state.Endpoint) Key { return Key{e.ContainerID, e.Interface} }
+// key is that of the endpoint's attachment. A recovered one, whose container is
+// not known, has its device instead.
+func key(e state.Endpoint) Key {
+	if e.ContainerID == "" {
+		return Key{Interface: e.Device}
+	}
+	return Key{e.ContainerID, e.Interface}
+}
 
 // deviceName is weir and 11 hex digits, the longest name Linux takes.
 func deviceName(k Key) string {

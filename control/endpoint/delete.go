@@ -17,14 +17,10 @@ func (c *Control) Delete(k Key) error {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: endpoints are being restored", ErrNotReady)
 	}
-	id, ok := c.byKey[k]
 	c.mu.Unlock()
+	e, ok := c.find(k)
 	if !ok {
 		return link.DeletePod(deviceName(k)) // of an ADD that was killed midway
-	}
-	e, ok := c.tables.Endpoints.Get(id)
-	if !ok {
-		return fmt.Errorf("endpoint %d of container %s has no row", id, k.ContainerID)
 	}
 	if err := c.unmake(e); err != nil {
 		return err
@@ -67,11 +63,8 @@ func (c *Control) unmake(e state.Endpoint) error {
 // Check compares an endpoint with what was answered when it was added. Errors
 // wrap ErrUnknown, or name everything that is amiss.
 func (c *Control) Check(k Key, netns string) (state.Endpoint, error) {
-	c.mu.Lock()
-	id, ok := c.byKey[k]
-	c.mu.Unlock()
-	e, found := c.tables.Endpoints.Get(id)
-	if !ok || !found {
+	e, ok := c.find(k)
+	if !ok {
 		return e, fmt.Errorf("%w: container %s has no %s of ours", ErrUnknown, k.ContainerID, k.Interface)
 	}
 	if netns != "" {
@@ -102,10 +95,14 @@ func (c *Control) Retain(valid map[Key]bool) (gone []Key, err error) {
 	c.mu.Lock()
 	all := maps.Clone(c.byKey)
 	c.mu.Unlock()
+	wanted := map[string]bool{} // by device, for recovered endpoints
+	for k := range valid {
+		wanted[deviceName(k)] = true
+	}
 	var errs []error
 	for k, id := range all {
 		e, ok := c.tables.Endpoints.Get(id)
-		if valid[k] || !ok || e.Health || e.State == state.EndpointCreating {
+		if valid[k] || !ok || e.Health || e.State == state.EndpointCreating || (e.Recovered && wanted[e.Device]) {
 			continue
 		}
 		if err := c.Delete(k); err != nil {

@@ -103,7 +103,7 @@ func (c *Control) step(context.Context) error {
 func (c *Control) follow(e state.Endpoint, ids identities) error {
 	next := e
 	c.identify(&next, ids)
-	if mtu, ok := c.routeMTU(); ok && mtu != e.MTU && e.State != state.EndpointRestoring {
+	if mtu, ok := c.routeMTU(); ok && mtu != e.MTU && e.State != state.EndpointRestoring && e.Netns != "" {
 		if err := link.SetRouteMTU(e.Netns, e.Interface, c.gateways(), mtu); err != nil {
 			return fmt.Errorf("set route MTU of %s to %d: %w", e.Pod, mtu, err)
 		}
@@ -149,7 +149,13 @@ func (c *Control) identityOf(e state.Endpoint, ids identities) (state.IdentityID
 	if e.Health {
 		return state.IdentityHealth, state.Labels{state.IdentityHealth.Reserved()}
 	}
+	if e.Recovered && e.Pod == (state.PodName{}) {
+		e.Pod = c.podOf(e)
+	}
 	p, ok := c.tables.Pods.Get(e.Pod)
+	if !ok && e.Recovered {
+		return e.Identity, e.Labels // as its row had it
+	}
 	if !ok {
 		return state.IdentityInit, state.Labels{state.IdentityInit.Reserved()}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"weir/bpf"
 	"weir/state"
 )
 
@@ -23,21 +24,27 @@ func (c *Control) Restore() error {
 		if !c.restorable(e) {
 			continue
 		}
-		for _, a := range e.Addrs() {
-			if err := c.alloc.Claim(a); err != nil && !e.Health {
-				c.log.Warn("address of a restored endpoint is not free", "endpoint", e.ID, "address", a, "err", err)
-			}
-		}
-		e.State = state.EndpointRestoring
-		c.used[e.ID], c.byKey[key(e)] = true, e.ID
-		c.tables.Endpoints.Put(e)
+		c.adopt(e)
 	}
+	c.recoverRows()
 	c.restored = true
 	c.tables.Endpoints.MarkSynced()
 	if len(found) > 0 {
 		c.log.Info("endpoints restored from disk", "endpoints", c.tables.Endpoints.Len())
 	}
 	return err
+}
+
+// adopt takes over an endpoint of an earlier agent. Callers hold mu.
+func (c *Control) adopt(e state.Endpoint) {
+	for _, a := range e.Addrs() {
+		if err := c.alloc.Claim(a); err != nil && !e.Health {
+			c.log.Warn("address of a restored endpoint is not free", "endpoint", e.ID, "address", a, "err", err)
+		}
+	}
+	e.State = state.EndpointRestoring
+	c.used[e.ID], c.byKey[key(e)] = true, e.ID
+	c.tables.Endpoints.Put(e)
 }
 
 // restorable drops endpoints whose device is gone: the host was booted, or the
@@ -154,8 +161,8 @@ func loadAll(stateDir string) ([]state.Endpoint, error) {
 		if err == nil {
 			err = json.Unmarshal(b, &e)
 		}
-		if err == nil && (e.ID == 0 || e.Device == "") {
-			err = errors.New("no id or no device")
+		if err == nil && (e.ID == 0 || e.ID >= state.EndpointID(bpf.EndpointsMax) || e.Device == "") {
+			err = errors.New("no id, an impossible one, or no device")
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("endpoint file %s: %w", f, err))
