@@ -67,8 +67,12 @@ func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
 // open wipes what is to be wiped and opens the datapath.
 func (a *Agent) open() (err error) {
 	cfg := a.cfg
-	if a.bpfRouted, err = a.hostRouting(); err != nil {
+	var warning string
+	if a.bpfRouted, warning, err = hostRouting(cfg.BPF.HostRouting, datapath.HostRouting()); err != nil {
 		return err
+	}
+	if warning != "" {
+		a.warn(warning)
 	}
 	if cfg.CleanState {
 		if err := removePods(cfg.Config); err != nil {
@@ -108,7 +112,7 @@ func (a *Agent) build() {
 		Tunnel: tunnel, MTU: cfg.MTU, Underlay: cfg.UnderlayProtocol, Slots: cfg.BPF.Endpoints,
 		ToPod: !a.bpfRouted || cfg.EndpointRoutes.Enabled, EndpointRoutes: cfg.EndpointRoutes.Enabled,
 	}, a.tables, a.dp, allocator{a.pool})
-	a.health = health.New(a.log.With("room", "health"), healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
+	a.health = health.New(a.log, healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
 }
 
 // Run is the life of the agent: it ends with ctx, and what is in the kernel stays.
@@ -166,22 +170,19 @@ func (a *Agent) runIPAM(ctx context.Context) error {
 	}, a.tables.Nodes, a.tables.Devices)
 }
 
-// hostRouting decides between BPF and legacy host routing.
-func (a *Agent) hostRouting() (bool, error) {
-	err := datapath.HostRouting()
-	switch a.cfg.BPF.HostRouting {
-	case "legacy":
-		return false, nil
-	case "bpf":
-		if err != nil {
-			return false, fmt.Errorf("bpf.hostRouting is bpf, but %w: set it to legacy or auto", err)
-		}
-		return true, nil
+// hostRouting decides between BPF and legacy host routing; missing says what
+// the kernel lacks for the former, or is nil. The warning is for a choice that
+// was not the user's.
+func hostRouting(choice string, missing error) (bpf bool, warning string, err error) {
+	switch {
+	case choice == "legacy":
+		return false, "", nil
+	case missing == nil:
+		return true, "", nil
+	case choice == "bpf":
+		return false, "", fmt.Errorf("bpf.hostRouting is bpf, but %w: set it to legacy or auto", missing)
 	}
-	if err != nil {
-		a.warn("host routing is legacy: " + err.Error())
-	}
-	return err == nil, nil
+	return false, "host routing is legacy: " + missing.Error(), nil
 }
 
 func (a *Agent) underlay6() bool {

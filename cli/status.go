@@ -79,6 +79,11 @@ func statusLines(s agent.Status, now time.Time) grid {
 	g.add("Datapath:", word(s.Datapath.OK)+gap+s.Datapath.Message)
 	g.add("BPF root:", s.BPFRoot)
 	g.add("Controller Status:", fmt.Sprintf("%d/%d healthy", s.Controllers.Healthy, s.Controllers.Total))
+	for _, c := range s.Controllers.All {
+		if c.LastError != "" {
+			g.add("", c.Name+": "+strings.ReplaceAll(c.LastError, "\n", "; "))
+		}
+	}
 	g.add("Cluster health:", cluster(s.Health))
 	g.add("Kernel:", s.Kernel)
 	return g

@@ -1,46 +1,13 @@
 package operator
 
-import "net/netip"
+import (
+	"net/netip"
 
-// RouterIP returns the address of weir_host on a node with these pod CIDRs, at
-// most one of each family, IPv4 first: the first usable address of the first
-// CIDR of the family.
-func RouterIP(cidrs []netip.Prefix) []netip.Addr { return usable(cidrs, 0) }
+	"weir/state"
+)
 
-// HealthIP returns the address of the node's health endpoint, as RouterIP
-// does: the second usable one.
-func HealthIP(cidrs []netip.Prefix) []netip.Addr { return usable(cidrs, 1) }
+// RouterIP is what the operator writes as a node's CiliumInternalIP.
+func RouterIP(cidrs []netip.Prefix) []netip.Addr { return state.RouterAddrs(cidrs) }
 
-// usable returns the nth usable address for each family. The zeroth address of
-// a CIDR is never one: in IPv4 it names the network, in IPv6 it is the
-// subnet-router anycast address (RFC 4291, section 2.6.1). CIDRs of one or two
-// addresses have neither (RFC 3021, RFC 6164).
-func usable(cidrs []netip.Prefix, nth int) []netip.Addr {
-	var out []netip.Addr
-	for _, is4 := range []bool{true, false} {
-		for _, c := range cidrs {
-			if c.Addr().Is4() != is4 {
-				continue
-			}
-			if a := at(c.Masked(), nth); a.IsValid() {
-				out = append(out, a)
-			}
-			break
-		}
-	}
-	return out
-}
-
-func at(c netip.Prefix, nth int) netip.Addr {
-	a := c.Addr()
-	if a.BitLen()-c.Bits() > 1 {
-		a = a.Next()
-	}
-	for range nth {
-		a = a.Next()
-	}
-	if !a.IsValid() || !c.Contains(a) {
-		return netip.Addr{}
-	}
-	return a
-}
+// HealthIP is what the operator writes as the address of a node's health endpoint.
+func HealthIP(cidrs []netip.Prefix) []netip.Addr { return state.HealthAddrs(cidrs) }

@@ -36,6 +36,15 @@ const (
 	maxVLANs       = 8 // slots of the programs' constant vlan_bypass
 )
 
+// Runnable says what an agent needs beside a valid configuration, which other
+// commands do without.
+func (c Config) Runnable() error {
+	if c.Source.Files == "" {
+		return errors.New("source.files is empty: name the folder of Kubernetes objects, as source.files in the file or with --files FOLDER")
+	}
+	return nil
+}
+
 // Validate returns every problem of the configuration, joined.
 func (c Config) Validate() error {
 	var errs []error

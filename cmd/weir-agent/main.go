@@ -28,6 +28,9 @@ func run(args []string) int {
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
+	if err == nil && !cleanup {
+		err = cfg.Runnable()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "weir-agent:", err)
 		return 2

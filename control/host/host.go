@@ -103,6 +103,10 @@ func (c *Control) step(context.Context) error {
 	if len(devices) == 0 {
 		return errors.New("no device leads to the underlay: none has the node's address or a default route; set devices in the configuration")
 	}
+	overlap := c.overlap(local)
+	if overlap != nil && !c.dp.Ready().Synced() {
+		return overlap // an agent that forwards already goes on
+	}
 	if err := c.opts.Check(local.PodCIDRs, underlay(devices)); err != nil {
 		return err
 	}
@@ -111,14 +115,40 @@ func (c *Control) step(context.Context) error {
 		mtu = state.UnderlayMTU(devices)
 	}
 	base, err := link.EnsureBase(link.BaseOptions{Tunnel: c.opts.Tunnel, TunnelPort: c.opts.TunnelPort, MTU: mtu,
-		Routers: local.Routers, RouterScopeLink: !c.opts.Tunnel})
+		Routers: c.enabled(local.Routers), RouterScopeLink: !c.opts.Tunnel})
 	if err != nil {
 		return fmt.Errorf("make the node's devices: %w", err)
 	}
 	c.mu.Lock()
 	c.base = base
 	c.mu.Unlock()
-	return c.load(local, base, mtu, devices)
+	return errors.Join(overlap, c.load(local, base, mtu, devices))
+}
+
+// enabled leaves out addresses of a family that is switched off.
+func (c *Control) enabled(addrs []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
+		return a.Is4() && !c.opts.IPv4 || a.Is6() && !c.opts.IPv6
+	})
+}
+
+// overlap names a pod CIDR of this node that another node has, too: two pods
+// would get one address.
+func (c *Control) overlap(local state.Node) error {
+	var errs []error
+	for _, n := range c.tables.Nodes.All() {
+		if n.Local {
+			continue
+		}
+		for _, theirs := range n.PodCIDRs {
+			for _, own := range local.PodCIDRs {
+				if own.Overlaps(theirs) {
+					errs = append(errs, fmt.Errorf("pod CIDR %s of this node overlaps %s of node %s: give one of them another", own, theirs, n.Name))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (c *Control) load(local state.Node, base link.Base, mtu int, devices []state.Device) error {

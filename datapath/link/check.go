@@ -82,7 +82,11 @@ func checkRoutes(h *netlink.Handle, l netlink.Link, p Pod) []error {
 			return append(errs, fmt.Errorf("list routes of %s: %w", p.Interface, err))
 		}
 		if !slices.ContainsFunc(have, func(r netlink.Route) bool { return sameRoute(r, want) }) {
-			errs = append(errs, fmt.Errorf("interface %s lacks the route to %s via gateway %s", p.Interface, want.Dst, want.Gw))
+			via := ""
+			if want.Gw != nil {
+				via = " via " + want.Gw.String()
+			}
+			errs = append(errs, fmt.Errorf("interface %s lacks the route to %s%s", p.Interface, want.Dst, via))
 		}
 	}
 	return errs

@@ -54,7 +54,7 @@ func TestNodeOfEitherKind(t *testing.T) {
 	want := state.Node{
 		Name: "n1", Cluster: "lab", Local: true,
 		Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("2001:db8::1")},
-		Routers:   []netip.Addr{netip.MustParseAddr("10.0.1.1")},
+		Routers:   []netip.Addr{netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("fd00::101")}, // one said, one derived
 		Health:    []netip.Addr{netip.MustParseAddr("fd00::102")},
 		PodCIDRs:  []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00::100/120")},
 	}
@@ -64,7 +64,7 @@ func TestNodeOfEitherKind(t *testing.T) {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}, Spec: corev1.NodeSpec{PodCIDR: "10.0.2.0/24"}}
 	n.Status.Addresses = []corev1.NodeAddress{{Type: "Hostname", Address: "n2"}, {Type: "InternalIP", Address: "192.168.1.2"}}
 	got, err = Node(n, s)
-	want = state.Node{Name: "n2", Cluster: "lab", Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.2")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.2.0/24")}}
+	want = state.Node{Name: "n2", Cluster: "lab", Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.2")}, Routers: []netip.Addr{netip.MustParseAddr("10.0.2.1")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.2.0/24")}}
 	if diff := cmp.Diff(want, got, exact); diff != "" || err != nil {
 		t.Errorf("Node: %v (-want +got):\n%s", err, diff)
 	}

@@ -46,8 +46,12 @@ func CiliumNode(o *v1.CiliumNode, s Scope) (state.Node, error) {
 	if n.PodCIDRs, err = parseCIDRs(object, "spec.ipam.podCIDRs", o.Spec.IPAM.PodCIDRs); err != nil {
 		return state.Node{}, err
 	}
+	n.Routers = derived(n.Routers, state.RouterAddrs(n.PodCIDRs))
 	return n, nil
 }
+
+// derived adds the addresses of families that the object does not name.
+func derived(said, rule []netip.Addr) []netip.Addr { return firstOfEach(append(said, rule...)) }
 
 func healthAddrs(object string, pair v1.AddressPair) ([]netip.Addr, error) {
 	fields := []struct {
@@ -72,7 +76,8 @@ func healthAddrs(object string, pair v1.AddressPair) ([]netip.Addr, error) {
 }
 
 // Node returns the row of a node that has no CiliumNode: its underlay
-// addresses and pod CIDRs are known, router and health address are not.
+// addresses and pod CIDRs are known, the router address follows from them, and
+// it has no health endpoint.
 func Node(o *corev1.Node, s Scope) (state.Node, error) {
 	object := "Node " + o.Name
 	if o.Name == "" {
@@ -98,5 +103,6 @@ func Node(o *corev1.Node, s Scope) (state.Node, error) {
 	if n.PodCIDRs, err = parseCIDRs(object, field, cidrs); err != nil {
 		return state.Node{}, err
 	}
+	n.Routers = state.RouterAddrs(n.PodCIDRs)
 	return n, nil
 }
