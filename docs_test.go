@@ -36,7 +36,7 @@ var ends = map[bpf.Reason][3]string{
 	bpf.DropUnsupportedL3:   {"from_pod to_pod from_overlay from_host", "IPv4 or IPv6, and the family is switched off", "set `ipv4.enabled` or `ipv6.enabled`, or stop the sender"},
 	bpf.DropWriteError:      {"from_pod to_pod from_overlay from_netdev from_host", "the packet could not be rewritten or redirected", "should not happen; report it with `weir status --verbose`"},
 	bpf.DropTunnelKey:       {"from_pod from_overlay from_host", "the tunnel's metadata could not be set or read: something else sends on weir_vxlan", "look for who uses the device"},
-	bpf.DropUnknownTarget:   {"from_pod to_pod", "loopback, unspecified or link-local destination, ARP or NDP for a stranger, or a packet at the wrong pod's device", "look at the sender"},
+	bpf.DropUnknownTarget:   {"from_pod to_pod from_overlay", "loopback, unspecified or link-local destination, ARP or NDP for a stranger, or a packet at the wrong pod's device", "look at the sender"},
 	bpf.DropUnroutable:      {"from_pod from_host", "in a pod CIDR that is routed here, and no pod has the address: it has gone, or never was", "the sender remembers an old address; check its DNS answer"},
 	bpf.DropNoEndpoint:      {"from_overlay", "came through the tunnel for no pod and no address of this node", "the sending node is behind: compare `weir ip get ADDRESS` on both"},
 	bpf.DropUnsupportedL2:   {"from_pod to_pod from_overlay", "neither IPv4, IPv6 nor ARP", "nothing, unless a pod needs it: Weir carries IP only"},
@@ -45,6 +45,7 @@ var ends = map[bpf.Reason][3]string{
 	bpf.DropTTLExceeded:     {"from_pod from_overlay from_netdev", "TTL or hop limit used up; the host's stack answers with time exceeded", "nothing after a traceroute; otherwise look for a routing loop"},
 	bpf.DropHostNotReady:    {"from_pod from_host", "weir_ipcache is empty: the agent has not run yet", "start the agent; `weir status`"},
 	bpf.DropPodNotReady:     {"from_pod to_pod from_overlay from_netdev from_host", "the pod's row is not in weir_endpoints: it is being made or has gone", "`weir endpoint list`; if it lasts, the agent's log"},
+	bpf.DropTunnelSource:    {"from_overlay", "the node that sent it is not the one that has the inner sender: a forged packet, or one of a node that is not known here yet", "`weir ip get ADDRESS` of the sender says which node it should come from; look for who else reaches UDP 8472"},
 	bpf.DropMulticast:       {"from_pod", "pods have no multicast routing", "use unicast"},
 }
 

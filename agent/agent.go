@@ -130,7 +130,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(g, "host", a.host.Run)
 	a.start(g, "node", node.New(a.log, a.nodeOptions(), a.tables).Run)
 	a.start(g, "ipcache", ipcache.New(a.log.With("room", "ipcache"), ipcache.Options{
-		Cluster: cfg.Cluster.Name, Underlay6: a.underlay6}, a.tables, a.dp.IPCache).Run)
+		Cluster: cfg.Cluster.Name, Underlay6: a.underlay6, Ready: a.knowsItself}, a.tables, a.dp.IPCache).Run)
 	a.start(g, "endpoint", a.endpoints.Run)
 	if cfg.Health.Enabled {
 		a.start(g, "health", a.health.Run)
@@ -183,6 +183,13 @@ func hostRouting(choice string, missing error) (bpf bool, warning string, err er
 		return false, "", fmt.Errorf("bpf.hostRouting is bpf, but %w: set it to legacy or auto", missing)
 	}
 	return false, "host routing is legacy: " + missing.Error(), nil
+}
+
+// knowsItself says why this node's part in the cluster is not known. Whatever
+// depends on it stays as it is meanwhile.
+func (a *Agent) knowsItself() error {
+	_, err := host.Local(a.tables)
+	return err
 }
 
 func (a *Agent) underlay6() bool {

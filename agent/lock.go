@@ -25,7 +25,7 @@ func (a *Agent) lock() (unlock func(), err error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		b, _ := os.ReadFile(path)
 		f.Close()
-		return nil, fmt.Errorf("another agent (pid %s) holds %s: stop it, or set another runDir", strings.TrimSpace(string(b)), path)
+		return nil, fmt.Errorf("another agent (pid %s) holds %s: stop it, or set another runDir and another bpf.root", strings.TrimSpace(string(b)), path)
 	}
 	pid := strconv.Itoa(os.Getpid()) + "\n"
 	if err := errors.Join(f.Truncate(0), os.WriteFile(path, []byte(pid), 0o600)); err != nil {

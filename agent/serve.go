@@ -19,7 +19,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: a.mux(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 30 * time.Second}
+	s := &http.Server{Handler: a.mux(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	select {

@@ -138,6 +138,7 @@ var reasonText = map[Reason]string{
 	DropHostNotReady:    "Host datapath not ready",
 	DropPodNotReady:     "Endpoint not ready",
 	DropMulticast:       "Multicast not supported",
+	DropTunnelSource:    "Tunnel packet from a node that does not have its sender",
 }
 
 func (r Reason) String() string {

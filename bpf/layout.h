@@ -87,6 +87,7 @@ enum reason {
 	DROP_HOST_NOT_READY = 202,
 	DROP_POD_NOT_READY = 203, /* its row is not in weir_endpoints */
 	DROP_MULTICAST = 220,	  /* pods have no multicast routing */
+	DROP_TUNNEL_SOURCE = 221, /* from a node that does not have the inner sender */
 };
 
 /* Flags of an ipcache entry. */

@@ -162,4 +162,5 @@ const (
 	DropHostNotReady    Reason = 202
 	DropPodNotReady     Reason = 203
 	DropMulticast       Reason = 220
+	DropTunnelSource    Reason = 221
 )

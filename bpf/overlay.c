@@ -4,23 +4,45 @@
 #include "finish.h"
 #include "route.h"
 
+/*
+ * Whether the node that sent the packet has the inner sender. An address that is nobody's in the
+ * cluster may come from any node: what a node's stack forwards. Without this, whoever reaches the
+ * tunnel's port could send as any pod.
+ */
+static __always_inline int tunnel_source_valid(const struct packet *p, const struct addr *remote)
+{
+	const struct ipcache_entry *sender = ipcache_lookup(&p->src), *node;
+
+	if (!sender || is_martian(p, &p->src))
+		return 0;
+	if (!addr_is_zero(&sender->tunnel_endpoint))
+		return addr_equal(&sender->tunnel_endpoint, remote);
+	if (sender->endpoint || sender->flags)
+		return 0; /* this node's own */
+	node = ipcache_lookup(remote);
+	return node && node->identity == IDENTITY_REMOTE_NODE;
+}
+
 static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struct decision *d)
 {
 	__u8 refused = parse(skb, p);
+	struct addr remote;
 
 	if (refused)
 		return decide(d, WAY_DROP, refused);
-	if (tunnel_identity(skb, &d->identity))
+	if (tunnel_key_get(skb, &d->identity, &remote))
 		return decide(d, WAY_DROP, DROP_TUNNEL_KEY);
-	route_to_endpoint(p, d);
-	if (d->way != WAY_PASS)
-		return;
-	/* Only pods of this node, its own addresses and answers the stack owes come this way. */
-	if (d->reason == REASON_TO_STACK)
-		return decide(d, WAY_DROP, DROP_NO_ENDPOINT);
-	/* The inner frame was addressed to a pod's gateway: the stack takes only what is its own.
-	 */
+	if (is_multicast(p) || is_martian(p, &p->dst))
+		return decide(d, WAY_DROP, DROP_UNKNOWN_TARGET);
+	if (!tunnel_source_valid(p, &remote))
+		return decide(d, WAY_DROP, DROP_TUNNEL_SOURCE);
+	/* The inner frame was addressed to the sender's gateway. A stack takes only what is its
+	 * own, and the pod's does not look again: older kernels keep the mark on the way there. */
 	bpf_skb_change_type(skb, PACKET_HOST);
+	route_to_endpoint(p, d);
+	/* Only pods of this node, its own addresses and answers the stack owes come this way. */
+	if (d->way == WAY_PASS && d->reason == REASON_TO_STACK)
+		decide(d, WAY_DROP, DROP_NO_ENDPOINT);
 }
 
 /* Packets from other nodes, unwrapped: ingress of weir_vxlan. */

@@ -79,7 +79,7 @@ int to_pod(struct __sk_buff *skb)
 	if (p.family == AF_INET6 && is_ipv6_link_local(&p.dst)) /* likewise */
 		return pass(skb, PLACE_TO_POD, REASON_PASSED);
 	/* The host's own reports of the groups it listens to: no pod has asked for them. */
-	if (is_multicast(&p) || is_ipv6_link_local(&p.dst))
+	if (is_multicast(&p))
 		return refuse(skb, PLACE_TO_POD, REASON_LINK_CHATTER);
 	if (!addr_equal(&p.dst, p.family == AF_INET ? &ep->ipv4 : &ep->ipv6))
 		return refuse(skb, PLACE_TO_POD, DROP_UNKNOWN_TARGET);

@@ -21,8 +21,10 @@ static __always_inline int tunnel_key_set(struct __sk_buff *skb, const struct de
 	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX);
 }
 
-/* The identity a packet came with. Negative when it did not come through the tunnel. */
-static __always_inline int tunnel_identity(struct __sk_buff *skb, __u32 *identity)
+/* The identity a packet came with, and the node it came from. Negative when it did not come
+ * through the tunnel. */
+static __always_inline int tunnel_key_get(struct __sk_buff *skb, __u32 *identity,
+					  struct addr *remote)
 {
 	struct bpf_tunnel_key key = {};
 	int err;
@@ -30,5 +32,10 @@ static __always_inline int tunnel_identity(struct __sk_buff *skb, __u32 *identit
 	err = bpf_skb_get_tunnel_key(skb, &key, sizeof(key),
 				     config.underlay_ipv6 ? BPF_F_TUNINFO_IPV6 : 0);
 	*identity = key.tunnel_id;
+	if (config.underlay_ipv6)
+		__builtin_memcpy(remote, key.remote_ipv6, sizeof(*remote));
+	else
+		*remote = addr_from_ipv4(
+			bpf_htonl(key.remote_ipv4)); /* the helper gives host order */
 	return err;
 }

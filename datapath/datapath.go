@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -39,6 +40,7 @@ type Datapath struct {
 	IPCache   *Mirror[bpf.IPCacheKey, bpf.IPCacheEntry]
 
 	log  *slog.Logger
+	lock *os.File // of the bpffs
 	tree Tree
 	mode AttachMode
 	maps *mapSet
@@ -69,6 +71,34 @@ func Open(log *slog.Logger, o Options) (*Datapath, error) {
 	if mounted {
 		log.Info("bpffs mounted", "path", o.Root)
 	}
+	lock, err := lockRoot(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	d, err := open(log, o, mode)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	d.lock = lock
+	return d, nil
+}
+
+// lockRoot makes this the only process that writes below the bpffs: another
+// agent, with a run folder of its own, would take our rows for its leavings.
+func lockRoot(root string) (*os.File, error) {
+	f, err := os.Open(root)
+	if err != nil {
+		return nil, fmt.Errorf("open bpf.root: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another agent uses bpf.root %s: stop it, or set bpf.root to another bpffs", root)
+	}
+	return f, nil
+}
+
+func open(log *slog.Logger, o Options, mode AttachMode) (*Datapath, error) {
 	tree := NewTree(o.Root)
 	if o.Clean {
 		if err := tree.Remove(); err != nil {
@@ -101,6 +131,7 @@ func (d *Datapath) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.maps.close()
+	d.lock.Close()
 	for _, p := range d.programs {
 		p.Close()
 	}

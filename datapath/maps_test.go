@@ -98,6 +98,7 @@ func TestCleanStartsWithNothing(t *testing.T) {
 	d := start(t, small(root, AttachAuto))
 	apply(t, d.IPCache, ipcacheRows(9, 1), Changes{Added: 9})
 	before := mapIDs(t, d)
+	d.Close()
 	o := small(root, AttachAuto)
 	o.Clean = true
 	d = start(t, o)
@@ -246,6 +247,7 @@ func TestRemovingOurTreeLeavesOthersAlone(t *testing.T) {
 	if _, err := os.Stat(d.Tree().Root()); !os.IsNotExist(err) {
 		t.Errorf("our tree is still there: %v", err)
 	}
+	d.Close()
 	o := small(root, AttachAuto)
 	o.Clean = true
 	start(t, o)

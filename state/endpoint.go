@@ -39,9 +39,10 @@ type Endpoint struct {
 	IPv6        netip.Addr       `json:"ipv6,omitzero"`
 	Device      string           `json:"device"` // host side
 	Ifindex     int              `json:"ifindex"`
-	MAC         net.HardwareAddr `json:"mac"`     // of the pod's interface
-	NodeMAC     net.HardwareAddr `json:"nodeMAC"` // of Device; the gateway's, as the pod sees it
-	MTU         int              `json:"mtu"`     // of the pod's routes
+	MAC         net.HardwareAddr `json:"mac"`                // of the pod's interface
+	NodeMAC     net.HardwareAddr `json:"nodeMAC"`            // of Device; the gateway's, as the pod sees it
+	MTU         int              `json:"mtu"`                // of the pod's routes
+	Gateways    []netip.Addr     `json:"gateways,omitempty"` // of the pod's routes
 
 	Identity IdentityID    `json:"identity"`
 	Labels   Labels        `json:"labels,omitempty"`

@@ -33,7 +33,7 @@ func (n Node) Underlay6(choice string) bool {
 	if choice == "ipv4" || choice == "ipv6" {
 		return choice == "ipv6"
 	}
-	return !n.Address(true).IsValid()
+	return !n.Address(true).IsValid() && n.Address(false).IsValid()
 }
 
 // Same reports whether two rows say the same.

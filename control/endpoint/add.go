@@ -108,6 +108,7 @@ func (c *Control) reserve(r Request, cookie uint64) (state.Endpoint, error) {
 	e.Ifindex = int(bpf.IfindexBase) + int(e.ID)
 	e.MAC, e.NodeMAC = randomMAC(), randomMAC()
 	e.MTU, _ = c.routeMTU()
+	e.Gateways = c.gateways()
 	c.used[e.ID], c.byKey[r.Key] = true, e.ID
 	c.identify(&e, c.identities())
 	c.tables.Endpoints.Put(e)

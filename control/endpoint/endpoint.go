@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,17 +100,15 @@ func (c *Control) step(context.Context) error {
 	return errors.Join(errs...)
 }
 
-// follow brings one endpoint's identity and MTU up to date.
+// follow brings one endpoint's identity, MTU and gateways up to date.
 func (c *Control) follow(e state.Endpoint, ids identities) error {
 	next := e
 	c.identify(&next, ids)
-	if mtu, ok := c.routeMTU(); ok && mtu != e.MTU && e.State != state.EndpointRestoring && e.Netns != "" {
-		if err := link.SetRouteMTU(e.Netns, e.Interface, c.gateways(), mtu); err != nil {
-			return fmt.Errorf("set route MTU of %s to %d: %w", e.Pod, mtu, err)
-		}
-		next.MTU = mtu
+	if err := c.reroute(&next); err != nil {
+		return err
 	}
-	if next.Identity == e.Identity && next.State == e.State && next.MTU == e.MTU && next.Labels.Key() == e.Labels.Key() {
+	if next.Pod == e.Pod && next.Identity == e.Identity && next.State == e.State && next.MTU == e.MTU &&
+		slices.Equal(next.Gateways, e.Gateways) && next.Labels.Key() == e.Labels.Key() {
 		return nil
 	}
 	c.mu.Lock()
@@ -122,9 +121,40 @@ func (c *Control) follow(e state.Endpoint, ids identities) error {
 	if !ok {
 		return nil
 	}
-	row.MTU = next.MTU
+	row.MTU, row.Gateways = next.MTU, next.Gateways
 	c.identify(&row, ids)
 	return c.publish(row)
+}
+
+// reroute gives a running pod the routes that fit the node as it is: another
+// MTU of the underlay, another router address.
+func (c *Control) reroute(e *state.Endpoint) error {
+	mtu, ok := c.routeMTU()
+	gateways := c.gateways()
+	if !ok || e.Netns == "" || e.State == state.EndpointRestoring || e.State == state.EndpointCreating {
+		return nil
+	}
+	moved := len(gateways) > 0 && len(e.Gateways) > 0 && !slices.Equal(gateways, e.Gateways)
+	if mtu == e.MTU && !moved {
+		return nil
+	}
+	// A path below /proc may lead to another namespace by now.
+	if cookie, err := link.NetnsCookie(e.Netns); err != nil || (e.NetnsCookie != 0 && cookie != e.NetnsCookie) {
+		return nil // the pod is ending, its DEL is on the way
+	}
+	e.MTU = mtu
+	if !moved {
+		if err := link.SetRouteMTU(e.Netns, e.Interface, gateways, mtu); err != nil {
+			return fmt.Errorf("set route MTU of %s to %d: %w", e.Pod, mtu, err)
+		}
+		return nil
+	}
+	c.log.Info("router address changed, pod gets other routes", "endpoint", e.ID, "pod", e.Pod.String(), "gateways", gateways)
+	e.Gateways = gateways
+	if err := link.ConfigurePod(podLink(*e, gateways, c.deviceMTU())); err != nil {
+		return fmt.Errorf("give %s routes over %v: %w", e.Pod, gateways, err)
+	}
+	return nil
 }
 
 // identities finds an identity's number by the key of its labels.
@@ -135,6 +165,9 @@ func (c *Control) identities() identities { return state.IdentityIndex(c.tables.
 // identify sets identity, labels and state by the pod's labels; a pod whose
 // labels or number are not known yet is reserved:init.
 func (c *Control) identify(e *state.Endpoint, ids identities) {
+	if e.Recovered && e.Pod == (state.PodName{}) {
+		e.Pod = c.podOf(*e)
+	}
 	e.Identity, e.Labels = c.identityOf(*e, ids)
 	if e.State == state.EndpointRestoring || e.State == state.EndpointNotReady || e.State == state.EndpointCreating {
 		return
@@ -148,9 +181,6 @@ func (c *Control) identify(e *state.Endpoint, ids identities) {
 func (c *Control) identityOf(e state.Endpoint, ids identities) (state.IdentityID, state.Labels) {
 	if e.Health {
 		return state.IdentityHealth, state.Labels{state.IdentityHealth.Reserved()}
-	}
-	if e.Recovered && e.Pod == (state.PodName{}) {
-		e.Pod = c.podOf(e)
 	}
 	p, ok := c.tables.Pods.Get(e.Pod)
 	if !ok && e.Recovered {
@@ -197,12 +227,16 @@ func entry(e state.Endpoint) bpf.Endpoint {
 
 // attachments are the programs of one endpoint's device.
 func (c *Control) attachments(e state.Endpoint) []datapath.Attachment {
-	folder := c.dp.Tree().EndpointLinks(uint32(e.ID))
-	out := []datapath.Attachment{{Device: e.Device, Ifindex: e.Ifindex, Program: bpf.ProgFromPod, Folder: folder}}
+	out := []datapath.Attachment{{Device: e.Device, Ifindex: e.Ifindex, Program: bpf.ProgFromPod, Folder: c.dp.Tree().EndpointLinks(uint32(e.ID))}}
 	if c.opts.ToPod {
-		out = append(out, datapath.Attachment{Device: e.Device, Ifindex: e.Ifindex, Program: bpf.ProgToPod, Egress: true, Folder: folder})
+		out = append(out, c.toPod(e))
 	}
 	return out
+}
+
+func (c *Control) toPod(e state.Endpoint) datapath.Attachment {
+	return datapath.Attachment{Device: e.Device, Ifindex: e.Ifindex, Program: bpf.ProgToPod, Egress: true,
+		Folder: c.dp.Tree().EndpointLinks(uint32(e.ID))}
 }
 
 func (c *Control) attach(e state.Endpoint) error {

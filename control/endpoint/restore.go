@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 
 	"weir/bpf"
+	"weir/datapath/link"
 	"weir/state"
 )
 
@@ -50,7 +50,11 @@ func (c *Control) adopt(e state.Endpoint) {
 // restorable drops endpoints whose device is gone: the host was booted, or the
 // pod's namespace ended while no agent ran.
 func (c *Control) restorable(e state.Endpoint) bool {
-	dev, err := net.InterfaceByName(e.Device)
+	dev, err := link.Find(e.Device)
+	if err != nil && !errors.Is(err, link.ErrNotFound) {
+		c.log.Warn("device cannot be looked up, taking it for there", "device", e.Device, "err", err)
+		return true
+	}
 	if err == nil && dev.Index == e.Ifindex && int(e.ID) < c.opts.Slots {
 		return true
 	}
@@ -87,6 +91,9 @@ func (c *Control) revive(ids identities) error {
 func (c *Control) reviveOne(e state.Endpoint, ids identities) error {
 	next := e
 	err := c.attach(next)
+	if !c.opts.ToPod { // of an agent with another configuration
+		err = errors.Join(err, c.dp.Detach(c.toPod(next)))
+	}
 	if err != nil {
 		next.State = state.EndpointNotReady
 	} else {
@@ -118,6 +125,7 @@ func save(stateDir string, e state.Endpoint) error {
 	}
 	tmp := file(stateDir, e.ID) + ".tmp"
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		os.Remove(tmp)
 		return fmt.Errorf("write endpoint %d: %w", e.ID, err)
 	}
 	if err := os.Rename(tmp, file(stateDir, e.ID)); err != nil {

@@ -18,7 +18,8 @@ import (
 // Options is this slice's configuration.
 type Options struct {
 	Cluster   string
-	Underlay6 func() bool // whether tunnel endpoints are IPv6; asked when nodes change
+	Underlay6 func() bool  // whether tunnel endpoints are IPv6; asked when nodes change
+	Ready     func() error // nil: always; otherwise why nothing may be derived, so that the map stays as it is
 }
 
 // Control keeps weir_ipcache and the table ips in step with the other tables.
@@ -54,6 +55,11 @@ func (c *Control) Run(ctx context.Context) error {
 // the map already. Changed pods, endpoints and identities cost what they
 // concern; nodes and devices, which are few and change seldom, cost everything.
 func (c *Control) Step(context.Context) error {
+	if c.opts.Ready != nil {
+		if err := c.opts.Ready(); err != nil {
+			return err
+		}
+	}
 	touched, whole := c.follow()
 	var err error
 	if whole {

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/netip"
@@ -18,10 +19,11 @@ import (
 
 // attachment is one interface of a namespace that no pod of the lab has.
 type attachment struct {
-	lab   *lab.Lab
-	node  string
-	id    string
-	netns string // path
+	lab    *lab.Lab
+	node   string
+	id     string
+	netns  string // path
+	ifname string // eth0 when empty
 }
 
 // attach returns an attachment with a namespace of its own, which goes at the
@@ -89,7 +91,7 @@ func (a attachment) prepare(t *testing.T, verb string, more map[string]any) plug
 	}
 	return pluginCall{
 		argv: []string{filepath.Join(bin, "weir-cni")}, stdin: stdin,
-		env: []string{"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + a.id, "CNI_NETNS=" + a.netns, "CNI_IFNAME=eth0", "CNI_PATH=" + bin,
+		env: []string{"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + a.id, "CNI_NETNS=" + a.netns, "CNI_IFNAME=" + cmp.Or(a.ifname, "eth0"), "CNI_PATH=" + bin,
 			"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + a.id},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,6 +176,9 @@ func TestRowN4CleanupLeavesNothingOfOurs(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			l := ownLab(t, lab.Spec{Name: "ltb-clean-" + mode, Nodes: lab.Nodes(2), Mode: mode}, pods)
 			n := node(t, l, "n1")
+			if tcx, _ := hooked(t, n); !slices.Contains(tcx, "eth0 from_netdev") {
+				t.Fatalf("programs before the cleanup: %q, want from_netdev on eth0 among them", tcx)
+			}
 			run(t, l, "n1", "ip", "link", "add", "weirdo", "type", "veth", "peer", "name", "weir0123456789")
 			agentDo(t, l, "n1", lab.AgentStop)
 			for range 2 {
@@ -189,6 +193,9 @@ func TestRowN4CleanupLeavesNothingOfOurs(t *testing.T) {
 						t.Errorf("%s still says %q", what, strings.TrimSpace(line))
 					}
 				}
+			}
+			if tcx, filters := hooked(t, n); len(tcx)+len(filters) > 0 {
+				t.Errorf("programs are left on devices: by tcx %q, by filters %q", tcx, filters)
 			}
 			if state["bpffs weir"] != "" {
 				t.Error("the folder weir is left on bpffs")

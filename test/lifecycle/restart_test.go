@@ -87,7 +87,8 @@ func TestRowA6TrafficSurvivesAgentKill(t *testing.T) {
 	for _, s := range []struct {
 		name string
 		lab  func(*testing.T) *lab.Lab
-	}{{"vxlan", vxlanLab}, {"native", nativeLab}} {
+		down time.Duration
+	}{{"vxlan", vxlanLab, time.Minute}, {"native", nativeLab, 5 * time.Second}} {
 		t.Run(s.name, func(t *testing.T) {
 			l := s.lab(t)
 			startEcho(t, l, "b")
@@ -99,7 +100,7 @@ func TestRowA6TrafficSurvivesAgentKill(t *testing.T) {
 			for n := range before {
 				agentDo(t, l, n, lab.AgentKill)
 			}
-			flow(t, streams, 5*time.Second)
+			flow(t, streams, s.down)
 			for n := range before {
 				agentDo(t, l, n, lab.AgentStart)
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -50,6 +51,21 @@ func TestRowA5LinksArePinnedByDeviceAndEndpoint(t *testing.T) {
 	} {
 		if have[want] == 0 {
 			t.Errorf("no link is pinned at %s; there are %v", want, have)
+		}
+	}
+}
+
+// What holds on kernels below 6.6 too, where there is no tcx.
+func TestRowA5LinkFoldersAreEmptyWithFilters(t *testing.T) {
+	l := tcLab(t)
+	links := filepath.Join(tree(node(t, l, "n1")), "links")
+	for _, folder := range []string{
+		"devices/eth0", "devices/weir_host", "devices/weir_net", "devices/weir_vxlan",
+		fmt.Sprintf("endpoints/%d", endpointOf(t, l, "n1", "a").ID),
+	} {
+		entries, err := os.ReadDir(filepath.Join(links, folder))
+		if err != nil || len(entries) != 0 {
+			t.Errorf("%s: %v %v, want an empty folder", folder, entries, err)
 		}
 	}
 }
