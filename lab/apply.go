@@ -46,6 +46,7 @@ func (l *Lab) ApplyYAML(ctx context.Context, name string, data []byte) Report {
 	rep.fail(l.change(ctx, func(r *record) error {
 		b := &batch{record: r, progress: l.progress, report: &rep}
 		b.read(name, data, (*batch).apply)
+		b.expect(0, name)
 		return b.finish(ctx)
 	}))
 	return rep
@@ -87,13 +88,18 @@ func (l *Lab) perform(ctx context.Context, paths []string, do func(*batch, files
 		for _, path := range paths {
 			names, err := manifests(path)
 			rep.fail(err)
+			before, broken := b.objects, err != nil
 			for _, name := range names {
 				data, err := os.ReadFile(name)
 				if err != nil {
 					rep.fail(fmt.Errorf("read manifest: %w", err))
+					broken = true
 					continue
 				}
 				b.read(name, data, do)
+			}
+			if !broken {
+				b.expect(before, path)
 			}
 		}
 		return b.finish(ctx)

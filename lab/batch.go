@@ -23,10 +23,12 @@ type batch struct {
 	report   *Report
 	drop     []string // keys of pods
 	add      []Pod
+	objects  int // that were read, good or bad
 }
 
 func (b *batch) read(name string, data []byte, do func(*batch, files.Object) error) {
 	objects, problems := files.Parse(name, data)
+	b.objects += len(objects) + len(problems)
 	b.report.Problems = append(b.report.Problems, problems...)
 	for _, o := range objects {
 		err := do(b, o)
@@ -39,6 +41,14 @@ func (b *batch) read(name string, data []byte, do func(*batch, files.Object) err
 			p.Line, p.Error = d.Line, d.Text
 		}
 		b.report.Problems = append(b.report.Problems, p)
+	}
+}
+
+// expect reports a file or folder that brought no object, good or bad, beyond
+// the first so many.
+func (b *batch) expect(before int, path string) {
+	if b.objects == before {
+		b.report.fail(fmt.Errorf("%s: no objects", path))
 	}
 }
 
@@ -56,7 +66,7 @@ func (b *batch) apply(o files.Object) error {
 	}
 	r := b.record
 	nodes := r.nodeNames()
-	wanted := w.pods(nodes)
+	wanted := w.pods(nodes, r.Pods)
 	names := map[string]bool{}
 	changed := 0
 	for _, p := range wanted {
@@ -126,6 +136,9 @@ func (b *batch) pass(o files.Object) error {
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
+	if err := checkObject(o); err != nil {
+		return err
+	}
 	r := b.record
 	file := filepath.Join(r.objects(), objectFile(o.Kind, o.Namespace, o.Name))
 	old, err := os.ReadFile(file)
@@ -142,6 +155,9 @@ func (b *batch) pass(o files.Object) error {
 }
 
 func (b *batch) remove(o files.Object) error {
+	if err := checkObject(o); err != nil {
+		return err
+	}
 	r := b.record
 	if _, makesPods := kinds[o.Kind]; !makesPods {
 		file := objectFile(o.Kind, o.Namespace, o.Name)

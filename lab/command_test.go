@@ -37,6 +37,15 @@ func TestCommandsDoWhatTheySay(t *testing.T) {
 	if r := weirLab(t, dir, "apply", "--name", "t-cmd", "-f", file); r.Code != 1 || !strings.Contains(r.Stdout, "DaemonSet default/evescn created") || !strings.Contains(r.Stderr, "pods.yaml:") {
 		t.Errorf("apply with a broken document: %+v, want the others applied and code 1", r)
 	}
+	empty := filepath.Join(t.TempDir(), "empty.yaml")
+	for _, text := range []string{"", "# nothing\n---\n", "apiVersion: v1\nkind: List\nitems: []\n"} {
+		if err := os.WriteFile(empty, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := weirLab(t, dir, "apply", "--name", "t-cmd", "-f", empty); r.Code != 1 || !strings.Contains(r.Stderr, empty+": no objects") {
+			t.Errorf("apply of %q: %+v, want no objects and code 1", text, r)
+		}
+	}
 	r := weirLab(t, dir, "status", "--name", "t-cmd", "-o", "json")
 	var s Status
 	if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil || !r.OK() || len(s.Pods) != 5 || !s.Nodes[1].Ready {
@@ -62,6 +71,33 @@ func TestCommandsDoWhatTheySay(t *testing.T) {
 	}
 	for range 2 {
 		if r := weirLab(t, dir, "down", "--name", "t-cmd"); !r.OK() {
+			t.Errorf("down: %+v", r)
+		}
+	}
+}
+
+func TestTheFilesNameBeatsTheEnvironments(t *testing.T) {
+	dir := bin(t)
+	t.Setenv("WEIR_LAB", "t-env")
+	file := filepath.Join(t.TempDir(), "lab.yaml")
+	for _, tt := range []struct {
+		text string
+		args []string
+		want string
+	}{
+		{"name: t-file\nnodes: [x]\n", []string{"--name", "t-flag"}, "t-flag"},
+		{"name: t-file\nnodes: [x]\n", nil, "t-file"},
+		{"nodes: [x]\n", nil, "t-env"},
+	} {
+		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { wantNothingLeft(t, tt.want) })
+		r := weirLab(t, dir, append([]string{"up", "--bin", dir, "-f", file}, tt.args...)...)
+		if !r.OK() || !strings.Contains(r.Stderr, "lab "+tt.want+":") {
+			t.Errorf("up of %q %q: %+v, want lab %s", tt.text, tt.args, r, tt.want)
+		}
+		if r := weirLab(t, dir, "down", "--name", tt.want); !r.OK() {
 			t.Errorf("down: %+v", r)
 		}
 	}

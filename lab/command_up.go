@@ -23,7 +23,7 @@ func upCommand() *cobra.Command {
 				}
 			}
 			set := c.Flags().Changed
-			if name := chosen(c); name != "" {
+			if name := chosen(c); set("name") || spec.Name == "" {
 				spec.Name = name
 			}
 			if set("nodes") {

@@ -23,8 +23,14 @@ func (l *Lab) Down(ctx context.Context) error {
 		return errNotRoot
 	}
 	if _, err := os.Lstat(labDir(l.name)); errors.Is(err, os.ErrNotExist) {
-		l.progress.say("lab %s: there is none", l.name)
-		return nil
+		o, err := findOrphan(l.name)
+		if err != nil {
+			return err
+		}
+		if o.empty() {
+			l.progress.say("lab %s: there is none", l.name)
+			return nil
+		}
 	}
 	unlock, err := lock(ctx, l.name)
 	if err != nil {
@@ -32,11 +38,8 @@ func (l *Lab) Down(ctx context.Context) error {
 	}
 	defer unlock()
 	r, err := readRecord(l.name)
-	if errors.Is(err, errNoLab) {
-		return removeUnused(l.name)
-	}
 	if err != nil {
-		return fmt.Errorf("%w: it cannot be told what belongs to the lab; remove %s and the namespaces weir-%s-* by hand", err, labDir(l.name), l.name)
+		return l.downOrphan(err)
 	}
 	if err := r.tearDown(ctx, l.progress); err != nil {
 		return fmt.Errorf("remove lab %q: %w", l.name, err)
@@ -54,16 +57,27 @@ func Remove(ctx context.Context, name string, w io.Writer) error {
 	return (&Lab{name: name, progress: newProgress(w)}).Down(ctx)
 }
 
-// removeUnused removes the empty folder of a lab that was never begun.
-func removeUnused(name string) error {
-	entries, err := os.ReadDir(labDir(name))
+// downOrphan removes a lab whose record cannot be read, which is why.
+func (l *Lab) downOrphan(why error) error {
+	o, err := findOrphan(l.name)
 	if err != nil {
-		return fmt.Errorf("look into %s: %w", labDir(name), err)
+		return err
 	}
-	if len(entries) > 0 {
-		return fmt.Errorf("folder %s holds %q and no lab.json: %w", labDir(name), entries[0].Name(), errForeign)
+	if o.empty() && len(o.foreign) > 0 {
+		return fmt.Errorf("folder %s holds %q and no lab.json: %w", labDir(l.name), o.foreign[0], errForeign)
 	}
-	return removeFolder(labDir(name))
+	if o.empty() {
+		return removeFolder(labDir(l.name)) // of a lab that was never begun
+	}
+	if errors.Is(why, errNoLab) {
+		why = errors.New("lab.json is lost")
+	}
+	l.progress.say("lab %s: %v; removing what is of the lab all the same", l.name, why)
+	if err := o.remove(); err != nil {
+		return fmt.Errorf("remove lab %q: %w", l.name, err)
+	}
+	l.progress.say("lab %s: removed", l.name)
+	return nil
 }
 
 // tearDown goes on after an error, so that as much as can be goes.

@@ -67,6 +67,24 @@ func (s Spec) check() error {
 			errs = append(errs, fmt.Errorf("node %s: nics %d: 0 to %d are possible", n.Name, n.NICs, maxExtraNIC))
 		}
 	}
+	return errors.Join(append(errs, s.Nodes.checkPodCIDRs())...)
+}
+
+// checkPodCIDRs reports pod CIDRs that two nodes claim. Those of one node are
+// the agent's own check's matter.
+func (n NodeSpecs) checkPodCIDRs() error {
+	var errs []error
+	for i, a := range n {
+		for _, b := range n[i+1:] {
+			for _, p := range a.PodCIDRs {
+				for _, q := range b.PodCIDRs {
+					if p.Overlaps(q) {
+						errs = append(errs, fmt.Errorf("pod CIDR %s of node %s overlaps %s of node %s: give each node its own", p, a.Name, q, b.Name))
+					}
+				}
+			}
+		}
+	}
 	return errors.Join(errs...)
 }
 

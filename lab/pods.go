@@ -9,9 +9,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 )
 
 // podWidth is how many pods are attached or detached at once.
@@ -96,8 +93,7 @@ func (r *record) network(ctx context.Context, p *Pod, mu *sync.Mutex) error {
 		return err
 	}
 	// A container runtime sets lo up before it calls CNI plugins.
-	err = withNetns(p.Netns, func(h *netlink.Handle, _ netns.NsHandle) error { return setAddrs(h, "lo", nil) })
-	if err != nil {
+	if err := openLoopback(p.Netns, r.Name); err != nil {
 		return err
 	}
 	return r.attach(ctx, p)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,8 +42,10 @@ func TestBadSpecIsExplained(t *testing.T) {
 		"mtu: 900":                         "mtu 900",
 		"agent: {routngMode: native}":      `did you mean "routingMode"`,
 		"pools: {ipv4: [172.18.0.0/16]}":   "collides with the underlay network 172.18.0.0/16",
-		"pools: {ipv4: [10.0.0.0/24], ipv4MaskSize: 24}":                   "exhausted",
-		"nodes: [{name: a, podCIDRs: [10.9.0.0/24]}, {name: b, nics: 99}]": "nics 99",
+		"pools: {ipv4: [10.0.0.0/24], ipv4MaskSize: 24}":                                       "exhausted",
+		"nodes: [{name: a, podCIDRs: [10.9.0.0/24]}, {name: b, nics: 99}]":                     "nics 99",
+		"nodes: [{name: a, podCIDRs: [10.9.1.0/24]}, b, {name: c, podCIDRs: [10.9.1.0/25]}]":   "pod CIDR 10.9.1.0/24 of node a overlaps 10.9.1.0/25 of node c",
+		`nodes: [{name: a, podCIDRs: ["fd00:9::/64"]}, {name: b, podCIDRs: ["fd00:9::/120"]}]`: "pod CIDR fd00:9::/64 of node a overlaps fd00:9::/120 of node b",
 		"name: [": "yaml",
 	} {
 		s, err := ParseSpec("lab.yaml", []byte(text))
@@ -123,7 +126,7 @@ func TestPodsKeepTheirNamesUntilTheTemplateChanges(t *testing.T) {
 	"selector": {}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": "x"}]}}}}`
 	names := func(text string) map[string]bool {
 		out := map[string]bool{}
-		for _, p := range decode(t, text).pods([]string{"n1"}) {
+		for _, p := range decode(t, text).pods([]string{"n1"}, nil) {
 			out[p.Name] = true
 			if checkName("pod name", p.Name, 63) != nil {
 				t.Errorf("pod name %q is not one of Kubernetes", p.Name)
@@ -169,6 +172,54 @@ func TestKindsThatTheLabCannotRunAreRefused(t *testing.T) {
 		if _, err := decodeWorkload(objects[0]); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
+	}
+}
+
+func TestNamesThatAnAPIServerRefusesAreRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "My_Pod"}, "spec": {"containers": [{"name": "a"}]}}`:                           `metadata.name: "My_Pod"`,
+		`{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web."}}`:                                                          `metadata.name: "web."`,
+		`{"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "../x"}}`:                                                           `metadata.name: "../x"`,
+		`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "a.b"}}`:                                                     `metadata.namespace: "a.b"`,
+		`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "a/b"}]}}`:                              `spec.containers[0].name: "a/b"`,
+		`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "../../x"}}`:                                                             `metadata.name: "../../x"`,
+		`{"apiVersion": "v1", "kind": "../x", "metadata": {"name": "a"}}`:                                                                        `kind: "../x"`,
+		`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "` + strings.Repeat("x", 254) + `"}, "spec": {"containers": [{"name": "a"}]}}`: "no more than 253",
+	} {
+		objects, _ := files.Parse("x.yaml", []byte(text))
+		b := &batch{record: &record{Name: "x"}, report: &Report{}}
+		if err := b.apply(objects[0]); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+	long := decode(t, `{"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "`+strings.Repeat("x", 250)+`"}, "spec": {"template": {"spec": {"containers": [{"name": "a"}]}}}}`)
+	if p := long.pods([]string{"n1"}, nil)[0]; checkName("pod name", p.Name, 63) != nil {
+		t.Errorf("pod of a long name: got %q, want a label", p.Name)
+	}
+}
+
+func TestScalingDownTakesPodsThatDoNotRunFirst(t *testing.T) {
+	deployment := func(replicas int) *workload {
+		return decode(t, fmt.Sprintf(`{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": %d,
+		"template": {"spec": {"containers": [{"name": "a", "image": "x"}]}}}}`, replicas))
+	}
+	have := deployment(9).pods([]string{"n1"}, nil)
+	for _, i := range []int{0, 1, 5} {
+		have[i].Error = "the pool is full"
+	}
+	have[2].Containers = []Container{{Name: "a", Error: "no such program"}}
+	for replicas, want := range map[int]string{2: "[3 4]", 5: "[3 4 6 7 8]", 6: "[2 3 4 6 7 8]", 7: "[0 2 3 4 6 7 8]", 10: "[0 1 2 3 4 5 6 7 8 9]"} {
+		w := deployment(replicas)
+		if got := fmt.Sprint(w.numbers(have, w.hash())); got != want {
+			t.Errorf("%d of 9: got %s, want %s", replicas, got, want)
+		}
+	}
+	left := deployment(2).pods([]string{"n1"}, have)
+	if left[0].Name != have[3].Name || left[1].Name != have[4].Name {
+		t.Errorf("names: got %s and %s, want %s and %s", left[0].Name, left[1].Name, have[3].Name, have[4].Name)
+	}
+	if got := fmt.Sprint(deployment(4).numbers(left, left[0].Hash)); got != "[0 1 3 4]" {
+		t.Errorf("scaled up again: got %s, want the lowest free numbers beside 3 and 4", got)
 	}
 }
 

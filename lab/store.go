@@ -60,6 +60,7 @@ type Pod struct {
 	IPs         []netip.Addr `json:"ips,omitempty"`
 	HostDevice  string       `json:"hostDevice,omitempty"` // its end of the link in the node
 	Owner       string       `json:"owner,omitempty"`      // "DaemonSet default/evescn"; empty for a bare pod
+	Index       int          `json:"index,omitempty"`      // among those of a Deployment; a higher one is younger
 	Hash        string       `json:"hash"`                 // of what cannot change without a new pod
 	Error       string       `json:"error,omitempty"`      // why it has no network
 	Containers  []Container  `json:"containers"`
@@ -113,6 +114,9 @@ func readRecord(name string) (*record, error) {
 	r := &record{}
 	if err := json.Unmarshal(data, r); err != nil {
 		return nil, fmt.Errorf("read %s: %w", recordFile(name), err)
+	}
+	if r.Name != name { // everything is found, and removed, by this name
+		return nil, fmt.Errorf("read %s: it is of lab %q, want %q", recordFile(name), r.Name, name)
 	}
 	return r, nil
 }

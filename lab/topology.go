@@ -180,13 +180,12 @@ func ipNet(p netip.Prefix) *net.IPNet {
 
 // addHost makes the namespace of a node, of the world or of the underlay. A
 // node forwards, as the documentation of kubeadm demands of one.
-func addHost(name string, sysctls map[string]string) (uint64, error) {
+func addHost(name, lab string, sysctls map[string]string) (uint64, error) {
 	id, err := makeNetns(name)
 	if err != nil {
 		return 0, err
 	}
-	err = withNetns(name, func(h *netlink.Handle, _ netns.NsHandle) error { return setAddrs(h, "lo", nil) })
-	if err != nil {
+	if err := openLoopback(name, lab); err != nil {
 		return id, err
 	}
 	return id, inside(netnsPath(name), func() error {

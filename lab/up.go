@@ -79,6 +79,9 @@ func vacant(r *record) error {
 		}
 		return fmt.Errorf("lab %q %s; remove it with: weir lab down --name %s", r.Name, state, r.Name)
 	}
+	if o, err := findOrphan(r.Name); err == nil && !o.empty() {
+		return fmt.Errorf("lab %q is there, but its lab.json is lost or unreadable; remove it with: weir lab down --name %s", r.Name, r.Name)
+	}
 	if len(entries) > 0 {
 		return fmt.Errorf("folder %s holds %q and no lab.json: %w; choose another --name, or remove it", r.dir(), entries[0].Name(), errForeign)
 	}
@@ -102,7 +105,7 @@ func (l *Lab) build(ctx context.Context, r *record) error {
 		if name != netnsName(r.Name, underlayNS) && name != netnsName(r.Name, worldName) {
 			sysctls = nodeSysctls
 		}
-		id, err := addHost(name, sysctls)
+		id, err := addHost(name, r.Name, sysctls)
 		if err != nil {
 			if errors.Is(err, errForeign) {
 				delete(r.Netns, name)

@@ -1,11 +1,18 @@
 package lab
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	validation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"weir/source/files"
@@ -22,6 +29,13 @@ type workload struct {
 
 // kinds that pods are made from, with their apiVersion.
 var kinds = map[string]string{"Pod": "v1", "Deployment": "apps/v1", "DaemonSet": "apps/v1"}
+
+// maxPrefix is what a generated name keeps of its owner's, as an API server
+// does, so that the whole is a label.
+const maxPrefix = 57
+
+// word is what a kind looks like.
+var word = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
 
 // others make pods on a real cluster; to pass them over in silence would
 // mislead.
@@ -69,7 +83,32 @@ func decodeWorkload(o files.Object) (*workload, error) {
 	return w, w.check(o)
 }
 
+// checkObject refuses names that an API server would refuse. Names of objects
+// become names of files, too.
+func checkObject(o files.Object) error {
+	bad := func(field, value string, why []string) error {
+		return &files.DecodeError{Object: o.String(), Line: o.Line, Text: fmt.Sprintf("%s: %q: %s", field, value, strings.Join(why, "; "))}
+	}
+	if !word.MatchString(o.Kind) {
+		return bad("kind", o.Kind, []string{"use letters and digits, such as Pod"})
+	}
+	if why := validation.ValidateNamespaceName(o.Namespace, false); o.Namespace != "" && len(why) > 0 {
+		return bad("metadata.namespace", o.Namespace, why)
+	}
+	check := path.ValidatePathSegmentName
+	if _, makesPods := kinds[o.Kind]; makesPods {
+		check = validation.NameIsDNSSubdomain
+	}
+	if why := check(o.Name, false); len(why) > 0 {
+		return bad("metadata.name", o.Name, why)
+	}
+	return nil
+}
+
 func (w *workload) check(o files.Object) error {
+	if err := checkObject(o); err != nil {
+		return err
+	}
 	bad := func(text string, args ...any) error {
 		return &files.DecodeError{Object: o.String(), Line: o.Line, Text: fmt.Sprintf(text, args...)}
 	}
@@ -83,6 +122,9 @@ func (w *workload) check(o files.Object) error {
 		}
 		if seen[c.Name] {
 			return bad("spec.containers[%d].name: %q stands twice: choose another", i, c.Name)
+		}
+		if why := validation.NameIsDNSLabel(c.Name, false); len(why) > 0 {
+			return bad("spec.containers[%d].name: %q: %s", i, c.Name, strings.Join(why, "; "))
 		}
 		seen[c.Name] = true
 	}
@@ -106,8 +148,9 @@ func (w *workload) hash() string {
 }
 
 // pods returns the pods that the workload wants on these nodes. Those of a
-// DaemonSet have their node; others only when the template names one.
-func (w *workload) pods(nodes []string) []Pod {
+// DaemonSet have their node; others only when the template names one. have are
+// the pods of the lab: those that a Deployment keeps are among them.
+func (w *workload) pods(nodes []string, have []Pod) []Pod {
 	hash := w.hash()
 	if w.kind == "Pod" {
 		return []Pod{w.pod(w.meta.Name, w.template.Spec.NodeName, hash)}
@@ -116,7 +159,7 @@ func (w *workload) pods(nodes []string) []Pod {
 	used := map[string]bool{}
 	name := func(prefix string, of ...string) string {
 		for {
-			n := prefix + "-" + suffix(5, append(of, w.owner, hash)...)
+			n := prefix[:min(len(prefix), maxPrefix)] + "-" + suffix(5, append(of, w.owner, hash)...)
 			if !used[n] {
 				used[n] = true
 				return n
@@ -130,10 +173,48 @@ func (w *workload) pods(nodes []string) []Pod {
 		}
 		return out
 	}
-	for i := range w.replicas {
-		out = append(out, w.pod(name(w.meta.Name+"-"+hash, fmt.Sprint(i)), w.template.Spec.NodeName, hash))
+	numbers := w.numbers(have, hash)
+	for i := 0; len(out) < len(numbers); i++ {
+		n := name(w.meta.Name+"-"+hash, fmt.Sprint(i)) // each depends on those before
+		if i == numbers[len(out)] {
+			out = append(out, w.pod(n, w.template.Spec.NodeName, hash))
+			out[len(out)-1].Index = i
+		}
 	}
 	return out
+}
+
+// numbers chooses which pods of a Deployment there shall be, in order. Those
+// that are there stay as far as there is room: the ones without a network go
+// first, then those that do not run, then the youngest. The lowest numbers that
+// are free fill up.
+func (w *workload) numbers(have []Pod, hash string) []int {
+	var old []Pod
+	for _, p := range have {
+		if p.Owner == w.owner && p.Hash == hash {
+			old = append(old, p)
+		}
+	}
+	slices.SortFunc(old, func(a, b Pod) int { return cmp.Or(a.trouble()-b.trouble(), a.Index-b.Index) })
+	taken := map[int]bool{}
+	for _, p := range old[:min(len(old), w.replicas)] {
+		taken[p.Index] = true
+	}
+	for i := 0; len(taken) < w.replicas; i++ {
+		taken[i] = true
+	}
+	return slices.Sorted(maps.Keys(taken))
+}
+
+// trouble is 2 for a pod without a network, 1 for one that does not run.
+func (p Pod) trouble() int {
+	switch podStatus(p).State {
+	case "NetworkError":
+		return 2
+	case "Running":
+		return 0
+	}
+	return 1
 }
 
 func (w *workload) pod(name, node, hash string) Pod {

@@ -87,10 +87,55 @@ func TestTunnelCarriesPacketsAndIdentities(t *testing.T) {
 	}
 }
 
+// Whoever reaches the port could otherwise send as any pod, or into the host.
+func TestTunnelBelievesOnlyTheNodeThatHasTheSender(t *testing.T) {
+	n := tunnelled(t)
+	n.attach(t, bpf.ProgFromOverlay, tunnelIfindex)
+	path := movePod(t, "peer", peerMAC, peerGW, func(f family) netip.Addr { return f.peer })
+	mac := linktest.Link(t, "underlay").Attrs().HardwareAddr
+	var pod int
+	linktest.In(t, path, func() { pod = capture(t, "peer-in") })
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			stranger := families[0].gateway // on the underlay, and no node
+			as := func(src netip.Addr) packet {
+				p := f.into(f.peer)
+				p.src = src
+				return p
+			}
+			n.inject(t, "underlay-in", wrappedBy(stranger, mac, as(f.remote).bytes()), wrappedBy(stranger, mac, as(f.world).bytes()))
+			n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.DropTunnelSource: 2})
+			n.inject(t, "underlay-in", wrapped(mac, as(f.pod).bytes()), wrapped(mac, as(f.self).bytes()), wrapped(mac, as(f.martians[0]).bytes()))
+			n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.DropTunnelSource: 3})
+			var many [][]byte
+			for _, dst := range append(append([]netip.Addr{}, f.multicast...), f.martians...) {
+				many = append(many, wrapped(mac, f.into(dst).bytes()))
+			}
+			n.inject(t, "underlay-in", many...)
+			n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.DropUnknownTarget: uint64(len(many))})
+			good := as(f.remote).sized(700)
+			n.inject(t, "underlay-in", wrapped(mac, good.bytes()))
+			want := good.hop().to(peerGW, peerMAC).bytes()
+			wait(t, pod, "the packet of the right node", func(frame []byte) bool {
+				if !bytes.Equal(frame[6:12], peerGW) {
+					return false // the pod's own
+				}
+				if !bytes.Equal(frame, want) {
+					t.Errorf("the pod got % x", head(frame))
+				}
+				return true
+			})
+			n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.ReasonToEndpoint: 1})
+		})
+	}
+}
+
 // wrapped is a frame as another node sends it through the tunnel.
-func wrapped(mac []byte, inner []byte) []byte {
+func wrapped(mac []byte, inner []byte) []byte { return wrappedBy(families[0].node, mac, inner) }
+
+func wrappedBy(sender netip.Addr, mac []byte, inner []byte) []byte {
 	v4 := families[0]
-	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: v4.node.AsSlice(), DstIP: v4.self.AsSlice()}
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: sender.AsSlice(), DstIP: v4.self.AsSlice()}
 	udp := &layers.UDP{SrcPort: 40000, DstPort: vxlanPort}
 	udp.SetNetworkLayerForChecksum(ip)
 	vxlan := append([]byte{8, 0, 0, 0}, 0, 2000>>8, 2000&0xff, 0)

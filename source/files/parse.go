@@ -159,14 +159,32 @@ func (d document) items(list head, kind string) ([]Object, error) {
 	return out, nil
 }
 
+// who names an object that lacks part of its head, as far as it can be told.
+func (h head) who() string {
+	name := h.Metadata.Name
+	if name != "" && h.Metadata.Namespace != "" {
+		name = h.Metadata.Namespace + "/" + name
+	}
+	switch {
+	case h.Kind != "" && name != "":
+		return h.Kind + " " + name
+	case h.Kind != "":
+		return "the " + h.Kind
+	case name != "":
+		return fmt.Sprintf("the object %q", name)
+	}
+	return "the object"
+}
+
 func (d document) object(h head, data []byte, path string) (Object, error) {
+	who := h.who()
 	switch {
 	case h.Kind == "":
-		return Object{}, fmt.Errorf("the object has no kind: write one, such as kind: Pod")
+		return Object{}, fmt.Errorf("%s has no kind: write one, such as kind: Pod", who)
 	case h.APIVersion == "":
-		return Object{}, fmt.Errorf("the object has no apiVersion: write one, such as apiVersion: v1")
+		return Object{}, fmt.Errorf("%s has no apiVersion: write one, such as apiVersion: v1", who)
 	case h.Metadata.Name == "":
-		return Object{}, fmt.Errorf("the object has no metadata.name: write one")
+		return Object{}, fmt.Errorf("%s has no metadata.name: write one", who)
 	}
 	if h.Metadata.Namespace == "" && !cluster[h.Kind] {
 		h.Metadata.Namespace = "default"
