@@ -26,7 +26,11 @@ func Open(name string) (*Lab, error) {
 	if err := checkName("lab name", name, maxLabName); err != nil {
 		return nil, err
 	}
-	if _, err := readRecord(name); err != nil {
+	_, err := readRecord(name)
+	if _, gone := os.Lstat(labDir(name)); err != nil && gone == nil {
+		return nil, fmt.Errorf("%w; remove what is left of it with: weir lab down --name %s", err, name)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &Lab{name: name, progress: newProgress(nil)}, nil

@@ -39,6 +39,9 @@ func TestDownWithoutLabJSONRemovesWhatIsOfTheLab(t *testing.T) {
 			if err := f(recordFile("t-orphan")); err != nil {
 				t.Fatal(err)
 			}
+			if _, err := Open("t-orphan"); err == nil || (how != "its whole folder" && !strings.Contains(err.Error(), "weir lab down --name t-orphan")) {
+				t.Errorf("open: got %v, want the way out", err)
+			}
 			if err := l.Down(t.Context()); err != nil {
 				t.Errorf("down: %v", err)
 			}
@@ -47,12 +50,7 @@ func TestDownWithoutLabJSONRemovesWhatIsOfTheLab(t *testing.T) {
 					t.Errorf("process %d is left", p.PID)
 				}
 			}
-			left, _ := filepath.Glob(netnsPath("weir-t-orphan-*"))
-			for _, path := range left {
-				if !strings.HasPrefix(filepath.Base(path), "weir-t-orphan-b-") {
-					t.Errorf("%s is left", path)
-				}
-			}
+			wantNothingLeft(t, "t-orphan")
 			if err := l.Down(t.Context()); err != nil {
 				t.Errorf("down again: %v", err)
 			}

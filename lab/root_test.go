@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,8 +54,8 @@ func fake(t *testing.T, spec Spec) *Lab {
 
 func wantNothingLeft(t *testing.T, name string) {
 	t.Helper()
-	left, _ := filepath.Glob(netnsPath(netnsName(name, "*")))
-	if len(left) > 0 {
+	own, left, err := marked(name)
+	if left = append(left, slices.Sorted(maps.Keys(own))...); err != nil || len(left) > 0 {
 		t.Errorf("namespaces left: %q", left)
 	}
 	if _, err := os.Stat(labDir(name)); !errors.Is(err, os.ErrNotExist) {
