@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 
 	api "weir/api/agent"
 	"weir/datapath"
@@ -78,12 +77,12 @@ func (a *Agent) listIPs(*http.Request) ([]api.IP, error) {
 	return out, nil
 }
 
-func (a *Agent) labels(id state.IdentityID) string {
+func (a *Agent) labels(id state.IdentityID) []string {
 	if s := id.Reserved(); s != "" {
-		return s
+		return []string{s}
 	}
 	i, _ := a.tables.Identities.Get(id)
-	return strings.Join(i.Labels, ",")
+	return i.Labels
 }
 
 func (a *Agent) listMaps(*http.Request) ([]api.Map, error) {

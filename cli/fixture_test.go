@@ -107,11 +107,11 @@ func nodes3() []agent.Node {
 
 func ips3() []agent.IP {
 	return []agent.IP{
-		{Prefix: "10.0.1.7/32", Identity: 15773, Labels: "k8s:app=web,k8s:io.kubernetes.pod.namespace=default", Endpoint: 1, Source: "endpoint", Of: "default/web"},
-		{Prefix: "10.0.2.0/24", Identity: 2, Labels: "reserved:world", TunnelEndpoint: "192.168.1.2", Source: "cidr", Of: "n2"},
+		{Prefix: "10.0.1.7/32", Identity: 15773, Labels: []string{"k8s:app=web", "k8s:io.kubernetes.pod.namespace=default"}, Endpoint: 1, Source: "endpoint", Of: "default/web"},
+		{Prefix: "10.0.2.0/24", Identity: 2, Labels: []string{"reserved:world"}, TunnelEndpoint: "192.168.1.2", Source: "cidr", Of: "n2"},
 		{Prefix: "10.0.2.9/32", Identity: 20000, TunnelEndpoint: "192.168.1.2", Source: "pod", Of: "default/db"},
-		{Prefix: "192.168.1.1/32", Identity: 1, Labels: "reserved:host", Source: "host", Of: "n1"},
-		{Prefix: "fd00:1::7/128", Identity: 15773, Labels: "k8s:app=web,k8s:io.kubernetes.pod.namespace=default", Endpoint: 1, Source: "endpoint", Of: "default/web"},
+		{Prefix: "192.168.1.1/32", Identity: 1, Labels: []string{"reserved:host"}, Source: "host", Of: "n1"},
+		{Prefix: "fd00:1::7/128", Identity: 15773, Labels: []string{"k8s:app=web", "k8s:io.kubernetes.pod.namespace=default"}, Endpoint: 1, Source: "endpoint", Of: "default/web"},
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -77,8 +76,8 @@ func longest(rows []agent.IP, what netip.Prefix) (found agent.IP, ok bool) {
 func ipGrid(rows []agent.IP, numeric bool) grid {
 	g := grid{{"IP", "IDENTITY", "SOURCE", "TUNNEL ENDPOINT", "ENDPOINT", "POD OR NODE"}}
 	for _, r := range rows {
-		labels := strings.Split(r.Labels, ",")
-		if numeric || r.Labels == "" {
+		labels := r.Labels
+		if numeric || len(labels) == 0 {
 			labels = []string{number(r.Identity)}
 		}
 		endpoint := ""

@@ -174,18 +174,33 @@ func attachMode(m AttachMode) (AttachMode, error) {
 	return AttachTC, nil
 }
 
+// feature is something of the kernel that Weir cannot do without.
+type feature struct {
+	name  string // with the version that has it
+	probe func() error
+}
+
+var needed = []feature{
+	{"BPF programs for tc (4.1)", func() error { return features.HaveProgramType(ebpf.SchedCLS) }},
+	{"LPM trie maps (4.11)", func() error { return features.HaveMapType(ebpf.LPMTrie) }},
+	{"bpf_skb_set_tunnel_key (4.3)", func() error { return features.HaveProgramHelper(ebpf.SchedCLS, asm.FnSkbSetTunnelKey) }},
+	{"bpf_fib_lookup (4.18)", func() error { return features.HaveProgramHelper(ebpf.SchedCLS, asm.FnFibLookup) }},
+	{"bpf_csum_update and bpf_skb_change_type (4.9)", func() error {
+		return errors.Join(features.HaveProgramHelper(ebpf.SchedCLS, asm.FnCsumUpdate), features.HaveProgramHelper(ebpf.SchedCLS, asm.FnSkbChangeType))
+	}},
+}
+
 // Missing names the features that this kernel lacks and Weir cannot do without.
-func Missing() []string {
+func Missing() []string { return missing(needed) }
+
+// missing leaves out what could not be found out: loading then says more.
+func missing(needed []feature) []string {
 	var out []string
-	need := func(what string, err error) {
-		if errors.Is(err, ebpf.ErrNotSupported) {
-			out = append(out, what)
+	for _, f := range needed {
+		if err := f.probe(); errors.Is(err, ebpf.ErrNotSupported) {
+			out = append(out, f.name)
 		}
 	}
-	need("BPF programs for tc (CONFIG_NET_CLS_BPF)", features.HaveProgramType(ebpf.SchedCLS))
-	need("LPM trie maps (4.11)", features.HaveMapType(ebpf.LPMTrie))
-	need("bpf_skb_set_tunnel_key", features.HaveProgramHelper(ebpf.SchedCLS, asm.FnSkbSetTunnelKey))
-	need("bpf_fib_lookup (4.18)", features.HaveProgramHelper(ebpf.SchedCLS, asm.FnFibLookup))
 	return out
 }
 

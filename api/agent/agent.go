@@ -254,13 +254,13 @@ type Node struct {
 
 // IP is one line of `weir ip list`: a row of the ipcache with its meaning.
 type IP struct {
-	Prefix         string `json:"prefix"`
-	Identity       uint32 `json:"identity"`
-	Labels         string `json:"labels"` // "reserved:host", or the pod's labels
-	TunnelEndpoint string `json:"tunnelEndpoint,omitempty"`
-	Endpoint       uint32 `json:"endpoint,omitempty"`
-	Source         string `json:"source"`
-	Of             string `json:"of,omitempty"` // the pod or node
+	Prefix         string   `json:"prefix"`
+	Identity       uint32   `json:"identity"`
+	Labels         []string `json:"labels"` // "reserved:host", or the pod's labels
+	TunnelEndpoint string   `json:"tunnelEndpoint,omitempty"`
+	Endpoint       uint32   `json:"endpoint,omitempty"`
+	Source         string   `json:"source"`
+	Of             string   `json:"of,omitempty"` // the pod or node
 }
 
 // Map is one line of `weir map list`.

@@ -1,6 +1,9 @@
 package prog
 
 import (
+	"encoding/binary"
+	"net/netip"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
@@ -23,8 +26,10 @@ func wrapPacket(p *ebpf.ProgramSpec) {
 		head = append(head, asm.StoreMem(asm.R10, off, asm.R2, asm.DWord))
 	}
 	head = append(head,
-		asm.StoreImm(asm.R10, -48, 20003, asm.Word),      // tunnel_id
-		asm.StoreImm(asm.R10, -44, 0x0a000001, asm.Word), // remote_ipv4
+		asm.StoreImm(asm.R10, -48, 20003, asm.Word), // tunnel_id
+		// local_ipv4: what a program reads as the remote of a packet that came
+		// in. It has to be the node of the inner sender.
+		asm.StoreImm(asm.R10, -48+28, int64(binary.BigEndian.Uint32(netip.MustParseAddr(next[0]).AsSlice())), asm.Word),
 		asm.Mov.Reg(asm.R2, asm.R10),
 		asm.Add.Imm(asm.R2, -48),
 		asm.Mov.Imm(asm.R3, keySize),
