@@ -7,7 +7,6 @@ package device
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -41,16 +40,7 @@ func (d *Detector) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	heard := make(chan error, 1)
-	go func() {
-		defer cancel()
-		heard <- events.Run(ctx)
-	}()
-	err = reconcile.Loop(ctx, d.log, d.step, events, d.nodes)
-	cancel()
-	return errors.Join(err, <-heard)
+	return reconcile.LoopLive(ctx, d.log, d.step, events, d.nodes)
 }
 
 // matters leaves out the devices of pods, which come and go all the time.

@@ -49,16 +49,7 @@ func (c *Control) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	heard := make(chan error, 1)
-	go func() {
-		defer cancel()
-		heard <- events.Run(ctx)
-	}()
-	err = reconcile.Loop(ctx, c.log, c.step, events, c.tables.Nodes, c.tables.Devices)
-	cancel()
-	return errors.Join(err, <-heard)
+	return reconcile.LoopLive(ctx, c.log, c.step, events, c.tables.Nodes, c.tables.Devices)
 }
 
 // matters picks the events after which something of ours may be missing. The
