@@ -12,9 +12,11 @@ unit=$("$GO" list ./... | grep -vE "$labs")
 slow=$("$GO" list ./... | grep -E "$labs" || true)
 
 status=0
-"$GO" test -json -timeout 20m $unit >results/unit.json || status=1
+mkdir -p bin
+"$GO" build -o bin/report ./tools/report
+"$GO" test -json -timeout 20m $unit | tee results/unit.json | bin/report -progress || status=1
 if [ -n "$slow" ]; then
-	"$GO" test -json -count=1 -p 1 -timeout 40m $slow >results/lab.json || status=1
+	"$GO" test -json -count=1 -p 1 -timeout 40m $slow | tee results/lab.json | bin/report -progress || status=1
 fi
-"$GO" run ./tools/report results/unit.json results/lab.json || status=1
+bin/report results/unit.json results/lab.json || status=1
 exit $status

@@ -169,7 +169,7 @@ func hostState(t *testing.T, l *lab.Lab, n lab.Node) map[string]string {
 	return out
 }
 
-var peerNetns = regexp.MustCompile(`link-netns \S+`)
+var peerNetns = regexp.MustCompile(`link-netns \S+|alias weir lab .*`)
 
 func TestRowN4CleanupLeavesNothingOfOurs(t *testing.T) {
 	for _, mode := range []string{lab.ModeVXLAN, lab.ModeNative} {

@@ -2,7 +2,12 @@
 // wants to know: what failed with its output, what was skipped and why, and the
 // number of tests. It fails when a test did, or when nothing ran.
 //
+// With -progress it reads the same from standard input while the tests run, and
+// says when a package is done.
+//
 // Usage: report FILE...
+//
+//	go test -json ./... | tee FILE | report -progress
 package main
 
 import (
@@ -20,6 +25,7 @@ import (
 // event is a line of `go test -json` (see `go doc test2json`).
 type event struct {
 	Action, Package, Test, Output string
+	Elapsed                       float64 // seconds
 }
 
 type report struct {
@@ -29,6 +35,10 @@ type report struct {
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "-progress" {
+		progress(os.Stdin, os.Stdout)
+		return
+	}
 	r := report{output: map[string][]string{}}
 	for _, file := range os.Args[1:] {
 		if err := r.read(file); err != nil {
@@ -61,6 +71,22 @@ func (r *report) read(file string) error {
 		r.add(e)
 	}
 	return s.Err()
+}
+
+// progress prints a line for each package that is done.
+func progress(in io.Reader, w io.Writer) {
+	s := bufio.NewScanner(in)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		var e event
+		if json.Unmarshal(s.Bytes(), &e) != nil || e.Test != "" {
+			continue
+		}
+		switch e.Action {
+		case "pass", "fail":
+			fmt.Fprintf(w, "%s\t%s\t%.1fs\n", e.Action, e.Package, e.Elapsed)
+		}
+	}
 }
 
 func (r *report) add(e event) {
