@@ -100,8 +100,8 @@ func (c *Control) read() (input, error) {
 		return in, errTooEarly
 	}
 	host, err := link.Find(link.HostName)
-	if errors.Is(err, link.ErrNotFound) {
-		return in, errTooEarly
+	if errors.Is(err, link.ErrNotFound) || (err == nil && !link.IsUp(link.HostName)) {
+		return in, errTooEarly // its event wakes us
 	}
 	in.Host = host.Index
 	return in, err

@@ -60,3 +60,9 @@ func Find(name string) (Device, error) {
 	a := l.Attrs()
 	return Device{Name: a.Name, Index: a.Index, MTU: a.MTU, MAC: a.HardwareAddr}, nil
 }
+
+// IsUp reports whether the device is set up; one that is missing is not.
+func IsUp(name string) bool {
+	dev, err := net.InterfaceByName(name)
+	return err == nil && dev.Flags&net.FlagUp != 0
+}
