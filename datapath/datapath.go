@@ -45,7 +45,7 @@ type Datapath struct {
 	mode AttachMode
 	maps *mapSet
 
-	ready signal
+	ready Signal
 
 	// mu is held for reading while a program is being attached, which can take
 	// milliseconds, and for writing while programs are exchanged.

@@ -10,8 +10,6 @@ type Signal struct {
 	wake map[chan<- struct{}]bool
 }
 
-type signal = Signal
-
 func (s *Signal) set() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

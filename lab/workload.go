@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	validation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"weir/source/files"
@@ -92,7 +91,7 @@ func checkObject(o files.Object) error {
 	if why := validation.ValidateNamespaceName(o.Namespace, false); o.Namespace != "" && len(why) > 0 {
 		return bad("metadata.namespace", o.Namespace, why)
 	}
-	check := path.ValidatePathSegmentName
+	check := pathSegment
 	if _, makesPods := kinds[o.Kind]; makesPods {
 		check = validation.NameIsDNSSubdomain
 	}
@@ -100,6 +99,15 @@ func checkObject(o files.Object) error {
 		return bad("metadata.name", o.Name, why)
 	}
 	return nil
+}
+
+// pathSegment accepts what can be one element of a path, as the API server does
+// for kinds whose names are no host names.
+func pathSegment(name string, _ bool) (why []string) {
+	if name == "." || name == ".." || strings.ContainsAny(name, "/%") {
+		why = append(why, "may not be '.' or '..', nor contain '/' or '%'")
+	}
+	return why
 }
 
 func (w *workload) check(o files.Object) error {
