@@ -159,11 +159,7 @@ func (a *Agent) runIPAM(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var underlay []netip.Prefix
-		for _, d := range a.tables.Devices.All() {
-			underlay = append(underlay, d.Addrs...)
-		}
-		if err := config.CheckNode(a.cfg.Config, local.PodCIDRs, underlay); err != nil {
+		if err := config.CheckNode(a.cfg.Config, local.PodCIDRs, state.Networks(a.tables.Devices.All())); err != nil {
 			return err
 		}
 		return a.pool.SetCIDRs(local.PodCIDRs, append(append([]netip.Addr{}, local.Routers...), local.Health...))

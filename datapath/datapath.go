@@ -39,11 +39,12 @@ type Datapath struct {
 	Endpoints *Mirror[uint32, bpf.Endpoint]
 	IPCache   *Mirror[bpf.IPCacheKey, bpf.IPCacheEntry]
 
-	log  *slog.Logger
-	lock *os.File // of the bpffs
-	tree Tree
-	mode AttachMode
-	maps *mapSet
+	log   *slog.Logger
+	lock  *os.File // of the bpffs
+	tree  Tree
+	build uint64 // of the objects in this binary
+	mode  AttachMode
+	maps  *mapSet
 
 	ready Signal
 
@@ -113,7 +114,12 @@ func open(log *slog.Logger, o Options, mode AttachMode) (*Datapath, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{log: log, tree: tree, mode: mode, maps: maps,
+	build, err := bpf.Build()
+	if err != nil {
+		maps.close()
+		return nil, err
+	}
+	d := &Datapath{log: log, tree: tree, build: build, mode: mode, maps: maps,
 		programs: map[string]*ebpf.Program{}, attached: map[string]Attachment{}}
 	d.Endpoints, err = OpenMirror(bpf.MapEndpoints, kernel[uint32, bpf.Endpoint]{maps.maps[bpf.MapEndpoints]})
 	if err == nil {

@@ -106,9 +106,7 @@ func endpointKeys(_ uint32, e bpf.Endpoint) []string {
 	return out
 }
 
-func dump[K, V interface {
-	comparable
-}](s kernel[K, V], desired map[K]V, keys func(K, V) []string) ([]MapRow, error) {
+func dump[K, V comparable](s kernel[K, V], desired map[K]V, keys func(K, V) []string) ([]MapRow, error) {
 	held, err := s.Load()
 	if err != nil {
 		return nil, fmt.Errorf("read map: %w", err)

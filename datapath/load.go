@@ -25,11 +25,7 @@ type Loaded struct {
 // others atomically. Maps keep their content.
 func (d *Datapath) Load(cfg bpf.Config) (Loaded, error) {
 	var n Loaded
-	build, err := bpf.Build()
-	if err != nil {
-		return n, err
-	}
-	cfg.Build = build
+	cfg.Build = d.build
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ready.Synced() && cfg == d.config {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"iter"
 	"net"
 	"net/netip"
 	"slices"
@@ -37,4 +38,15 @@ func UnderlayMTU(devices []Device) int {
 		}
 	}
 	return mtu
+}
+
+// Networks are the networks of the devices that lead to the underlay.
+func Networks(devices iter.Seq2[string, Device]) []netip.Prefix {
+	var out []netip.Prefix
+	for _, d := range devices {
+		for _, p := range d.Addrs {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
 }

@@ -98,7 +98,7 @@ func (c *Control) step(context.Context) error {
 	if overlap != nil && !c.dp.Ready().Synced() {
 		return overlap // an agent that forwards already goes on
 	}
-	if err := c.opts.Check(local.PodCIDRs, underlay(devices)); err != nil {
+	if err := c.opts.Check(local.PodCIDRs, state.Networks(c.tables.Devices.All())); err != nil {
 		return err
 	}
 	mtu := c.opts.MTU
@@ -230,16 +230,6 @@ func attachments(tree datapath.Tree, base link.Base, devices []state.Device) []d
 	}
 	for _, d := range devices {
 		add(d.Name, d.Index, bpf.ProgFromNetdev, bpf.ProgToNetdev)
-	}
-	return out
-}
-
-func underlay(devices []state.Device) []netip.Prefix {
-	var out []netip.Prefix
-	for _, d := range devices {
-		for _, p := range d.Addrs {
-			out = append(out, p.Masked())
-		}
 	}
 	return out
 }

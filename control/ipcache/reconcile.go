@@ -120,12 +120,9 @@ func (c *Control) rebuild() {
 	c.book, c.pods = newBook(), map[string]map[state.PodName]bool{}
 	c.keyOf, c.label = map[state.IdentityID]string{}, map[state.PodName]string{}
 	c.view = view{cluster: c.opts.Cluster, underlay6: c.opts.Underlay6(), nodes: map[string]state.Node{},
-		identities: state.IdentityIndex(c.tables.Identities.All())}
+		identities: state.IdentityIndex(c.tables.Identities.All()), underlay: state.Networks(c.tables.Devices.All())}
 	all := map[netip.Prefix]bool{}
 	for _, d := range c.tables.Devices.All() {
-		for _, p := range d.Addrs {
-			c.view.underlay = append(c.view.underlay, p.Masked())
-		}
 		c.book.set(owner{"device", d.Name}, deviceClaims(d), all)
 	}
 	for _, n := range c.tables.Nodes.All() {
