@@ -32,6 +32,7 @@ func (a *Agent) cniAdd(ctx context.Context, q api.AddRequest) (api.AddReply, err
 	defer cancel()
 	r, err := a.endpoints.Add(ctx, endpoint.Request{
 		Key: keyOf(q.Attachment), Netns: q.Netns, Pod: state.PodName{Namespace: q.PodNamespace, Name: q.PodName},
+		Issued: q.Issued,
 	})
 	if err != nil {
 		a.log.Warn("add refused", "container", q.ContainerID, "pod", q.PodNamespace+"/"+q.PodName, "err", err)
@@ -42,7 +43,7 @@ func (a *Agent) cniAdd(ctx context.Context, q api.AddRequest) (api.AddReply, err
 }
 
 func (a *Agent) cniDel(_ context.Context, q api.Attachment) (empty, error) {
-	return empty{}, a.endpoints.Delete(keyOf(q))
+	return empty{}, a.endpoints.Delete(keyOf(q), q.Issued)
 }
 
 func (a *Agent) cniCheck(_ context.Context, q api.CheckRequest) (empty, error) {
@@ -111,7 +112,7 @@ func (a *Agent) explain(err error) error {
 func (a *Agent) drainDeletes(ctx context.Context) error {
 	first := true
 	for {
-		n, err := api.DrainDeletes(a.queueDir(), func(q api.Attachment) error { return a.endpoints.Delete(keyOf(q)) })
+		n, err := api.DrainDeletes(a.queueDir(), func(q api.Attachment) error { return a.endpoints.Delete(keyOf(q), q.Issued) })
 		if err != nil {
 			a.log.Warn("queued deletes failed", "err", err)
 		}

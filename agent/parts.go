@@ -35,7 +35,7 @@ func (h attacher) Attach(ctx context.Context, netns string, addrs []netip.Addr) 
 		return nil
 	} else if !errors.Is(err, endpoint.ErrUnknown) {
 		h.a.log.Info("health endpoint is made again", "because", err)
-		if err := h.a.endpoints.Delete(healthKey); err != nil {
+		if err := h.a.endpoints.Delete(healthKey, 0); err != nil {
 			return err
 		}
 	}
@@ -43,7 +43,7 @@ func (h attacher) Attach(ctx context.Context, netns string, addrs []netip.Addr) 
 	return err
 }
 
-func (h attacher) Detach(context.Context) error { return h.a.endpoints.Delete(healthKey) }
+func (h attacher) Detach(context.Context) error { return h.a.endpoints.Delete(healthKey, 0) }
 
 func (a *Agent) probe(ctx context.Context) error {
 	if !a.cfg.Health.Enabled {

@@ -15,6 +15,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+	"golang.org/x/sys/unix"
 
 	"weir/api/agent"
 )
@@ -57,20 +58,31 @@ type call struct {
 	*conf
 	args   *skel.CmdArgs
 	client *agent.Client
+	issued int64 // when the plugin was started, in nanoseconds of CLOCK_MONOTONIC
 }
 
 func (c *call) attachment() agent.Attachment {
-	return agent.Attachment{ContainerID: c.args.ContainerID, Interface: c.args.IfName, Netns: c.args.Netns}
+	return agent.Attachment{ContainerID: c.args.ContainerID, Interface: c.args.IfName, Netns: c.args.Netns, Issued: c.issued}
 }
 
 func (c *call) queue() string { return filepath.Join(c.RunDir, "deleteQueue") }
+
+// monotonic is the time since boot, the same for all processes; 0 when the
+// kernel does not say.
+func monotonic() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0
+	}
+	return t.Nano()
+}
 
 // verb surrounds a verb with what all have in common: configuration, limit, log.
 func (p *plugin) verb(name string, do func(context.Context, *call) error) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
 		ctx, cancel := context.WithTimeout(context.Background(), p.limit)
 		defer cancel()
-		start := time.Now()
+		start, issued := time.Now(), monotonic()
 		conf, err := parse(args.StdinData)
 		if err != nil {
 			return err
@@ -80,7 +92,7 @@ func (p *plugin) verb(name string, do func(context.Context, *call) error) func(*
 				return err
 			}
 		}
-		err = do(ctx, &call{conf: conf, args: args, client: agent.NewClient(conf.Socket)})
+		err = do(ctx, &call{conf: conf, args: args, client: agent.NewClient(conf.Socket), issued: issued})
 		record(conf.LogFile, slog.String("verb", name), slog.String("container", args.ContainerID),
 			slog.String("interface", args.IfName), slog.String("netns", args.Netns),
 			slog.Duration("took", time.Since(start)), slog.Any("err", err))

@@ -67,6 +67,10 @@ type Attachment struct {
 	ContainerID string `json:"containerID"`
 	Interface   string `json:"interface"`
 	Netns       string `json:"netns,omitempty"` // path; may be gone on DEL
+	// Issued is when the plugin was started, in nanoseconds of CLOCK_MONOTONIC, or
+	// 0. An ADD that is older than a DEL of the same attachment is refused: its
+	// plugin was killed, and the request was still on its way.
+	Issued int64 `json:"issued,omitempty"`
 }
 
 // AddRequest asks for an interface.

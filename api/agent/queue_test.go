@@ -42,9 +42,9 @@ func enqueue(t *testing.T, dir string, a Attachment) {
 
 func TestQueuedDeletesAreDrainedOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run", "deleteQueue")
-	enqueue(t, dir, Attachment{"c1", "eth0", "/run/netns/a"})
-	enqueue(t, dir, Attachment{"c1", "eth0", "/run/netns/a"})
-	enqueue(t, dir, Attachment{"c1", "eth1", ""})
+	enqueue(t, dir, Attachment{ContainerID: "c1", Interface: "eth0", Netns: "/run/netns/a"})
+	enqueue(t, dir, Attachment{ContainerID: "c1", Interface: "eth0", Netns: "/run/netns/a"})
+	enqueue(t, dir, Attachment{ContainerID: "c1", Interface: "eth1", Netns: ""})
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) != 2 {
 		t.Fatalf("got %d files (%v), want 2", len(files), err)

@@ -23,6 +23,7 @@ type Request struct {
 	Health bool         // the node's health endpoint
 	Device string       // host side; empty: derived from the key
 	Addrs  []netip.Addr // empty: allocated
+	Issued int64        // when it was asked for, in nanoseconds of CLOCK_MONOTONIC; 0: not known
 }
 
 // Result is an endpoint with what its interface was set up with.
@@ -84,6 +85,9 @@ func (c *Control) reserve(r Request, cookie uint64) (state.Endpoint, error) {
 	if err := c.readyLocked(); err != nil {
 		return state.Endpoint{}, err
 	}
+	if err := c.overtaken(r); err != nil {
+		return state.Endpoint{}, err
+	}
 	if id, ok := c.byKey[r.Key]; ok {
 		return state.Endpoint{}, fmt.Errorf("%w: container %s has %s as endpoint %d; DEL it first", ErrExists, r.ContainerID, r.Interface, id)
 	}
@@ -113,6 +117,16 @@ func (c *Control) reserve(r Request, cookie uint64) (state.Endpoint, error) {
 	c.identify(&e, c.identities())
 	c.tables.Endpoints.Put(e)
 	return e, nil
+}
+
+// overtaken refuses a request whose plugin was killed and whose attachment was
+// deleted since: it was still on its way, and nobody would delete what it makes.
+// Callers hold mu.
+func (c *Control) overtaken(r Request) error {
+	if r.Issued != 0 && r.Issued < c.deletes[r.Key] {
+		return fmt.Errorf("%w: container %s was deleted after this ADD was asked for", ErrNotReady, r.ContainerID)
+	}
+	return nil
 }
 
 func (c *Control) addresses(e *state.Endpoint, given []netip.Addr) error {

@@ -9,10 +9,13 @@ import (
 	"weir/state"
 )
 
-// Delete unmakes an endpoint. One that was never made is not an error.
-func (c *Control) Delete(k Key) error {
+// Delete unmakes an endpoint. One that was never made is not an error. issued
+// is when it was asked for, in nanoseconds of CLOCK_MONOTONIC, or 0: an Add that
+// was asked for earlier is refused from here on.
+func (c *Control) Delete(k Key, issued int64) error {
 	defer c.lockKey(k)()
 	c.mu.Lock()
+	c.noteDelete(k, issued)
 	if !c.restored {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: endpoints are being restored", ErrNotReady)
@@ -27,6 +30,20 @@ func (c *Control) Delete(k Key) error {
 	}
 	c.log.Info("endpoint deleted", "endpoint", e.ID, "pod", e.Pod.String())
 	return nil
+}
+
+// remembered is for how long, in nanoseconds, a Delete is held against an Add
+// that was asked for before it: longer than any request is on its way.
+const remembered = 60e9
+
+// noteDelete remembers a Delete, and forgets those that are long past. Callers
+// hold mu.
+func (c *Control) noteDelete(k Key, issued int64) {
+	if issued == 0 {
+		return
+	}
+	maps.DeleteFunc(c.deletes, func(_ Key, at int64) bool { return at < issued-remembered })
+	c.deletes[k] = issued
 }
 
 // unmake takes away whatever there is of an endpoint: first its rows, so that
@@ -105,7 +122,7 @@ func (c *Control) Retain(valid map[Key]bool) (gone []Key, err error) {
 		if valid[k] || !ok || e.Health || e.State == state.EndpointCreating || (e.Recovered && wanted[e.Device]) {
 			continue
 		}
-		if err := c.Delete(k); err != nil {
+		if err := c.Delete(k, 0); err != nil {
 			errs = append(errs, err)
 			continue
 		}

@@ -63,6 +63,7 @@ type Control struct {
 	busy     map[Key]*keyLock // of requests under way
 	byKey    map[Key]state.EndpointID
 	used     map[state.EndpointID]bool
+	deletes  map[Key]int64    // when the last Delete of each was asked for
 	next     state.EndpointID // where the search for a free id goes on
 	restored bool
 	quick    map[state.EndpointID]state.Endpoint // attached in the quick way, to be settled
@@ -73,7 +74,7 @@ type Control struct {
 // New returns a Control. Restore must be called before anything else.
 func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath, alloc Allocator) *Control {
 	return &Control{log: log, opts: o, tables: t, dp: dp, alloc: alloc,
-		byKey: map[Key]state.EndpointID{}, used: map[state.EndpointID]bool{}, next: 1,
+		byKey: map[Key]state.EndpointID{}, deletes: map[Key]int64{}, used: map[state.EndpointID]bool{}, next: 1,
 		busy: map[Key]*keyLock{}, quick: map[state.EndpointID]state.Endpoint{}, added: make(chan struct{}, 1)}
 }
 

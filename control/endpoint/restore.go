@@ -90,9 +90,9 @@ func (c *Control) revive(ids identities) error {
 
 func (c *Control) reviveOne(e state.Endpoint, ids identities) error {
 	next := e
-	err := c.attach(next)
-	if !c.opts.ToPod { // of an agent with another configuration
-		err = errors.Join(err, c.dp.Detach(c.toPod(next)))
+	there, err := c.reattach(next)
+	if !there {
+		return nil
 	}
 	if err != nil {
 		next.State = state.EndpointNotReady
@@ -106,6 +106,25 @@ func (c *Control) reviveOne(e state.Endpoint, ids identities) error {
 		return nil // deleted meanwhile
 	}
 	return errors.Join(err, c.publish(next))
+}
+
+// reattach makes the attachments of an endpoint that still is there. Who
+// unmakes it takes settling before it detaches, so that nothing is pinned
+// behind its back.
+func (c *Control) reattach(e state.Endpoint) (there bool, err error) {
+	c.settling.Lock()
+	defer c.settling.Unlock()
+	c.mu.Lock()
+	there = c.byKey[key(e)] == e.ID
+	c.mu.Unlock()
+	if !there {
+		return false, nil
+	}
+	err = c.attach(e)
+	if !c.opts.ToPod { // of an agent with another configuration
+		err = errors.Join(err, c.dp.Detach(c.toPod(e)))
+	}
+	return true, err
 }
 
 func folder(stateDir string) string { return filepath.Join(stateDir, "endpoints") }

@@ -187,3 +187,19 @@ func TestDeviceNameFitsAndDependsOnTheAttachment(t *testing.T) {
 		t.Errorf("got %q and %q, want 15 letters each, weir first, different and stable", a, b)
 	}
 }
+
+func TestAnAddThatADeleteOvertookIsRefused(t *testing.T) {
+	c, _ := control(t, 8)
+	k := Key{ContainerID: "c1", Interface: "eth0"}
+	c.noteDelete(k, 100)
+	if err := c.overtaken(Request{Key: k, Issued: 99}); !errors.Is(err, ErrNotReady) {
+		t.Errorf("got %v for an ADD older than the DEL, want ErrNotReady", err)
+	}
+	if err := c.overtaken(Request{Key: k, Issued: 101}); err != nil {
+		t.Errorf("got %v for an ADD younger than the DEL", err)
+	}
+	c.noteDelete(Key{ContainerID: "c2", Interface: "eth0"}, 101+remembered)
+	if len(c.deletes) != 1 {
+		t.Errorf("%d deletes remembered, want the last only", len(c.deletes))
+	}
+}
