@@ -28,6 +28,15 @@ enum limits {
 	/* A metric's index is place * REASONS + reason. */
 	REASONS = 256,
 	PLACES = 16,
+	NODES_MAX = 65536,	   /* rows of weir_nodes */
+	GENERATIONS = 16384,	   /* slots of weir_generations; a power of two */
+	SET_SELECTORS = 30,	   /* selectors in one row of weir_policy_sets */
+	SET_CHAIN = 8,		   /* rows that one peer's selectors may fill */
+	SELECTOR_EVERYBODY = 0,	   /* matches every peer; never in a set */
+	SELECTOR_OUTSIDE = 0x8000, /* bit of a selector in a CIDR's set: only who is no member of
+				      the cluster */
+	SELECTORS_MAX = 0x7fff,
+	FAILSAFES_MAX = 16,
 };
 
 /* Security identities that have a meaning of their own. */
@@ -39,6 +48,11 @@ enum identity {
 	IDENTITY_HEALTH = 4,
 	IDENTITY_INIT = 5,
 	IDENTITY_REMOTE_NODE = 6,
+	IDENTITY_KUBE_APISERVER = 7,
+	IDENTITY_INGRESS = 8,
+	IDENTITY_WORLD_IPV4 = 9, /* where both families are on */
+	IDENTITY_WORLD_IPV6 = 10,
+	IDENTITY_LOCAL = 0x1000000, /* from here on: of one node, never on a wire */
 };
 
 /* Where a packet was judged: one for each program. */
@@ -71,7 +85,10 @@ enum reason {
 	REASON_LINK_CHATTER = 72, /* MLD, IGMP, router solicitation, duplicate address detection */
 	REASON_VLAN_BYPASSED = 73,
 	REASON_FRAGMENTED = 74, /* too big, may be fragmented: left to the stack for that */
+	REASON_RESET = 75,	/* refused, and the sender told: TCP RST */
+	REASON_PROHIBITED = 76, /* refused, and the sender told: ICMP administratively prohibited */
 	DROP_INVALID_SOURCE_IP = 132,
+	DROP_POLICY = 133, /* no rule allows it */
 	DROP_INVALID_PACKET = 134,
 	DROP_FRAG_NEEDED = 136,	   /* the host's stack answers with ICMP */
 	DROP_UNSUPPORTED_L3 = 139, /* a family that is switched off */
@@ -81,7 +98,11 @@ enum reason {
 	DROP_UNROUTABLE = 151,	   /* in this node's pod CIDR, and no pod has it */
 	DROP_NO_ENDPOINT = 152,	   /* came through the tunnel for no pod of this node */
 	DROP_UNSUPPORTED_L2 = 166,
-	DROP_FIB = 169, /* no route; the host's stack answers with ICMP */
+	DROP_CT_FULL = 155,	/* weir_ct has no room for another connection */
+	DROP_NO_POLICY = 165,	/* the endpoint's policy is not in the maps yet */
+	DROP_FIB = 169,		/* no route; the host's stack answers with ICMP */
+	DROP_FRAGMENT = 175,	/* a later fragment, whose first one was not seen */
+	DROP_POLICY_DENY = 181, /* a deny rule matches */
 	DROP_VLAN = 182,
 	DROP_TTL_EXCEEDED = 196, /* the host's stack answers with ICMP */
 	DROP_HOST_NOT_READY = 202,
@@ -127,8 +148,187 @@ struct ipcache_entry {
 	__u32 endpoint; /* id of a pod of this node, or 0 */
 	__u8 flags;	/* enum ipcache_flag */
 	__u8 encrypt_key;
+	__u16 node; /* of tunnel_endpoint: its row in weir_nodes, or 0 */
+	__u32 pad;
+};
+
+/* Another node, as the tunnel sees it: value of weir_nodes, whose index is the number that ipcache
+ * entries and connections have. A number means one address for as long as anything uses it. */
+struct node {
+	struct addr addr; /* on the underlay; all zero: the slot is free */
+};
+
+/*
+ * A connection: key of weir_ct. One entry serves both directions, so the two ends stand in an order
+ * that does not depend on the packet: a is the one whose (address, port) is less, word by word.
+ *
+ * Ports are as in the packet; of ICMP and ICMPv6 echo the one who asks has the identifier, the
+ * other the request's type (8 or 128) in the low byte of the port, so that a request never looks
+ * like the answer to another.
+ */
+struct ct_key {
+	struct addr a, b;
+	__u16 port_a, port_b; /* network byte order */
+	__u8 proto;
+	__u8 pad[3];
+};
+
+enum ct_flag {
+	CT_FROM_B = 1,	     /* b opened the connection; otherwise a */
+	CT_REPLIED = 2,	     /* a packet came back */
+	CT_FIN_ORIGINAL = 4, /* TCP: the opener is done */
+	CT_FIN_REPLY = 8,    /* TCP: the other end is done */
+	CT_RESET = 16,	     /* TCP: either end has reset */
+	CT_ESTABLISHED = 32, /* TCP: the opener has answered an answer */
+};
+
+/* Which way packets of one direction go on. Index: see enum ct_out. */
+enum ct_out {
+	OUT_UNKNOWN = 0,  /* no packet of this direction was routed yet */
+	OUT_ENDPOINT = 1, /* index: endpoint id */
+	OUT_TUNNEL = 2,	  /* index: row of weir_nodes */
+	OUT_FIB = 3,	  /* the kernel's routing table says */
+	OUT_HOST = 4,	  /* this node's own stack */
+};
+
+/*
+ * What is known of a connection: value of weir_ct. [0] is the direction of the opener, [1] the
+ * other. The verdict holds for as long as stamp is what the epochs of both ends make: see
+ * conntrack.h. Counters are of packets that were let through, by all CPUs without locks: close, not
+ * exact, when both directions run at once.
+ */
+struct ct_entry {
+	__u64 bytes[2];	  /* from the Ethernet header on */
+	__u32 packets[2]; /* on the wire */
+	__u32 rule[2]; /* that allowed it: [0] egress, [1] ingress; row of weir_policy_counters, 0:
+			  none was needed */
+	__u32 seen;    /* low bits of jiffies of the last packet */
+	__u32 stamp;
+	__u16 out[2]; /* index of the way out */
+	__u8 way[2];  /* enum ct_out */
+	__u8 flags;   /* enum ct_flag */
+	__u8 pad;
+};
+
+/* What the sweep deletes, in jiffies since the last packet: input of sweep, as packet data. */
+struct ct_timeouts {
+	__u32 tcp_new; /* no packet came back, or the handshake is not done */
+	__u32 tcp_established;
+	__u32 tcp_closing; /* both ends are done, or one has reset */
+	__u32 udp_new;	   /* UDP, SCTP and all others: no packet came back */
+	__u32 udp_established;
+	__u32 icmp;
+};
+
+/* What one sweep found: it writes them over its input. */
+struct ct_sweep {
+	__u32 now;     /* low bits of jiffies */
+	__u32 entries; /* left */
+	__u32 deleted;
+	__u32 tcp; /* of entries */
+};
+
+/* The addresses and ports of a datagram's first fragment: key and value of weir_fragments. */
+struct fragment_key {
+	struct addr src, dst;
+	__u32 id;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct fragment {
+	__u16 sport, dport; /* network byte order */
+};
+
+enum policy_flag {
+	POLICY_INGRESS = 1, /* isolated: what no rule allows is denied */
+	POLICY_EGRESS = 2,
+	POLICY_REJECT_INGRESS = 4, /* and the sender is told */
+	POLICY_REJECT_EGRESS = 8,
+};
+
+/* An endpoint's policy: value of weir_policy, whose index is the endpoint's id; 0 is the host. */
+struct policy {
+	__u32 policy_class; /* 0: none is in force yet: everything is dropped */
+	__u32 epoch; /* another one whenever a verdict of the endpoint may be another; never 0 */
+	__u32 flags; /* enum policy_flag */
+	__u32 pad;
+};
+
+/* Whom the policies of this node tell a peer from: value of weir_policy_sets. */
+struct policy_set {
+	__u16 count;
+	__u16 selectors[30]; /* SET_SELECTORS */
+	__u16 next;	     /* another set that goes on, or 0 */
+};
+
+/* Which ports a row is about. */
+enum policy_level {
+	LEVEL_PORT = 0,	 /* proto and port */
+	LEVEL_RANGE = 1, /* proto and the number of a range of the class, in place of the port */
+	LEVEL_PROTO = 2, /* proto, whatever port: port is 0 */
+	LEVEL_ANY = 3,	 /* proto and port are 0 */
+	LEVELS = 4,
+};
+
+/* Key of weir_policy_rows. */
+struct policy_row_key {
+	__u32 policy_class;
+	__u16 port; /* network byte order: the destination's; of ICMP the type. LEVEL_RANGE: number
+		     */
+	__u8 proto;
+	__u8 level; /* enum policy_level; + LEVELS for ingress */
+};
+
+/* Value of weir_policy_rows: bit (selector & 63) is set for each selector that has a rule. */
+struct policy_row {
+	__u64 selectors;
+};
+
+/* Key of weir_policy_rules. */
+struct policy_rule_key {
+	struct policy_row_key row;
+	__u16 selector;
 	__u16 pad;
-	__u32 pad2;
+};
+
+enum rule_flag {
+	RULE_DENY = 1,
+	RULE_REJECT = 2, /* with RULE_DENY: the sender is told */
+};
+
+/* Value of weir_policy_rules. */
+struct policy_rule {
+	__u32 id;    /* its row in weir_policy_counters; never 0 */
+	__u32 flags; /* enum rule_flag */
+};
+
+/* Key of weir_policy_ranges: the port's leading bits count. Value: the number of the range. */
+struct policy_range_key {
+	__u32 prefix_len; /* 48 + bits of port */
+	__u32 policy_class;
+	__u8 direction; /* 0 egress, 1 ingress */
+	__u8 proto;
+	__u16 port; /* network byte order */
+};
+
+/* A drop, or what else is worth saying: what weir_events carries. */
+struct event {
+	__u64 time; /* nanoseconds of CLOCK_MONOTONIC */
+	struct addr src, dst;
+	__u32 src_identity, dst_identity;
+	__u32 rule;	    /* that denied it, or 0 */
+	__u32 endpoint;	    /* whose policy denied it; 0 is the host, ENDPOINTS_MAX nobody */
+	__u32 ifindex;	    /* where the program runs */
+	__u32 len;	    /* of the packet, from the Ethernet header on */
+	__u16 sport, dport; /* network byte order; of ICMP type and code in sport */
+	__u8 family;	    /* AF_INET, AF_INET6, or 0: not parsed */
+	__u8 proto;
+	__u8 reason;	/* enum reason */
+	__u8 place;	/* enum place */
+	__u8 direction; /* of the policy: 0 egress, 1 ingress */
+	__u8 tcp_flags;
+	__u16 protocol; /* EtherType, network byte order */
 };
 
 /* Value of weir_metrics, one for each CPU. */
@@ -156,7 +356,11 @@ struct config {
 	__u8 host_routing;  /* 1: by bpf_redirect_peer and _neigh; 0: legacy, through the host's
 			       stack */
 	__u8 underlay_ipv6; /* 1: the tunnel's outer addresses are IPv6 */
-	__u32 pad[2];
+	__u8 host_firewall; /* 1: the host is an endpoint, too: number 0 */
+	__u8 pad[7];
+	/* Ports of the host that no policy closes: direction (1 ingress) << 24 | proto << 16 |
+	 * port in host byte order; 0 ends the list. */
+	__u32 failsafe[16];
 };
 
 _Static_assert(sizeof(struct addr) == 16, "addr");
@@ -165,4 +369,14 @@ _Static_assert(sizeof(struct endpoint) == 64, "endpoint: one cache line");
 _Static_assert(sizeof(struct ipcache_key) == 20, "ipcache_key");
 _Static_assert(sizeof(struct ipcache_entry) == 32, "ipcache_entry");
 _Static_assert(sizeof(struct metric) == 16, "metric");
-_Static_assert(sizeof(struct config) == 112, "config");
+_Static_assert(sizeof(struct config) == 176, "config");
+_Static_assert(sizeof(struct node) == 16, "node");
+_Static_assert(sizeof(struct ct_key) == 40, "ct_key");
+_Static_assert(sizeof(struct ct_entry) == 48, "ct_entry: with key and the kernel's header 136");
+_Static_assert(sizeof(struct policy) == 16, "policy");
+_Static_assert(sizeof(struct policy_set) == 64, "policy_set: one cache line");
+_Static_assert(sizeof(struct policy_row_key) == 8, "policy_row_key");
+_Static_assert(sizeof(struct policy_rule_key) == 12, "policy_rule_key");
+_Static_assert(sizeof(struct policy_range_key) == 12, "policy_range_key");
+_Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
+_Static_assert(sizeof(struct event) == 80, "event");

@@ -10,6 +10,74 @@ type Addr struct {
 	W [4]uint32
 }
 
+// CTEntry is struct ct_entry of layout.h.
+type CTEntry struct {
+	_       structs.HostLayout
+	Bytes   [2]uint64
+	Packets [2]uint32
+	Rule    [2]uint32
+	Seen    uint32
+	Stamp   uint32
+	Out     [2]uint16
+	Way     [2]uint8
+	Flags   uint8
+	Pad     uint8
+}
+
+// CTFlag is enum ct_flag of layout.h.
+type CTFlag uint32
+
+const (
+	CTFromB       CTFlag = 1
+	CTReplied     CTFlag = 2
+	CTFinOriginal CTFlag = 4
+	CTFinReply    CTFlag = 8
+	CTReset       CTFlag = 16
+	CTEstablished CTFlag = 32
+)
+
+// CTKey is struct ct_key of layout.h.
+type CTKey struct {
+	_     structs.HostLayout
+	A     Addr
+	B     Addr
+	PortA uint16
+	PortB uint16
+	Proto uint8
+	Pad   [3]uint8
+}
+
+// CTOut is enum ct_out of layout.h.
+type CTOut uint32
+
+const (
+	OutUnknown  CTOut = 0
+	OutEndpoint CTOut = 1
+	OutTunnel   CTOut = 2
+	OutFIB      CTOut = 3
+	OutHost     CTOut = 4
+)
+
+// CTSweep is struct ct_sweep of layout.h.
+type CTSweep struct {
+	_       structs.HostLayout
+	Now     uint32
+	Entries uint32
+	Deleted uint32
+	TCP     uint32
+}
+
+// CTTimeouts is struct ct_timeouts of layout.h.
+type CTTimeouts struct {
+	_              structs.HostLayout
+	TCPNew         uint32
+	TCPEstablished uint32
+	TCPClosing     uint32
+	UDPNew         uint32
+	UDPEstablished uint32
+	ICMP           uint32
+}
+
 // Config is struct config of layout.h.
 type Config struct {
 	_             structs.HostLayout
@@ -26,7 +94,9 @@ type Config struct {
 	IPv6          uint8
 	HostRouting   uint8
 	UnderlayIPv6  uint8
-	Pad           [2]uint32
+	HostFirewall  uint8
+	Pad           [7]uint8
+	Failsafe      [16]uint32
 }
 
 // Endpoint is struct endpoint of layout.h.
@@ -50,6 +120,47 @@ const (
 	EndpointHealth EndpointFlag = 1
 )
 
+// Event is struct event of layout.h.
+type Event struct {
+	_           structs.HostLayout
+	Time        uint64
+	Src         Addr
+	Dst         Addr
+	SrcIdentity uint32
+	DstIdentity uint32
+	Rule        uint32
+	Endpoint    uint32
+	Ifindex     uint32
+	Len         uint32
+	Sport       uint16
+	Dport       uint16
+	Family      uint8
+	Proto       uint8
+	Reason      uint8
+	Place       uint8
+	Direction   uint8
+	TCPFlags    uint8
+	Protocol    uint16
+	_           [4]byte
+}
+
+// Fragment is struct fragment of layout.h.
+type Fragment struct {
+	_     structs.HostLayout
+	Sport uint16
+	Dport uint16
+}
+
+// FragmentKey is struct fragment_key of layout.h.
+type FragmentKey struct {
+	_     structs.HostLayout
+	Src   Addr
+	Dst   Addr
+	ID    uint32
+	Proto uint8
+	Pad   [3]uint8
+}
+
 // IPCacheEntry is struct ipcache_entry of layout.h.
 type IPCacheEntry struct {
 	_              structs.HostLayout
@@ -58,8 +169,8 @@ type IPCacheEntry struct {
 	Endpoint       uint32
 	Flags          uint8
 	EncryptKey     uint8
-	Pad            uint16
-	Pad2           uint32
+	Node           uint16
+	Pad            uint32
 }
 
 // IPCacheFlag is enum ipcache_flag of layout.h.
@@ -81,25 +192,38 @@ type IPCacheKey struct {
 type Identity uint32
 
 const (
-	IdentityUnknown    Identity = 0
-	IdentityHost       Identity = 1
-	IdentityWorld      Identity = 2
-	IdentityUnmanaged  Identity = 3
-	IdentityHealth     Identity = 4
-	IdentityInit       Identity = 5
-	IdentityRemoteNode Identity = 6
+	IdentityUnknown       Identity = 0
+	IdentityHost          Identity = 1
+	IdentityWorld         Identity = 2
+	IdentityUnmanaged     Identity = 3
+	IdentityHealth        Identity = 4
+	IdentityInit          Identity = 5
+	IdentityRemoteNode    Identity = 6
+	IdentityKubeApiserver Identity = 7
+	IdentityIngress       Identity = 8
+	IdentityWorldIPv4     Identity = 9
+	IdentityWorldIPv6     Identity = 10
+	IdentityLocal         Identity = 16777216
 )
 
 // Limits is enum limits of layout.h.
 type Limits uint32
 
 const (
-	IfindexBase   Limits = 1000000
-	EndpointsMax  Limits = 16384
-	VLANBypassMax Limits = 8
-	VLANAll       Limits = 65535
-	Reasons       Limits = 256
-	Places        Limits = 16
+	IfindexBase       Limits = 1000000
+	EndpointsMax      Limits = 16384
+	VLANBypassMax     Limits = 8
+	VLANAll           Limits = 65535
+	Reasons           Limits = 256
+	Places            Limits = 16
+	NodesMax          Limits = 65536
+	Generations       Limits = 16384
+	SetSelectors      Limits = 30
+	SetChain          Limits = 8
+	SelectorEverybody Limits = 0
+	SelectorOutside   Limits = 32768
+	SelectorsMax      Limits = 32767
+	FailsafesMax      Limits = 16
 )
 
 // MAC is struct mac of layout.h.
@@ -113,6 +237,12 @@ type Metric struct {
 	_       structs.HostLayout
 	Packets uint64
 	Bytes   uint64
+}
+
+// Node is struct node of layout.h.
+type Node struct {
+	_    structs.HostLayout
+	Addr Addr
 }
 
 // Place is enum place of layout.h.
@@ -130,6 +260,84 @@ const (
 	PlaceToHost      Place = 8
 )
 
+// Policy is struct policy of layout.h.
+type Policy struct {
+	_           structs.HostLayout
+	PolicyClass uint32
+	Epoch       uint32
+	Flags       uint32
+	Pad         uint32
+}
+
+// PolicyFlag is enum policy_flag of layout.h.
+type PolicyFlag uint32
+
+const (
+	PolicyIngress       PolicyFlag = 1
+	PolicyEgress        PolicyFlag = 2
+	PolicyRejectIngress PolicyFlag = 4
+	PolicyRejectEgress  PolicyFlag = 8
+)
+
+// PolicyLevel is enum policy_level of layout.h.
+type PolicyLevel uint32
+
+const (
+	LevelPort  PolicyLevel = 0
+	LevelRange PolicyLevel = 1
+	LevelProto PolicyLevel = 2
+	LevelAny   PolicyLevel = 3
+	Levels     PolicyLevel = 4
+)
+
+// PolicyRangeKey is struct policy_range_key of layout.h.
+type PolicyRangeKey struct {
+	_           structs.HostLayout
+	PrefixLen   uint32
+	PolicyClass uint32
+	Direction   uint8
+	Proto       uint8
+	Port        uint16
+}
+
+// PolicyRow is struct policy_row of layout.h.
+type PolicyRow struct {
+	_         structs.HostLayout
+	Selectors uint64
+}
+
+// PolicyRowKey is struct policy_row_key of layout.h.
+type PolicyRowKey struct {
+	_           structs.HostLayout
+	PolicyClass uint32
+	Port        uint16
+	Proto       uint8
+	Level       uint8
+}
+
+// PolicyRule is struct policy_rule of layout.h.
+type PolicyRule struct {
+	_     structs.HostLayout
+	ID    uint32
+	Flags uint32
+}
+
+// PolicyRuleKey is struct policy_rule_key of layout.h.
+type PolicyRuleKey struct {
+	_        structs.HostLayout
+	Row      PolicyRowKey
+	Selector uint16
+	Pad      uint16
+}
+
+// PolicySet is struct policy_set of layout.h.
+type PolicySet struct {
+	_         structs.HostLayout
+	Count     uint16
+	Selectors [30]uint16
+	Next      uint16
+}
+
 // Reason is enum reason of layout.h.
 type Reason uint32
 
@@ -146,7 +354,10 @@ const (
 	ReasonLinkChatter   Reason = 72
 	ReasonVLANBypassed  Reason = 73
 	ReasonFragmented    Reason = 74
+	ReasonReset         Reason = 75
+	ReasonProhibited    Reason = 76
 	DropInvalidSourceIP Reason = 132
+	DropPolicy          Reason = 133
 	DropInvalidPacket   Reason = 134
 	DropFragNeeded      Reason = 136
 	DropUnsupportedL3   Reason = 139
@@ -156,11 +367,23 @@ const (
 	DropUnroutable      Reason = 151
 	DropNoEndpoint      Reason = 152
 	DropUnsupportedL2   Reason = 166
+	DropCTFull          Reason = 155
+	DropNoPolicy        Reason = 165
 	DropFIB             Reason = 169
+	DropFragment        Reason = 175
+	DropPolicyDeny      Reason = 181
 	DropVLAN            Reason = 182
 	DropTTLExceeded     Reason = 196
 	DropHostNotReady    Reason = 202
 	DropPodNotReady     Reason = 203
 	DropMulticast       Reason = 220
 	DropTunnelSource    Reason = 221
+)
+
+// RuleFlag is enum rule_flag of layout.h.
+type RuleFlag uint32
+
+const (
+	RuleDeny   RuleFlag = 1
+	RuleReject RuleFlag = 2
 )

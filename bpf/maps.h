@@ -41,3 +41,147 @@ struct {
 	__type(value, struct metric);
 	__uint(max_entries, PLACES *REASONS);
 } weir_metrics SEC(".maps");
+
+/*
+ * Other nodes by number. Written by control/ipcache, read when a connection's packets go through
+ * the tunnel, so that they need no lookup of their destination. 64k rows of 16 bytes are 1 MiB.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct node);
+	__uint(max_entries, 4096);
+} weir_nodes SEC(".maps");
+
+/*
+ * One number for each slot of addresses (see addr_slot), another one whenever an address of the
+ * slot gets another owner, identity or node: verdicts of connections with it are void then.
+ * Written by control/ipcache after weir_ipcache, read for each packet of a connection.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, GENERATIONS);
+} weir_generations SEC(".maps");
+
+/*
+ * Connections. [0] is the table in use; [1] is its predecessor while the agent moves entries over
+ * to a larger one, and empty otherwise: who misses an entry in [0] looks there, too, so that
+ * growing loses none. The tables are preallocated: an insertion never waits, and fails when full.
+ * Written by every program and by the sweep; read by the agent. Key, value and the kernel's own
+ * make 136 bytes for each connection, both directions, and 16 of bucket.
+ */
+struct ct_table {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct ct_key);
+	__type(value, struct ct_entry);
+	__uint(max_entries, 65536);
+} weir_ct_table SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__type(key, __u32);
+	__uint(max_entries, 2);
+	__array(values, struct ct_table);
+} weir_ct SEC(".maps");
+
+/*
+ * Ports of fragmented datagrams, by the first fragment, for the later ones. Written and read by
+ * every program; the least recently used goes first.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+	__uint(max_entries, 8192);
+} weir_fragments SEC(".maps");
+
+/*
+ * The policy of each endpoint, by its id; 0 is the host.
+ * Written by control/policy, read for each packet: its epoch is what a connection's verdict hangs
+ * on.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct policy);
+	__uint(max_entries, 4096);
+} weir_policy SEC(".maps");
+
+/*
+ * Identity to the set of selectors that it meets, and address prefix to the set of CIDR selectors
+ * that it meets: the prefix's own and those of all wider ones. 0: none.
+ * Written by control/policy, read for the first packet of a connection.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} weir_policy_peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct ipcache_key);
+	__type(value, __u32);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} weir_policy_cidrs SEC(".maps");
+
+/* Sets of selectors, each distinct one once. 0 is the empty set. A row's content never changes
+ * while anything names it. Written by control/policy. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct policy_set);
+	__uint(max_entries, 16384);
+} weir_policy_sets SEC(".maps");
+
+/*
+ * Rules of policy classes: endpoints that the same policies select share a class. For a class, a
+ * direction and a port there is a row, which says which selectors have a rule there, and one entry
+ * of weir_policy_rules for each of them. Written by control/policy, rules before the row that names
+ * them, denials before what they take away is allowed elsewhere.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct policy_row_key);
+	__type(value, struct policy_row);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} weir_policy_rows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct policy_rule_key);
+	__type(value, struct policy_rule);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} weir_policy_rules SEC(".maps");
+
+/* Port ranges: the ports that the same ranges of a class cover have one number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct policy_range_key);
+	__type(value, __u32);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} weir_policy_ranges SEC(".maps");
+
+/* Packets and bytes by rule: index is struct policy_rule's id. Written by every program on its own
+ * CPU, read by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct metric);
+	__uint(max_entries, 65536);
+} weir_policy_counters SEC(".maps");
+
+/* What is worth saying: struct event. Written by every program, which never wakes the reader; the
+ * agent looks now and then. Full: counted and lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} weir_events SEC(".maps");

@@ -2,6 +2,7 @@ package state
 
 import (
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,8 +21,15 @@ const (
 	IdentityHealth     IdentityID = 4
 	IdentityInit       IdentityID = 5 // a pod whose labels are not known yet
 	IdentityRemoteNode IdentityID = 6
+	IdentityKubeAPI    IdentityID = 7
+	IdentityIngress    IdentityID = 8
+	IdentityWorldIPv4  IdentityID = 9 // where both families are on
+	IdentityWorldIPv6  IdentityID = 10
 	IdentityMin        IdentityID = 256
 	IdentityMax        IdentityID = 65535
+	// From here on numbers are one node's own: for labels that have no number of
+	// the cluster yet. They are never on a wire.
+	IdentityLocal IdentityID = 1 << 24
 )
 
 var reserved = map[IdentityID]string{
@@ -32,6 +40,10 @@ var reserved = map[IdentityID]string{
 	IdentityHealth:     "reserved:health",
 	IdentityInit:       "reserved:init",
 	IdentityRemoteNode: "reserved:remote-node",
+	IdentityKubeAPI:    "reserved:kube-apiserver",
+	IdentityIngress:    "reserved:ingress",
+	IdentityWorldIPv4:  "reserved:world-ipv4",
+	IdentityWorldIPv6:  "reserved:world-ipv6",
 }
 
 // Reserved returns the label of a reserved identity, or "".
@@ -66,10 +78,38 @@ func PodLabels(p Pod, cluster string) Labels {
 type Identity struct {
 	ID     IdentityID
 	Labels Labels
+	Pods   int // that have it, as far as this node knows; 0 in ClusterIdentities
+}
+
+// PodIdentity is the number of a pod's labels.
+type PodIdentity struct {
+	Pod PodName
+	ID  IdentityID
+}
+
+// Columns implements table.Row.
+func (p PodIdentity) Columns() []string { return []string{p.Pod.String(), p.ID.String()} }
+
+// AllReserved returns the reserved identities with their labels, by number.
+func AllReserved() []Identity {
+	var out []Identity
+	for _, id := range slices.Sorted(maps.Keys(reserved)) {
+		labels := Labels{reserved[id]}
+		switch id {
+		case IdentityKubeAPI:
+			labels = append(labels, reserved[IdentityRemoteNode])
+		case IdentityWorldIPv4, IdentityWorldIPv6:
+			labels = append(Labels{reserved[IdentityWorld]}, labels...)
+		}
+		out = append(out, Identity{ID: id, Labels: labels})
+	}
+	return out
 }
 
 // Same reports whether two rows say the same.
-func (i Identity) Same(o Identity) bool { return i.ID == o.ID && slices.Equal(i.Labels, o.Labels) }
+func (i Identity) Same(o Identity) bool {
+	return i.ID == o.ID && i.Pods == o.Pods && slices.Equal(i.Labels, o.Labels)
+}
 
 // IdentityIndex finds an identity's number by the key of its labels. Of two
 // identities with the same labels the lower number wins, on every node.

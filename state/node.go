@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,11 +12,12 @@ import (
 type Node struct {
 	Name      string
 	Cluster   string
-	Addresses []netip.Addr   // on the underlay, at most one of each family (InternalIP)
-	Routers   []netip.Addr   // of its weir_host, at most one of each family (CiliumInternalIP); empty until known
-	Health    []netip.Addr   // of its health endpoint, at most one of each family; empty when it has none
-	PodCIDRs  []netip.Prefix // whence its pods' addresses come, in order of preference
-	Local     bool           // the node this agent runs on
+	Addresses []netip.Addr      // on the underlay, at most one of each family (InternalIP)
+	Routers   []netip.Addr      // of its weir_host, at most one of each family (CiliumInternalIP); empty until known
+	Health    []netip.Addr      // of its health endpoint, at most one of each family; empty when it has none
+	PodCIDRs  []netip.Prefix    // whence its pods' addresses come, in order of preference
+	Labels    map[string]string // as its Node object has them
+	Local     bool              // the node this agent runs on
 }
 
 // Address returns the underlay address of the family, or the zero Addr.
@@ -38,7 +40,7 @@ func (n Node) Underlay6(choice string) bool {
 
 // Same reports whether two rows say the same.
 func (n Node) Same(o Node) bool {
-	return n.Name == o.Name && n.Cluster == o.Cluster && n.Local == o.Local &&
+	return n.Name == o.Name && n.Cluster == o.Cluster && n.Local == o.Local && maps.Equal(n.Labels, o.Labels) &&
 		slices.Equal(n.Addresses, o.Addresses) && slices.Equal(n.Routers, o.Routers) &&
 		slices.Equal(n.Health, o.Health) && slices.Equal(n.PodCIDRs, o.PodCIDRs)
 }

@@ -4,13 +4,19 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // PodName names a pod in the cluster.
 type PodName struct{ Namespace, Name string }
 
 func (n PodName) String() string { return n.Namespace + "/" + n.Name }
+
+// NamedPort is a container's port with a name.
+type NamedPort struct {
+	Name  string
+	Proto uint8 // IANA number
+	Port  uint16
+}
 
 // Pod is a pod anywhere in the cluster, as its Kubernetes object tells.
 type Pod struct {
@@ -19,20 +25,17 @@ type Pod struct {
 	ServiceAccount string
 	Node           string       // empty until scheduled
 	IPs            []netip.Addr // empty until its network is set up
+	Ports          []NamedPort  // of its containers that have a name, in the object's order
 	HostNetwork    bool         // shares the node's addresses, and has no endpoint
 }
 
 // Same reports whether two rows say the same.
 func (p Pod) Same(o Pod) bool {
 	return p.Name == o.Name && p.ServiceAccount == o.ServiceAccount && p.Node == o.Node &&
-		p.HostNetwork == o.HostNetwork && maps.Equal(p.Labels, o.Labels) && slices.Equal(p.IPs, o.IPs)
+		p.HostNetwork == o.HostNetwork && maps.Equal(p.Labels, o.Labels) && slices.Equal(p.IPs, o.IPs) && slices.Equal(p.Ports, o.Ports)
 }
 
 // Columns implements table.Row.
 func (p Pod) Columns() []string {
-	var labels []string
-	for _, k := range slices.Sorted(maps.Keys(p.Labels)) {
-		labels = append(labels, k+"="+p.Labels[k])
-	}
-	return []string{p.Name.String(), p.Node, join(p.IPs), strings.Join(labels, ",")}
+	return []string{p.Name.String(), p.Node, join(p.IPs), labelList(p.Labels)}
 }
