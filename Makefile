@@ -10,7 +10,7 @@ COMMIT     := $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo unknown)
 LDFLAGS    := -s -w -X weir/internal/version.Version=$(VERSION) -X weir/internal/version.Commit=$(COMMIT)
 BPF_CFLAGS  = -g -O2 -Wall -Werror -target bpf -mcpu=v3 -I bpf/include -I bpf $(if $(MULTIARCH),-isystem /usr/include/$(MULTIARCH))
 BPF_HEADERS := $(wildcard bpf/*.h bpf/include/bpf/*.h)
-BPF_OBJECTS := bpf/obj/pod.o bpf/obj/overlay.o bpf/obj/host.o
+BPF_OBJECTS := bpf/obj/pod.o bpf/obj/overlay.o bpf/obj/host.o bpf/obj/expire.o
 BINARIES   := weir-agent weir-cni weir
 MODE       ?= vxlan
 
@@ -35,7 +35,7 @@ test: deps build verify ## every test there is; needs root for packets and labs
 
 # --- parts of it -------------------------------------------------------------
 
-.PHONY: deps build generate test-unit test-bpf test-lab bench bench-quick fuzz lint verify clean
+.PHONY: deps build generate test-unit test-bpf test-lab bench bench-quick fuzz fuzz-policy lint verify clean
 deps: ## install what is missing, from Debian packages
 	@tools/deps.sh
 
@@ -69,6 +69,9 @@ bench-quick: build ## the same, in a minute, to see that it runs
 
 fuzz: $(BPF_OBJECTS) ## each fuzz target for FUZZTIME
 	GO=$(GO) FUZZTIME=$(or $(FUZZTIME),60s) tools/fuzz.sh
+
+fuzz-policy: $(BPF_OBJECTS) ## N random policies and packets from SEED: objects, maps and programs agree (root)
+	FUZZ_POLICY_N=$(or $(N),100000) FUZZ_POLICY_SEED=$(SEED) $(GO) test -count=1 -v -timeout 0 -run 'TestEveryReader' ./test/policy
 
 lint: $(BPF_OBJECTS) ## style and mistakes (.golangci.yml)
 	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...

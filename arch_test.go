@@ -96,6 +96,7 @@ var rooms = map[string]room{
 	},
 	"cmd/...":   {weir: []string{"agent/...", "cli/...", "cni/...", "lab/...", "operator/...", "internal/..."}, outside: all, why: "a command picks a room and starts it"},
 	"bench/...": {weir: all, outside: all, why: "benchmarks measure every room"},
+	"test/...":  {weir: all, outside: all, why: "tests look at every room"},
 	"tools/...": {weir: all, outside: all, why: "tools are not shipped"},
 }
 
@@ -103,7 +104,7 @@ var rooms = map[string]room{
 var mayImportAgent = []string{"agent/...", "cmd/...", "lab/...", "bench/...", "tools/..."}
 
 // mayImportKubernetes are the only rooms that know its types.
-var mayImportKubernetes = []string{"source/...", "operator/...", "api/v1", "lab/...", "bench/...", "tools/..."}
+var mayImportKubernetes = []string{"source/...", "operator/...", "api/v1", "lab/...", "bench/...", "test/...", "tools/..."}
 
 // pkg is what `go list -json` says of a package.
 type pkg struct {

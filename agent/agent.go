@@ -9,23 +9,30 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"weir/agent/config"
 	"weir/bpf"
+	"weir/control/conntrack"
 	"weir/control/device"
 	"weir/control/endpoint"
 	"weir/control/health"
 	"weir/control/host"
+	"weir/control/identity"
 	"weir/control/ipam"
 	"weir/control/ipcache"
 	"weir/control/node"
+	"weir/control/policy"
 	"weir/datapath"
 	"weir/internal/reconcile"
 	"weir/internal/run"
 	"weir/source/files"
 	"weir/state"
 )
+
+// nodeNumbers is the rows of weir_nodes: other nodes that connections can name.
+const nodeNumbers = 4096
 
 // Agent is everything that runs on one node.
 type Agent struct {
@@ -39,7 +46,11 @@ type Agent struct {
 	endpoints *endpoint.Control
 	host      *host.Control
 	health    *health.Control
-	bpfRouted bool // host routing by BPF
+	policy    *policy.Control
+	drops     drops
+	clock     sync.Mutex
+	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
+	bpfRouted bool           // host routing by BPF
 	warnings  []string
 	drained   chan struct{} // closed when queued DELs are done
 	unlock    func()        // lets go of the run folder
@@ -86,7 +97,10 @@ func (a *Agent) open() (err error) {
 	}
 	a.dp, err = datapath.Open(a.log.With("room", "datapath"), datapath.Options{
 		Root: cfg.BPF.Root, AttachMode: datapath.AttachMode(cfg.BPF.AttachMode), Clean: cfg.CleanState || cfg.CleanBPF,
-		Sizes: map[string]uint32{bpf.MapIPCache: uint32(cfg.BPF.IPCacheSize), bpf.MapEndpoints: uint32(a.cfg.BPF.Endpoints)},
+		Sizes: map[string]uint32{bpf.MapIPCache: uint32(cfg.BPF.IPCacheSize), bpf.MapEndpoints: uint32(a.cfg.BPF.Endpoints), bpf.MapNodes: nodeNumbers,
+			bpf.MapPolicy: uint32(a.cfg.BPF.Endpoints), bpf.MapPolicyRules: uint32(cfg.BPF.PolicyRules), bpf.MapPolicyRows: uint32(cfg.BPF.PolicyRules),
+			bpf.MapPolicyRanges: uint32(cfg.BPF.PolicyRules), bpf.MapPolicyCounters: uint32(cfg.BPF.PolicyRules)},
+		Connections: datapath.ConnectionOptions{Size: uint32(cfg.BPF.CTSize), Limit: ctLimit(cfg.BPF.CTSize, cfg.BPF.CTLimit, memory())},
 	})
 	if err != nil {
 		return err
@@ -105,6 +119,7 @@ func (a *Agent) build() {
 	a.host = host.New(a.log.With("room", "host"), host.Options{
 		Tunnel: tunnel, TunnelPort: cfg.TunnelPort, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
 		HostRouting: a.bpfRouted, MTU: cfg.MTU, VLANBypass: cfg.BPF.VLANBypass, Underlay: cfg.UnderlayProtocol,
+		Firewall: cfg.HostFirewall.Enabled, FailSafe: failSafe(cfg.HostFirewall),
 		Check: func(pods, underlay []netip.Prefix) error { return config.CheckNode(cfg, pods, underlay) },
 	}, a.tables, a.dp)
 	a.endpoints = endpoint.New(a.log.With("room", "endpoint"), endpoint.Options{
@@ -112,6 +127,7 @@ func (a *Agent) build() {
 		Tunnel: tunnel, MTU: cfg.MTU, Underlay: cfg.UnderlayProtocol, Slots: cfg.BPF.Endpoints,
 		ToPod: !a.bpfRouted || cfg.EndpointRoutes.Enabled, EndpointRoutes: cfg.EndpointRoutes.Enabled,
 	}, a.tables, a.dp, allocator{a.pool})
+	a.policy = policy.New(a.log.With("room", "policy"), a.policyOptions(), a.tables, a.dp.Policy)
 	a.health = health.New(a.log, healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
 }
 
@@ -124,14 +140,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	cfg := a.cfg.Config
 	g := run.New(ctx)
-	a.start(g, "source", files.New(a.log.With("room", "source"), cfg.Source.Files, cfg.NodeName, cfg.Cluster.Name, a.tables).Run)
+	a.start(g, "source", files.New(a.log.With("room", "source"), cfg.Source.Files, a.scope(), a.tables).Run)
 	a.start(g, "device", device.New(a.log, cfg.Devices, a.tables).Run)
 	a.start(g, "ipam", a.runIPAM)
 	a.start(g, "host", a.host.Run)
 	a.start(g, "node", node.New(a.log, a.nodeOptions(), a.tables).Run)
+	a.start(g, "identity", identity.New(a.log.With("room", "identity"), identity.Options{Cluster: cfg.Cluster.Name}, a.tables).Run)
 	a.start(g, "ipcache", ipcache.New(a.log.With("room", "ipcache"), ipcache.Options{
-		Cluster: cfg.Cluster.Name, Underlay6: a.underlay6, Ready: a.knowsItself}, a.tables, a.dp.IPCache).Run)
+		Dual: cfg.IPv4.Enabled && cfg.IPv6.Enabled, Nodes: nodeNumbers, Underlay6: a.underlay6, Ready: a.knowsItself,
+	}, a.tables, ipcache.Maps{IPCache: a.dp.IPCache, Nodes: a.dp.Nodes, Generations: a.dp.Generations()}).Run)
+	a.start(g, "policy", a.policy.Run)
 	a.start(g, "endpoint", a.endpoints.Run)
+	a.start(g, "conntrack", conntrack.New(a.log.With("room", "conntrack"), a.dp.CT, a.timeouts(), a.dp.Ready()).Run)
+	a.start(g, "events", a.readEvents)
 	if cfg.Health.Enabled {
 		a.start(g, "health", a.health.Run)
 	} else if err := a.health.Remove(ctx); err != nil {

@@ -17,7 +17,7 @@ func (a *Agent) listEndpoints(*http.Request) ([]api.Endpoint, error) {
 	for _, e := range a.tables.Endpoints.Rows(func(x, y state.Endpoint) int { return cmp.Compare(x.ID, y.ID) }) {
 		r := api.Endpoint{ID: uint32(e.ID), ContainerID: e.ContainerID, Identity: uint32(e.Identity), Labels: e.Labels,
 			Device: e.Device, Ifindex: e.Ifindex, MAC: e.MAC.String(), NodeMAC: e.NodeMAC.String(), MTU: e.MTU,
-			State: string(e.State), PolicyIn: "Disabled", PolicyOut: "Disabled"}
+			State: string(e.State), PolicyIn: enforcement(a, e, true), PolicyOut: enforcement(a, e, false)}
 		if e.Pod != (state.PodName{}) {
 			r.Pod = e.Pod.String()
 		}
@@ -30,6 +30,15 @@ func (a *Agent) listEndpoints(*http.Request) ([]api.Endpoint, error) {
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// enforcement is whether the endpoint is isolated in a direction.
+func enforcement(a *Agent, e state.Endpoint, ingress bool) string {
+	p, _ := a.tables.EndpointPolicies.Get(e.ID)
+	if ingress && p.Ingress || !ingress && p.Egress {
+		return "Enabled"
+	}
+	return "Disabled"
 }
 
 func (a *Agent) listNodes(*http.Request) ([]api.Node, error) {

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"weir/agent/config"
 	"weir/control/endpoint"
 	"weir/control/health"
+	"weir/control/host"
 	"weir/control/node"
+	"weir/source/convert"
 )
 
 func (a *Agent) nodeOptions() node.Options {
@@ -50,4 +54,42 @@ func (a *Agent) probe(ctx context.Context) error {
 		return errors.New("health probes are switched off: set health.enabled")
 	}
 	return a.health.Probe(ctx)
+}
+
+func (a *Agent) scope() convert.Scope {
+	return convert.Scope{Cluster: a.cfg.Cluster.Name, LocalNode: a.cfg.NodeName, CIDRMatchMode: a.cfg.Policy.CIDRMatchMode}
+}
+
+func failSafe(h config.HostFirewall) []host.Port {
+	ports, _ := h.Ports() // checked when the configuration was read
+	var out []host.Port
+	for _, p := range ports {
+		out = append(out, host.Port{Ingress: p.Ingress, Proto: p.Proto, Port: p.Port})
+	}
+	return out
+}
+
+const (
+	// ctMemory is the part of the memory that connections may take: a hundredth.
+	ctMemory = 100
+	// ctBytes is what one connection takes: key and value, the kernel's own, and
+	// its part of the buckets.
+	ctBytes = 152
+)
+
+// ctLimit is up to how many connections the table grows. Without a limit of the
+// configuration it follows the memory, which is 0 when it is not known.
+func ctLimit(size, limit int, memory uint64) uint32 {
+	if limit == 0 {
+		limit = int(min(memory/ctMemory/ctBytes, 1<<24))
+	}
+	return uint32(max(limit, size))
+}
+
+func memory() uint64 {
+	var i unix.Sysinfo_t
+	if err := unix.Sysinfo(&i); err != nil {
+		return 0
+	}
+	return uint64(i.Totalram) * uint64(i.Unit)
 }

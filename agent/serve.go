@@ -74,6 +74,13 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathMetrics, read(a.listMetrics))
 	m.HandleFunc("GET "+api.PathTables, read(a.listTables))
 	m.HandleFunc("GET "+api.PathTables+"/{name}", read(a.dumpTable))
+	m.HandleFunc("GET "+api.PathIdentities, read(a.listIdentities))
+	m.HandleFunc("GET "+api.PathPolicies, read(a.listPolicies))
+	m.HandleFunc("GET "+api.PathPolicyOf+"/{endpoint}", read(a.endpointPolicy))
+	m.HandleFunc("POST "+api.PathPolicyExplain, handle(a.explainPolicy))
+	m.HandleFunc("POST "+api.PathPolicyTrace, handle(a.policyTrace))
+	m.HandleFunc("GET "+api.PathConnections, read(a.listConnections))
+	m.HandleFunc("GET "+api.PathDrops, read(a.listDrops))
 	m.HandleFunc("GET "+api.PathHealth, read(a.listPeers))
 	return m
 }

@@ -33,6 +33,7 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 		s.Problems = append(s.Problems, api.Problem{Object: p.Key.Object, File: p.Key.File, Line: p.Line, Error: p.Error})
 	}
 	s.Datapath = a.datapathCondition(s.Programs)
+	s.Connections, s.Policy, s.Identities = a.connectionsStatus(), a.policyStatus(), a.identitiesStatus()
 	s.OK = s.Source.OK && s.Datapath.OK && s.Controllers.Healthy == s.Controllers.Total
 	return s, nil
 }

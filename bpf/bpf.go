@@ -23,6 +23,22 @@ const (
 	MapEndpoints = "weir_endpoints" // endpoint id -> Endpoint
 	MapIPCache   = "weir_ipcache"   // IPCacheKey -> IPCacheEntry
 	MapMetrics   = "weir_metrics"   // place*REASONS+reason -> Metric for each CPU
+
+	MapNodes       = "weir_nodes"       // number -> Node
+	MapGenerations = "weir_generations" // AddrSlot -> uint32
+	MapCT          = "weir_ct"          // 0: the table in use, 1: its predecessor: CTKey -> CTEntry
+	MapFragments   = "weir_fragments"   // FragmentKey -> Fragment
+
+	MapPolicy         = "weir_policy"          // endpoint id -> Policy
+	MapPolicyPeers    = "weir_policy_peers"    // identity -> set
+	MapPolicyCIDRs    = "weir_policy_cidrs"    // IPCacheKey -> set
+	MapPolicySets     = "weir_policy_sets"     // set -> PolicySet
+	MapPolicyRows     = "weir_policy_rows"     // PolicyRowKey -> PolicyRow
+	MapPolicyRules    = "weir_policy_rules"    // PolicyRuleKey -> PolicyRule
+	MapPolicyRanges   = "weir_policy_ranges"   // PolicyRangeKey -> number
+	MapPolicyCounters = "weir_policy_counters" // PolicyRule.ID -> Metric for each CPU
+
+	MapEvents = "weir_events" // ring of Event
 )
 
 // Names of the programs, and of the objects that hold them.
@@ -35,10 +51,11 @@ const (
 	ProgToNetdev    = "to_netdev"
 	ProgFromHost    = "from_host"
 	ProgToHost      = "to_host"
+	ProgExpire      = "expire" // attached nowhere: the agent runs it
 )
 
 // Objects are the object files, without their ending.
-var Objects = []string{"pod", "overlay", "host"}
+var Objects = []string{"pod", "overlay", "host", "expire"}
 
 // ErrNotBuilt says that the binary was built before the objects were.
 var ErrNotBuilt = errors.New("BPF objects are missing from this binary: run make, which compiles bpf/*.c before it builds")

@@ -6,14 +6,29 @@
 #pragma once
 #include "lib.h"
 
+/* What kind of packet the transport header makes it. */
+enum kind {
+	KIND_PLAIN = 0, /* the ports are known: TCP, UDP, SCTP, echo, and protocols without ports */
+	KIND_EXTENSION, /* IPv6: what follows is an extension header; the slow path looks further */
+	KIND_FRAGMENT,	/* not the first one: the ports are in weir_fragments, if anywhere */
+	KIND_CONTROL,	/* ICMP that is no echo: each one is judged by itself */
+	KIND_ERROR,	/* ICMP about another packet, which it quotes */
+};
+
 struct packet {
 	struct addr src, dst;
-	__u16 l4;    /* offset of what follows the IP header */
+	__u16 sport, dport; /* as in struct ct_key, network byte order; KIND_CONTROL and KIND_ERROR:
+			       0 and the type */
+	__u16 l4;	    /* offset of what follows the IP header */
 	__u16 len;   /* of one packet on the wire, from the IP header on: a GSO packet's segment */
 	__u8 family; /* AF_INET or AF_INET6 */
 	__u8 proto;  /* IPv4 protocol, or the first IPv6 next header */
 	__u8 ttl;    /* or hop limit */
 	__u8 dont_fragment;
+	__u8 kind; /* enum kind */
+	__u8 tcp_flags;
+	__u8 first_fragment; /* 1: more follow */
+	__u8 echo_reply;     /* 1: ICMP or ICMPv6, an answer to an echo request */
 };
 
 enum way {
@@ -35,6 +50,7 @@ struct decision {
 	struct addr via;	   /* WAY_TUNNEL: the node; WAY_NEIGH: the next hop */
 	__u32 ifindex;		   /* WAY_NEIGH */
 	__u8 via_family;	   /* WAY_NEIGH */
+	__u8 reject;		   /* WAY_DROP: the sender is to be told */
 };
 
 /* A decision for a packet that ends here; from 130 on the reason is a drop. */

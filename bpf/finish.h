@@ -4,9 +4,14 @@
  * ends here, so that no packet vanishes without a reason.
  */
 #pragma once
+#include "flow.h"
+#include "reject.h"
 #include "rewrite.h"
 #include "trace.h"
 #include "tunnel.h"
+
+/* In skb->tc_index: another program has judged and counted the packet, which was redirected. */
+enum { JUDGED = 0x5745 };
 
 enum { TC_NEXT = -1 }; /* TCX_NEXT, TC_ACT_UNSPEC: whoever else is on the hook goes on */
 
@@ -20,6 +25,7 @@ static __always_inline int to_endpoint(struct __sk_buff *skb, const struct decis
 		return -1;
 	if (config.host_routing && !d->host)
 		return bpf_redirect_peer(d->to->ifindex, 0);
+	skb->tc_index = JUDGED;
 	return bpf_redirect(d->to->ifindex, 0);
 }
 
@@ -45,8 +51,37 @@ static __always_inline int pass(struct __sk_buff *skb, __u32 place, __u8 reason)
 
 static __always_inline int refuse(struct __sk_buff *skb, __u32 place, __u8 reason)
 {
-	count(skb, place, reason);
+	report(skb, place, reason);
 	return TC_ACT_SHOT;
+}
+
+/*
+ * Drops a packet and sends its sender the answer: back into the pod, into the tunnel, onto the
+ * device, or into this node's own stack, whence it came. The answer goes round every policy.
+ */
+static __always_inline int answer(struct __sk_buff *skb, const struct decision *d, __u32 place)
+{
+	int reason;
+
+	report(skb, place, d->reason);
+	reason = reject(skb);
+	if (!reason)
+		return TC_ACT_SHOT;
+	count(skb, PLACE_NONE, reason);
+	switch (place) {
+	case PLACE_FROM_POD:
+		if (config.host_routing)
+			return bpf_redirect_peer(skb->ifindex, 0);
+		skb->tc_index = JUDGED;
+		return bpf_redirect(skb->ifindex, 0);
+	case PLACE_FROM_OVERLAY:
+		if (tunnel_key_set(skb, d))
+			return TC_ACT_SHOT;
+		return bpf_redirect(config.tunnel_ifindex, 0);
+	case PLACE_FROM_NETDEV:
+		return bpf_redirect(skb->ifindex, 0);
+	}
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
@@ -54,6 +89,8 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 {
 	int action = TC_ACT_SHOT;
 
+	if (d->way == WAY_DROP && d->reject)
+		return answer(skb, d, place);
 	if (d->way != WAY_PASS && d->way != WAY_DROP && d->ttl && ttl_decrement(skb, p))
 		return refuse(skb, place, DROP_WRITE_ERROR);
 	switch (d->way) {
@@ -77,6 +114,6 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 	}
 	if (action == -1 && d->way != WAY_PASS)
 		return refuse(skb, place, DROP_WRITE_ERROR);
-	count(skb, place, d->reason);
+	report(skb, place, d->reason);
 	return action;
 }

@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The programs of the node itself: its devices on the underlay, and its own device weir_host. */
 #include "finish.h"
+#include "neighbour.h"
 #include "route.h"
 
 /* Whether the configuration lets this VLAN pass. */
@@ -34,6 +35,42 @@ static __always_inline int is_for_node(const struct packet *p)
 	       p->dst.w[1] == config.node_ipv6.w[1] && p->dst.w[0] == config.node_ipv6.w[0];
 }
 
+/* Whether an address is any of this node's own: the underlay's, the router's, of other devices. */
+static __always_inline int is_of_host(const struct addr *a)
+{
+	const struct ipcache_entry *entry = ipcache_lookup(a);
+
+	return entry && entry->flags & IPCACHE_HOST;
+}
+
+/*
+ * The host firewall: the host is endpoint 0. What it does not know, ARP and the like, passes; so do
+ * the neighbours' messages of IPv6 (RFC 4890 section 4.4.1), without which nobody can be reached.
+ */
+static __always_inline void judge_firewall(struct __sk_buff *skb, struct packet *p, __u32 place,
+					   struct decision *d)
+{
+	__u8 refused = ports_parse(skb, p);
+	__u8 type = bpf_ntohs(p->dport);
+
+	decide(d, WAY_PASS, place == PLACE_FROM_NETDEV ? REASON_TO_HOST : REASON_PASSED);
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	if (p->proto == IPPROTO_ICMPV6 && p->kind == KIND_CONTROL && type >= ICMPV6_MLD_FIRST &&
+	    type <= ICMPV6_NEIGHBOUR_ADVERTISEMENT + 1)
+		return;
+	if (p->proto == IPPROTO_UDP && p->dport == config.tunnel_port)
+		return; /* between nodes; what is in it is judged when it is out */
+	d->host = 1;
+	if (!flow_hit(skb, p, 0, 0, d)) {
+		if (!flow_allow(skb, 0, 0, place, d))
+			return;
+		flow_keep(d);
+	}
+	if (d->way != WAY_DROP)
+		decide(d, WAY_PASS, place == PLACE_FROM_NETDEV ? REASON_TO_HOST : REASON_PASSED);
+}
+
 /*
  * A frame of the underlay. Whatever is not for a pod is the host's own business, well formed or
  * not: it passes.
@@ -41,34 +78,59 @@ static __always_inline int is_for_node(const struct packet *p)
 static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p,
 					 struct decision *d)
 {
+	__u8 refused;
+
 	/* VLAN 0 is none: the tag carries a priority only (IEEE 802.1Q 9.6). */
 	if (skb->vlan_present && (skb->vlan_tci & 0x0fff))
 		return judge_vlan(skb->vlan_tci, d);
 	if (parse(skb, p))
 		return decide(d, WAY_PASS, REASON_PASSED);
-	if (is_for_node(p))
+	if (is_for_node(p) || (config.host_firewall && is_of_host(&p->dst))) {
+		if (config.host_firewall)
+			return judge_firewall(skb, p, PLACE_FROM_NETDEV, d);
 		return decide(d, WAY_PASS, REASON_TO_HOST);
+	}
+	refused = ports_parse(skb, p);
+	if (!refused && flow_hit(skb, p, 0, 0, d) && d->way == WAY_ENDPOINT)
+		return;
 	route_to_endpoint(p, d);
 	if (d->way == WAY_PASS && d->reason == REASON_TO_STACK)
 		d->reason = REASON_PASSED;
+	if (d->way != WAY_ENDPOINT)
+		return;
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	if (flow_allow(skb, 0, 0, PLACE_FROM_NETDEV, d))
+		flow_keep(d);
 }
 
 /* Packets that arrive from the underlay: ingress of each device that leads there. */
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
-	struct packet p = {};
+	struct packet *p = packet_begin();
 	struct decision d = {};
 
-	judge_netdev(skb, &p, &d);
-	return finish(skb, &p, &d, PLACE_FROM_NETDEV);
+	if (!p)
+		return TC_ACT_SHOT;
+	judge_netdev(skb, p, &d);
+	return finish(skb, p, &d, PLACE_FROM_NETDEV);
 }
 
-/* Packets that leave for the underlay: egress of the same devices. */
+/* Packets that leave for the underlay: egress of the same devices. Judges those of the host itself;
+ * what pods send was judged where it came from. */
 SEC("tc")
 int to_netdev(struct __sk_buff *skb)
 {
-	return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
+	struct packet *p = packet_begin();
+	struct decision d = {};
+
+	if (!p)
+		return TC_ACT_SHOT;
+	if (!config.host_firewall || parse(skb, p) || is_multicast(p) || !is_of_host(&p->src))
+		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
+	judge_firewall(skb, p, PLACE_TO_NETDEV, &d);
+	return finish(skb, p, &d, PLACE_TO_NETDEV);
 }
 
 /* The identity under which other nodes see what the host's stack sends. */
@@ -92,6 +154,14 @@ static __always_inline void judge_host(struct __sk_buff *skb, struct packet *p, 
 	if (is_multicast(p) || is_ipv6_link_local(&p->dst))
 		return decide(d, WAY_DROP, REASON_LINK_CHATTER);
 	d->host = 1;
+	refused = ports_parse(skb, p);
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	d->identity = host_identity(p);
+	if (flow_hit(skb, p, 0, 0, d))
+		return;
+	if (!flow_allow(skb, 0, 0, PLACE_FROM_HOST, d))
+		return;
 	entry = ipcache_lookup(&p->dst);
 	if (!entry)
 		return decide(d, WAY_DROP, DROP_HOST_NOT_READY);
@@ -99,11 +169,12 @@ static __always_inline void judge_host(struct __sk_buff *skb, struct packet *p, 
 		d->to = endpoint_at(entry, &p->dst);
 		if (!d->to)
 			return decide(d, WAY_DROP, DROP_POD_NOT_READY);
-		return decide(d, WAY_ENDPOINT, REASON_TO_ENDPOINT);
+		decide(d, WAY_ENDPOINT, REASON_TO_ENDPOINT);
+		return flow_keep(d);
 	}
 	if (config.tunnel_ifindex && !addr_is_zero(&entry->tunnel_endpoint)) {
-		d->identity = host_identity(p);
-		return route_tunnel(p, entry, d);
+		route_tunnel(p, entry, d);
+		return flow_keep(d);
 	}
 	decide(d, WAY_DROP, DROP_UNROUTABLE);
 }
@@ -115,11 +186,13 @@ static __always_inline void judge_host(struct __sk_buff *skb, struct packet *p, 
 SEC("tc")
 int from_host(struct __sk_buff *skb)
 {
-	struct packet p = {};
+	struct packet *p = packet_begin();
 	struct decision d = {};
 
-	judge_host(skb, &p, &d);
-	return finish(skb, &p, &d, PLACE_FROM_HOST);
+	if (!p)
+		return TC_ACT_SHOT;
+	judge_host(skb, p, &d);
+	return finish(skb, p, &d, PLACE_FROM_HOST);
 }
 
 /* Packets that enter the host's stack through weir_host, and what strays onto weir_net. */

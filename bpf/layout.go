@@ -122,7 +122,15 @@ var reasonText = map[Reason]string{
 	ReasonLinkChatter:   "Link-local chatter ignored",
 	ReasonVLANBypassed:  "VLAN bypassed",
 	ReasonFragmented:    "Passed to stack to fragment",
+	ReasonReset:         "Refused with TCP reset",
+	ReasonProhibited:    "Refused with ICMP administratively prohibited",
+	ReasonEventLost:     "Event lost",
 	DropInvalidSourceIP: "Invalid source ip",
+	DropPolicy:          "Policy denied",
+	DropCTFull:          "CT: Map insertion failed",
+	DropNoPolicy:        "No configuration available to perform policy decision",
+	DropFragment:        "First logical datagram fragment not found",
+	DropPolicyDeny:      "Policy denied by denylist",
 	DropInvalidPacket:   "Invalid packet",
 	DropFragNeeded:      "Fragmentation needed",
 	DropUnsupportedL3:   "Unsupported L3 protocol",
@@ -174,4 +182,101 @@ func (p Place) Direction() string {
 		return "EGRESS"
 	}
 	return "INGRESS"
+}
+
+// AddrSlot is the index of an address in weir_generations; addr_slot of
+// conntrack.h is the same.
+func AddrSlot(a netip.Addr) uint32 {
+	w := AddrFrom(a).W
+	return ((w[0] ^ w[1] ^ w[2] ^ w[3]) * 0x9E3779B1) >> 18
+}
+
+// Host returns a port of the maps as a number.
+func Host(port uint16) uint16 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], port)
+	return binary.BigEndian.Uint16(b[:])
+}
+
+// Network returns a number as a port of the maps.
+func Network(port uint16) uint16 { return Host(port) }
+
+// Ends returns who opened the connection and whom, with their ports.
+func (k CTKey) Ends(e CTEntry) (opener, other netip.AddrPort) {
+	opener, other = netip.AddrPortFrom(k.A.Netip(), Host(k.PortA)), netip.AddrPortFrom(k.B.Netip(), Host(k.PortB))
+	if e.Opener == 1 {
+		return other, opener
+	}
+	return opener, other
+}
+
+func (k CTKey) String() string {
+	return fmt.Sprintf("%d %s <-> %s", k.Proto, netip.AddrPortFrom(k.A.Netip(), Host(k.PortA)), netip.AddrPortFrom(k.B.Netip(), Host(k.PortB)))
+}
+
+func (e CTEntry) String() string {
+	return fmt.Sprintf("opener=%c packets=%d/%d bytes=%d/%d rules=%d/%d out=%s/%s flags=0x%02x stamp=%08x", "ab"[e.Opener&1],
+		e.Packets[0], e.Packets[1], e.Bytes[0], e.Bytes[1], e.Rule[0], e.Rule[1], e.way(0), e.way(1), e.Flags, e.Stamp)
+}
+
+func (e CTEntry) way(dir int) string {
+	switch CTOut(e.Way[dir]) {
+	case OutEndpoint:
+		return fmt.Sprintf("endpoint:%d", e.Out[dir])
+	case OutTunnel:
+		return fmt.Sprintf("node:%d", e.Out[dir])
+	case OutFIB:
+		return "fib"
+	case OutHost:
+		return "host"
+	}
+	return "unknown"
+}
+
+func (k FragmentKey) String() string {
+	return fmt.Sprintf("%d %s -> %s id=%d", k.Proto, k.Src, k.Dst, k.ID)
+}
+
+func (f Fragment) String() string {
+	return fmt.Sprintf("sport=%d dport=%d", Host(f.Sport), Host(f.Dport))
+}
+
+func (n Node) String() string { return n.Addr.String() }
+
+func (p Policy) String() string {
+	return fmt.Sprintf("class=%d epoch=%d flags=0x%02x", p.PolicyClass, p.Epoch, p.Flags)
+}
+
+func (s PolicySet) String() string {
+	out := fmt.Sprint(s.Selectors[:min(int(s.Count), len(s.Selectors))])
+	if s.Next != 0 {
+		out += fmt.Sprintf(" next=%d", s.Next)
+	}
+	return out
+}
+
+func (k PolicyRowKey) String() string {
+	direction := "egress"
+	level := PolicyLevel(k.Level)
+	if level >= Levels {
+		direction, level = "ingress", level-Levels
+	}
+	names := [...]string{"port", "range", "proto", "any"}
+	return fmt.Sprintf("class=%d %s %s proto=%d port=%d", k.PolicyClass, direction, names[level&3], k.Proto, Host(k.Port))
+}
+
+func (r PolicyRow) String() string { return fmt.Sprintf("selectors=%016x", r.Selectors) }
+
+func (k PolicyRuleKey) String() string { return fmt.Sprintf("%s selector=%d", k.Row, k.Selector) }
+
+func (r PolicyRule) String() string {
+	action := "allow"
+	if RuleFlag(r.Flags)&RuleDeny != 0 {
+		action = "deny"
+	}
+	return fmt.Sprintf("id=%d %s", r.ID, action)
+}
+
+func (k PolicyRangeKey) String() string {
+	return fmt.Sprintf("class=%d direction=%d proto=%d port=%d/%d", k.PolicyClass, k.Direction, k.Proto, Host(k.Port), int(k.PrefixLen)-48)
 }

@@ -31,12 +31,13 @@ enum limits {
 	NODES_MAX = 65536,	   /* rows of weir_nodes */
 	GENERATIONS = 16384,	   /* slots of weir_generations; a power of two */
 	SET_SELECTORS = 30,	   /* selectors in one row of weir_policy_sets */
-	SET_CHAIN = 8,		   /* rows that one peer's selectors may fill */
+	SET_CHAIN = 4,		   /* rows that one peer's selectors may fill */
 	SELECTOR_EVERYBODY = 0,	   /* matches every peer; never in a set */
 	SELECTOR_OUTSIDE = 0x8000, /* bit of a selector in a CIDR's set: only who is no member of
 				      the cluster */
 	SELECTORS_MAX = 0x7fff,
 	FAILSAFES_MAX = 16,
+	CT_EXPIRE_MAX = 64, /* connections in one run of expire */
 };
 
 /* Security identities that have a meaning of their own. */
@@ -85,8 +86,10 @@ enum reason {
 	REASON_LINK_CHATTER = 72, /* MLD, IGMP, router solicitation, duplicate address detection */
 	REASON_VLAN_BYPASSED = 73,
 	REASON_FRAGMENTED = 74, /* too big, may be fragmented: left to the stack for that */
+	REASON_EVENT_LOST = 77, /* counted at PLACE_NONE: weir_events was full */
 	REASON_RESET = 75,	/* refused, and the sender told: TCP RST */
 	REASON_PROHIBITED = 76, /* refused, and the sender told: ICMP administratively prohibited */
+	DROP_FIRST = 130,	/* from here on */
 	DROP_INVALID_SOURCE_IP = 132,
 	DROP_POLICY = 133, /* no rule allows it */
 	DROP_INVALID_PACKET = 134,
@@ -174,7 +177,6 @@ struct ct_key {
 };
 
 enum ct_flag {
-	CT_FROM_B = 1,	     /* b opened the connection; otherwise a */
 	CT_REPLIED = 2,	     /* a packet came back */
 	CT_FIN_ORIGINAL = 4, /* TCP: the opener is done */
 	CT_FIN_REPLY = 8,    /* TCP: the other end is done */
@@ -207,25 +209,23 @@ struct ct_entry {
 	__u16 out[2]; /* index of the way out */
 	__u8 way[2];  /* enum ct_out */
 	__u8 flags;   /* enum ct_flag */
-	__u8 pad;
+	__u8 opener;  /* 0: a opened it, 1: b */
 };
 
-/* What the sweep deletes, in jiffies since the last packet: input of sweep, as packet data. */
-struct ct_timeouts {
+/*
+ * Input of the program expire, as packet data: connections that the agent found idle, and how many
+ * jiffies they may be. One that a packet has used since is left.
+ */
+struct ct_expire {
 	__u32 tcp_new; /* no packet came back, or the handshake is not done */
 	__u32 tcp_established;
 	__u32 tcp_closing; /* both ends are done, or one has reset */
 	__u32 udp_new;	   /* UDP, SCTP and all others: no packet came back */
 	__u32 udp_established;
 	__u32 icmp;
-};
-
-/* What one sweep found: it writes them over its input. */
-struct ct_sweep {
-	__u32 now;     /* low bits of jiffies */
-	__u32 entries; /* left */
-	__u32 deleted;
-	__u32 tcp; /* of entries */
+	__u32 count; /* of keys; output: how many were deleted */
+	__u32 now;   /* output: low bits of jiffies */
+	struct ct_key keys[CT_EXPIRE_MAX];
 };
 
 /* The addresses and ports of a datagram's first fragment: key and value of weir_fragments. */
@@ -357,7 +357,9 @@ struct config {
 			       stack */
 	__u8 underlay_ipv6; /* 1: the tunnel's outer addresses are IPv6 */
 	__u8 host_firewall; /* 1: the host is an endpoint, too: number 0 */
-	__u8 pad[7];
+	__u8 pad;
+	__u16 tunnel_port; /* network byte order; 0: no tunnel */
+	__u32 pad2;
 	/* Ports of the host that no policy closes: direction (1 ingress) << 24 | proto << 16 |
 	 * port in host byte order; 0 ends the list. */
 	__u32 failsafe[16];
@@ -373,6 +375,7 @@ _Static_assert(sizeof(struct config) == 176, "config");
 _Static_assert(sizeof(struct node) == 16, "node");
 _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
 _Static_assert(sizeof(struct ct_entry) == 48, "ct_entry: with key and the kernel's header 136");
+_Static_assert(sizeof(struct ct_expire) == 32 + 40 * CT_EXPIRE_MAX, "ct_expire");
 _Static_assert(sizeof(struct policy) == 16, "policy");
 _Static_assert(sizeof(struct policy_set) == 64, "policy_set: one cache line");
 _Static_assert(sizeof(struct policy_row_key) == 8, "policy_row_key");

@@ -21,14 +21,27 @@ type CTEntry struct {
 	Out     [2]uint16
 	Way     [2]uint8
 	Flags   uint8
-	Pad     uint8
+	Opener  uint8
+}
+
+// CTExpire is struct ct_expire of layout.h.
+type CTExpire struct {
+	_              structs.HostLayout
+	TCPNew         uint32
+	TCPEstablished uint32
+	TCPClosing     uint32
+	UDPNew         uint32
+	UDPEstablished uint32
+	ICMP           uint32
+	Count          uint32
+	Now            uint32
+	Keys           [64]CTKey
 }
 
 // CTFlag is enum ct_flag of layout.h.
 type CTFlag uint32
 
 const (
-	CTFromB       CTFlag = 1
 	CTReplied     CTFlag = 2
 	CTFinOriginal CTFlag = 4
 	CTFinReply    CTFlag = 8
@@ -58,26 +71,6 @@ const (
 	OutHost     CTOut = 4
 )
 
-// CTSweep is struct ct_sweep of layout.h.
-type CTSweep struct {
-	_       structs.HostLayout
-	Now     uint32
-	Entries uint32
-	Deleted uint32
-	TCP     uint32
-}
-
-// CTTimeouts is struct ct_timeouts of layout.h.
-type CTTimeouts struct {
-	_              structs.HostLayout
-	TCPNew         uint32
-	TCPEstablished uint32
-	TCPClosing     uint32
-	UDPNew         uint32
-	UDPEstablished uint32
-	ICMP           uint32
-}
-
 // Config is struct config of layout.h.
 type Config struct {
 	_             structs.HostLayout
@@ -95,7 +88,9 @@ type Config struct {
 	HostRouting   uint8
 	UnderlayIPv6  uint8
 	HostFirewall  uint8
-	Pad           [7]uint8
+	Pad           uint8
+	TunnelPort    uint16
+	Pad2          uint32
 	Failsafe      [16]uint32
 }
 
@@ -219,11 +214,12 @@ const (
 	NodesMax          Limits = 65536
 	Generations       Limits = 16384
 	SetSelectors      Limits = 30
-	SetChain          Limits = 8
+	SetChain          Limits = 4
 	SelectorEverybody Limits = 0
 	SelectorOutside   Limits = 32768
 	SelectorsMax      Limits = 32767
 	FailsafesMax      Limits = 16
+	CTExpireMax       Limits = 64
 )
 
 // MAC is struct mac of layout.h.
@@ -354,8 +350,10 @@ const (
 	ReasonLinkChatter   Reason = 72
 	ReasonVLANBypassed  Reason = 73
 	ReasonFragmented    Reason = 74
+	ReasonEventLost     Reason = 77
 	ReasonReset         Reason = 75
 	ReasonProhibited    Reason = 76
+	DropFirst           Reason = 130
 	DropInvalidSourceIP Reason = 132
 	DropPolicy          Reason = 133
 	DropInvalidPacket   Reason = 134

@@ -35,3 +35,6 @@ static __always_inline struct addr addr_from_ipv4(__be32 ip)
 {
 	return (struct addr){{0, 0, V4_MAPPED, ip}};
 }
+
+/* The compiler keeps what is written before it before what is written after it. */
+#define barrier() asm volatile("" ::: "memory")

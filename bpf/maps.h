@@ -74,10 +74,10 @@ struct {
  */
 struct ct_table {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, struct ct_key);
-	__type(value, struct ct_entry);
+	__uint(key_size, sizeof(struct ct_key));
+	__uint(value_size, sizeof(struct ct_entry));
 	__uint(max_entries, 65536);
-} weir_ct_table SEC(".maps");
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);

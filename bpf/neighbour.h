@@ -8,6 +8,7 @@
  */
 #pragma once
 #include "rewrite.h"
+#include "work.h"
 
 #define ICMPV6_ROUTER_SOLICITATION 133
 #define ICMPV6_NEIGHBOUR_SOLICITATION 135
@@ -30,19 +31,6 @@ struct arp {
 	__u8 target_mac[6];
 	__u8 target_ip[4];
 } __attribute__((packed));
-
-/* RFC 4861 sections 4.3 and 4.4 with one link-layer address option, from the IPv6 header on. */
-struct neighbour {
-	struct ipv6hdr ip6;
-	__u8 type, code;
-	__u16 checksum;
-	__u32 flags;
-	struct addr target;
-	__u8 option, option_len;
-	struct mac mac;
-};
-
-_Static_assert(sizeof(struct neighbour) == 72, "neighbour");
 
 static __always_inline void arp_answer(struct __sk_buff *skb, const struct endpoint *ep,
 				       struct decision *d)
@@ -77,40 +65,42 @@ static __always_inline void arp_answer(struct __sk_buff *skb, const struct endpo
 	decide(d, WAY_BOUNCE, REASON_ARP_ANSWERED);
 }
 
-/* Writes the advertisement over the solicitation: both have room for one option. */
-static __always_inline int advertise(struct __sk_buff *skb, const struct endpoint *ep,
-				     const struct packet *p)
+/* Writes the advertisement, of w->mac to the sender of w->p, over the solicitation: both have room
+ * for one option. */
+STAGE int advertise(struct __sk_buff *skb)
 {
-	struct neighbour n = {
-		.ip6 = {.version = 6,
-			.payload_len = bpf_htons(32),
-			.nexthdr = IPPROTO_ICMPV6,
-			.hop_limit = 255},
-		.type = ICMPV6_NEIGHBOUR_ADVERTISEMENT,
-		.flags = ND_FLAGS,
-		.option = ND_OPTION_TARGET_MAC,
-		.option_len = 1,
-	};
-	struct mac macs[2] = {};
+	struct work *w = work_slot();
+	struct neighbour *n;
 	__u32 sum;
 
-	n.target = config.router_ipv6;
-	__builtin_memcpy(&n.ip6.saddr, &n.target, sizeof(n.target));
-	__builtin_memcpy(&n.ip6.daddr, &p->src, sizeof(p->src));
-	__builtin_memcpy(&n.mac, &ep->node_mac, ETH_ALEN);
+	if (!w)
+		return -1;
+	n = &w->neighbour;
+	__builtin_memset(n, 0, sizeof(*n));
+	n->ip6.version = 6;
+	n->ip6.payload_len = bpf_htons(32);
+	n->ip6.nexthdr = IPPROTO_ICMPV6;
+	n->ip6.hop_limit = 255;
+	n->type = ICMPV6_NEIGHBOUR_ADVERTISEMENT;
+	n->flags = ND_FLAGS;
+	n->option = ND_OPTION_TARGET_MAC;
+	n->option_len = 1;
+	n->target = config.router_ipv6;
+	__builtin_memcpy(&n->ip6.saddr, &n->target, sizeof(n->target));
+	__builtin_memcpy(&n->ip6.daddr, &w->p.src, sizeof(w->p.src));
+	n->mac = w->macs[1];
 	/* Pseudo header (RFC 8200 section 8.1): the addresses, the length, the protocol. */
 	sum = bpf_htonl(32 + IPPROTO_ICMPV6);
-	sum = bpf_csum_diff(0, 0, (__be32 *)&n.ip6.saddr, 32, sum);
-	sum = bpf_csum_diff(0, 0, (__be32 *)&n.type, 32, sum);
-	n.checksum = ~fold(fold(sum));
-	if (bpf_skb_load_bytes(skb, ETH_ALEN, &macs[0], ETH_ALEN))
+	sum = bpf_csum_diff(0, 0, (__be32 *)&n->ip6.saddr, 32, sum);
+	sum = bpf_csum_diff(0, 0, (__be32 *)&n->type, 32, sum);
+	n->checksum = ~fold(fold(sum));
+	if (bpf_skb_load_bytes(skb, ETH_ALEN, &w->macs[0], ETH_ALEN))
 		return -1;
-	__builtin_memcpy(&macs[1], &ep->node_mac, ETH_ALEN);
-	if (bpf_skb_change_tail(skb, L3 + sizeof(n), 0))
+	if (bpf_skb_change_tail(skb, L3 + sizeof(*n), 0))
 		return -1;
-	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))
+	if (bpf_skb_store_bytes(skb, 0, w->macs, sizeof(w->macs), 0))
 		return -1;
-	return bpf_skb_store_bytes(skb, L3, &n, sizeof(n), 0);
+	return bpf_skb_store_bytes(skb, L3, n, sizeof(*n), 0);
 }
 
 /*
@@ -121,6 +111,7 @@ static __always_inline int ndp_answer(struct __sk_buff *skb, const struct packet
 				      const struct endpoint *ep, struct decision *d)
 {
 	struct addr target, router = config.router_ipv6;
+	struct work *w;
 	__u8 type;
 
 	if (p->proto == IPPROTO_HOPOPTS && is_multicast(p)) { /* MLD comes with a router alert */
@@ -155,7 +146,10 @@ static __always_inline int ndp_answer(struct __sk_buff *skb, const struct packet
 		decide(d, WAY_DROP, DROP_INVALID_SOURCE_IP);
 		return 1;
 	}
-	if (advertise(skb, ep, p))
+	w = work_slot();
+	if (w)
+		w->macs[1] = ep->node_mac;
+	if (advertise(skb))
 		decide(d, WAY_DROP, DROP_WRITE_ERROR);
 	else
 		decide(d, WAY_BOUNCE, REASON_NDP_ANSWERED);

@@ -34,26 +34,40 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 		return decide(d, WAY_DROP, DROP_TUNNEL_KEY);
 	if (is_multicast(p) || is_martian(p, &p->dst))
 		return decide(d, WAY_DROP, DROP_UNKNOWN_TARGET);
+	refused = ports_parse(skb, p);
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	d->via = remote; /* whither an answer goes */
+	if (flow_hit(skb, p, 0, &remote, d)) {
+		if (d->way == WAY_ENDPOINT)
+			bpf_skb_change_type(skb, PACKET_HOST);
+		return;
+	}
 	if (!tunnel_source_valid(p, &remote))
 		return decide(d, WAY_DROP, DROP_TUNNEL_SOURCE);
+	if (!flow_allow(skb, 0, d->identity, PLACE_FROM_OVERLAY, d))
+		return;
 	/* The inner frame was addressed to the sender's gateway. A stack takes only what is its
 	 * own, and the pod's does not look again: older kernels keep the mark on the way there. */
 	bpf_skb_change_type(skb, PACKET_HOST);
 	route_to_endpoint(p, d);
 	/* Only pods of this node, its own addresses and answers the stack owes come this way. */
 	if (d->way == WAY_PASS && d->reason == REASON_TO_STACK)
-		decide(d, WAY_DROP, DROP_NO_ENDPOINT);
+		return decide(d, WAY_DROP, DROP_NO_ENDPOINT);
+	flow_keep(d);
 }
 
 /* Packets from other nodes, unwrapped: ingress of weir_vxlan. */
 SEC("tc")
 int from_overlay(struct __sk_buff *skb)
 {
-	struct packet p = {};
+	struct packet *p = packet_begin();
 	struct decision d = {};
 
-	judge(skb, &p, &d);
-	return finish(skb, &p, &d, PLACE_FROM_OVERLAY);
+	if (!p)
+		return TC_ACT_SHOT;
+	judge(skb, p, &d);
+	return finish(skb, p, &d, PLACE_FROM_OVERLAY);
 }
 
 /* Packets for other nodes, about to be wrapped: egress of weir_vxlan. */

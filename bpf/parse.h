@@ -7,7 +7,7 @@
  * the wire. It returns REASON_NONE, or why the packet is refused. Bounds are exact: headers that
  * are not in the linear part are pulled once.
  *
- * Options, extension headers and fragments need nothing here: forwarding looks at addresses only.
+ * Transport headers, extension headers and fragments are the business of ports.h.
  */
 #pragma once
 #include "config.h"
@@ -68,6 +68,10 @@ static __always_inline __u8 parse_ipv4(struct __sk_buff *skb, struct packet *p)
 	p->ttl = ip->ttl;
 	p->l4 = L3 + ip->ihl * 4;
 	p->dont_fragment = !!(ip->frag_off & bpf_htons(0x4000));
+	if (ip->frag_off & bpf_htons(0x1fff))
+		p->kind = KIND_FRAGMENT;
+	else if (ip->frag_off & bpf_htons(0x2000))
+		p->first_fragment = 1;
 	len = bpf_ntohs(ip->tot_len);
 	if (skb->gso_size) {
 		p->len = segment_len(skb, p);

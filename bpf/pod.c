@@ -41,20 +41,66 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 	if (config.ipv6 && p->family == AF_INET6 && ndp_answer(skb, p, ep, d))
 		return;
 	refused = verify(p, ep);
+	if (!refused)
+		refused = ports_parse(skb, p);
 	if (refused)
 		return decide(d, WAY_DROP, refused);
+	if (flow_hit(skb, p, ep->id, 0, d))
+		return;
+	if (!flow_allow(skb, ep->id, 0, PLACE_FROM_POD, d))
+		return;
 	route_from_pod(skb, p, d);
+	flow_keep(d);
 }
 
 /* Packets a pod sends: ingress of its host device. */
 SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
-	struct packet p = {};
+	struct packet *p = packet_begin();
 	struct decision d = {};
 
-	judge(skb, &p, &d);
-	return finish(skb, &p, &d, PLACE_FROM_POD);
+	if (!p)
+		return TC_ACT_SHOT;
+	if (!config.host_routing)
+		skb->tc_index = 0; /* whatever the pod has set */
+	judge(skb, p, &d);
+	return finish(skb, p, &d, PLACE_FROM_POD);
+}
+
+/* What the host's stack, or a redirect, sends to a pod. */
+static __always_inline void judge_delivery(struct __sk_buff *skb, struct packet *p,
+					   struct decision *d)
+{
+	const struct endpoint *ep = endpoint_of(skb->ifindex);
+	__u8 refused;
+
+	if (!ep)
+		return decide(d, WAY_DROP, DROP_POD_NOT_READY);
+	if (skb->protocol == bpf_htons(ETH_P_ARP)) /* from_pod's answer */
+		return decide(d, WAY_PASS, REASON_PASSED);
+	refused = parse(skb, p);
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	if (p->family == AF_INET6 && is_ipv6_link_local(&p->dst)) /* likewise */
+		return decide(d, WAY_PASS, REASON_PASSED);
+	/* The host's own reports of the groups it listens to: no pod has asked for them. */
+	if (is_multicast(p))
+		return decide(d, WAY_DROP, REASON_LINK_CHATTER);
+	if (!addr_equal(&p->dst, p->family == AF_INET ? &ep->ipv4 : &ep->ipv6))
+		return decide(d, WAY_DROP, DROP_UNKNOWN_TARGET);
+	if (skb->tc_index != JUDGED) {
+		refused = ports_parse(skb, p);
+		if (refused)
+			return decide(d, WAY_DROP, refused);
+		if (!flow_allow(skb, 0, 0, PLACE_TO_POD, d))
+			return;
+	}
+	if (macs_set(skb, ep))
+		return decide(d, WAY_DROP, DROP_WRITE_ERROR);
+	decide(d, WAY_PASS, REASON_TO_ENDPOINT);
+	if (skb->tc_index != JUDGED)
+		flow_keep(d);
 }
 
 /*
@@ -64,29 +110,13 @@ int from_pod(struct __sk_buff *skb)
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
-	const struct endpoint *ep = endpoint_of(skb->ifindex);
+	struct packet *p = packet_begin();
 	struct decision d = {};
-	struct packet p = {};
-	__u8 refused;
 
-	if (!ep)
-		return refuse(skb, PLACE_TO_POD, DROP_POD_NOT_READY);
-	if (skb->protocol == bpf_htons(ETH_P_ARP)) /* from_pod's answer */
-		return pass(skb, PLACE_TO_POD, REASON_PASSED);
-	refused = parse(skb, &p);
-	if (refused)
-		return refuse(skb, PLACE_TO_POD, refused);
-	if (p.family == AF_INET6 && is_ipv6_link_local(&p.dst)) /* likewise */
-		return pass(skb, PLACE_TO_POD, REASON_PASSED);
-	/* The host's own reports of the groups it listens to: no pod has asked for them. */
-	if (is_multicast(&p))
-		return refuse(skb, PLACE_TO_POD, REASON_LINK_CHATTER);
-	if (!addr_equal(&p.dst, p.family == AF_INET ? &ep->ipv4 : &ep->ipv6))
-		return refuse(skb, PLACE_TO_POD, DROP_UNKNOWN_TARGET);
-	if (macs_set(skb, ep))
-		return refuse(skb, PLACE_TO_POD, DROP_WRITE_ERROR);
-	decide(&d, WAY_PASS, REASON_TO_ENDPOINT);
-	return finish(skb, &p, &d, PLACE_TO_POD);
+	if (!p)
+		return TC_ACT_SHOT;
+	judge_delivery(skb, p, &d);
+	return finish(skb, p, &d, PLACE_TO_POD);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -15,37 +15,43 @@
 #include "config.h"
 #include "decision.h"
 #include "ip.h"
+#include "work.h"
 
 /* By the kernel's routing table. TTL and length were not judged yet. */
 static __always_inline void route_fib(struct __sk_buff *skb, const struct packet *p,
 				      struct decision *d)
 {
-	struct bpf_fib_lookup fib = {
-		.family = p->family, .ifindex = skb->ifindex, .tot_len = p->len};
+	struct work *w = work_slot();
+	struct bpf_fib_lookup *fib;
 	long ret;
 
-	if (!config.host_routing) {
+	if (!config.host_routing || !w) {
 		d->ttl = 0; /* the stack decrements */
 		return decide(d, WAY_PASS, REASON_TO_STACK);
 	}
+	fib = &w->fib;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->family = p->family;
+	fib->ifindex = skb->ifindex;
+	fib->tot_len = p->len;
 	if (p->family == AF_INET) {
-		fib.ipv4_src = p->src.w[3];
-		fib.ipv4_dst = p->dst.w[3];
+		fib->ipv4_src = p->src.w[3];
+		fib->ipv4_dst = p->dst.w[3];
 	} else {
-		__builtin_memcpy(fib.ipv6_src, &p->src, sizeof(p->src));
-		__builtin_memcpy(fib.ipv6_dst, &p->dst, sizeof(p->dst));
+		__builtin_memcpy(fib->ipv6_src, &p->src, sizeof(p->src));
+		__builtin_memcpy(fib->ipv6_dst, &p->dst, sizeof(p->dst));
 	}
-	ret = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	ret = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		/* Before 5.12 a missing neighbour leaves ifindex as it was. */
-		if (fib.ifindex == skb->ifindex)
+		if (fib->ifindex == skb->ifindex)
 			return decide(d, WAY_PASS, REASON_TO_STACK);
-		d->ifindex = fib.ifindex;
-		d->via_family = fib.family;
-		if (fib.family == AF_INET)
-			d->via = addr_from_ipv4(fib.ipv4_dst);
+		d->ifindex = fib->ifindex;
+		d->via_family = fib->family;
+		if (fib->family == AF_INET)
+			d->via = addr_from_ipv4(fib->ipv4_dst);
 		else
-			__builtin_memcpy(&d->via, fib.ipv6_dst, sizeof(d->via));
+			__builtin_memcpy(&d->via, fib->ipv6_dst, sizeof(d->via));
 		return decide(d, WAY_NEIGH, REASON_TO_NETWORK);
 	}
 	if (ret == BPF_FIB_LKUP_RET_FRAG_NEEDED)

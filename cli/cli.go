@@ -15,6 +15,7 @@ import (
 
 // Env is all that a command may touch.
 type Env struct {
+	Stdin  io.Reader // for a file called "-"
 	Stdout io.Writer
 	Stderr io.Writer
 	Socket string           // of the agent, unless --socket says otherwise; "": the default
@@ -23,6 +24,7 @@ type Env struct {
 
 	output string
 	agent  *agent.Client
+	pause  func(context.Context, time.Duration) // between two looks of what follows
 }
 
 // Build names this binary.
@@ -47,6 +49,9 @@ func Command(env *Env) *cobra.Command {
 	if env.Socket == "" {
 		env.Socket = agent.DefaultSocket
 	}
+	if env.pause == nil {
+		env.pause = pause
+	}
 	root := &cobra.Command{
 		Use:           "weir",
 		Short:         "See and change the eBPF network of this node",
@@ -59,8 +64,9 @@ func Command(env *Env) *cobra.Command {
 	root.PersistentFlags().StringVar(&env.Socket, "socket", env.Socket, "unix socket of the agent (environment: WEIR_SOCKET)")
 	root.PersistentFlags().StringVarP(&env.output, "output", "o", outputTable, "form of the output: table or json")
 	root.AddCommand(
-		statusCommand(env), endpointCommand(env), nodeCommand(env), ipCommand(env), mapCommand(env),
-		configCommand(env), metricsCommand(env), healthCommand(env), tableCommand(env), versionCommand(env))
+		statusCommand(env), endpointCommand(env), nodeCommand(env), ipCommand(env), identityCommand(env),
+		policyCommand(env), connectionsCommand(env), dropsCommand(env), mapCommand(env), configCommand(env),
+		metricsCommand(env), healthCommand(env), tableCommand(env), versionCommand(env))
 	return root
 }
 
@@ -77,6 +83,9 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 		return 0
 	case errors.As(err, &code):
 		return code.ExitCode() // whoever carries a code has spoken already
+	case errors.As(err, new(undecided)):
+		fmt.Fprintln(root.ErrOrStderr(), "weir:", err)
+		return 2
 	case started && !errors.As(err, new(usage)):
 		fmt.Fprintln(root.ErrOrStderr(), "weir:", err)
 		return 1
@@ -111,17 +120,41 @@ func (unhealthy) Error() string { return "not healthy" }
 // ExitCode makes Execute return it without another word.
 func (unhealthy) ExitCode() int { return 1 }
 
-// verb dresses a run as a cobra command.
+// undecided ends a command whose exit code 1 is an answer: it failed to get one.
+type undecided struct{ error }
+
+// verb dresses a run as a cobra command. Its agent has to answer within patience.
 func verb(env *Env, use, short string, args cobra.PositionalArgs, do run) *cobra.Command {
+	return lasting(env, use, short, args, func(ctx context.Context, env *Env, args []string) error {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return do(ctx, env, args)
+	})
+}
+
+// lasting is a verb that may take as long as it likes.
+func lasting(env *Env, use, short string, args cobra.PositionalArgs, do run) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(c *cobra.Command, args []string) error {
 		if env.output != outputTable && env.output != outputJSON {
 			return usage{fmt.Errorf("output %q: known are table and json", env.output)}
 		}
 		env.agent = agent.NewClient(env.Socket)
-		ctx, cancel := context.WithTimeout(c.Context(), patience)
-		defer cancel()
-		return do(ctx, env, args)
+		return do(c.Context(), env, args)
 	}}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// described adds to a command's help.
+func described(c *cobra.Command, long, examples string) *cobra.Command {
+	c.Long, c.Example = long, examples
+	return c
 }
 
 // noun is a command that only has commands below it.
@@ -153,10 +186,15 @@ func list[T any](ctx context.Context, env *Env, path string) ([]T, error) {
 	if err := env.agent.Get(ctx, path, &rows); err != nil {
 		return nil, err
 	}
+	return some(rows), nil
+}
+
+// some is rows as JSON should have them: none is an empty list.
+func some[T any](rows []T) []T {
 	if rows == nil {
-		rows = []T{}
+		return []T{}
 	}
-	return rows, nil
+	return rows
 }
 
 // show prints value as JSON where that was asked for, or whatever print does.

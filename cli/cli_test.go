@@ -24,13 +24,17 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // now is when the tests take place.
 var now = time.Date(2026, 6, 27, 9, 7, 0, 0, time.UTC)
 
-// fake answers each path with a value as JSON, or with a refusal.
+// fake answers each path with a value as JSON, with what a function makes of the
+// request, or with a refusal.
 type fake map[string]any
 
 func (f fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reply, ok := f[r.URL.RequestURI()]
 	if !ok {
 		reply = &agent.Error{Code: agent.CodeInternal, Message: "no path " + r.URL.RequestURI()}
+	}
+	if f, ok := reply.(func(*http.Request) any); ok {
+		reply = f(r)
 	}
 	if _, refused := reply.(*agent.Error); refused {
 		w.WriteHeader(http.StatusNotFound)
@@ -60,7 +64,7 @@ func (f fake) serve(t *testing.T) string {
 func weir(t *testing.T, socket string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	env := &Env{Stdout: &out, Stderr: &errs, Socket: socket, Now: func() time.Time { return now }, Build: Build{"v0.1.0", "c0ffee"}}
+	env := &Env{Stdin: strings.NewReader(someYAML), Stdout: &out, Stderr: &errs, Socket: socket, Now: func() time.Time { return now }, Build: Build{"v0.1.0", "c0ffee"}}
 	code = Execute(t.Context(), Command(env), args)
 	return out.String(), errs.String(), code
 }
@@ -117,6 +121,35 @@ func TestOutputIsGolden(t *testing.T) {
 		{"health-sick", sick, "health status --probe", 1},
 		{"table", healthy, "table", 0},
 		{"table-nodes", healthy, "table nodes", 0},
+		{"identity-list", healthy, "identity list", 0},
+		{"identity-list-label", healthy, "identity list app=web k8s:io.kubernetes.pod.namespace=default", 0},
+		{"identity-get", healthy, "identity get 15773", 0},
+		{"identity-get-reserved", healthy, "identity get world", 0},
+		{"identity-get-json", healthy, "identity get reserved:world -o json", 0},
+		{"policy-list", healthy, "policy list", 0},
+		{"policy-list-problems", healthy, "policy list --problems", 0},
+		{"policy-list-json", healthy, "policy list -o json", 0},
+		{"policy-get", healthy, "policy get default/web", 0},
+		{"policy-get-json", healthy, "policy get host -o json", 0},
+		{"policy-get-host", healthy, "policy get host", 0},
+		{"policy-get-health", healthy, "policy get 10.0.1.4", 0},
+		{"policy-explain-allowed", healthy, "policy explain default/client default/web:80", 0},
+		{"policy-explain-json", healthy, "policy explain default/client default/web:80/tcp -o json", 0},
+		{"policy-explain-default-deny", healthy, "policy explain default/client default/web:81", 1},
+		{"policy-explain-deny-rule", healthy, "policy explain default/client host", 1},
+		{"policy-explain-ping", healthy, "policy explain default/client [fd00:1::7]:icmp", 0},
+		{"policy-trace", healthy, "policy trace testdata/trace.yaml", 1},
+		{"policy-trace-stdin", healthy, "policy trace -", 0},
+		{"policy-trace-json", healthy, "policy trace - -o json", 0},
+		{"ct-list", healthy, "ct list", 0},
+		{"ct-list-json", healthy, "ct list --proto sctp -o json", 0},
+		{"ct-list-pod", healthy, "ct list --pod default/db", 0},
+		{"ct-list-ip", healthy, "ct list --ip fd00::/16 --port 8080", 0},
+		{"ct-list-every-filter", healthy, "ct list --proto UDP --ip 10.0.1.7 --port 53 --pod default/db", 0},
+		{"drops", healthy, "drops", 0},
+		{"drops-last", healthy, "drops --last 1", 0},
+		{"drops-pod-json", healthy, "drops --pod default/db -o json", 0},
+		{"drops-none", healthy, "drops --pod default/idle", 0},
 		{"version", healthy, "version", 0},
 		{"version-json", healthy, "version -o json", 0},
 	}
@@ -133,7 +166,8 @@ func TestOutputIsGolden(t *testing.T) {
 
 func TestColumnsAreThreeSpacesApartAndLinesEndInNone(t *testing.T) {
 	socket := cluster3().serve(t)
-	for _, args := range []string{"endpoint list", "node list", "ip list", "map list --verbose", "map get ipcache", "status --verbose", "table nodes"} {
+	for _, args := range []string{"endpoint list", "node list", "ip list", "map list --verbose", "map get ipcache", "status --verbose", "table nodes",
+		"identity list", "policy list", "policy get 1", "policy explain default/client default/web:81", "ct list", "drops"} {
 		stdout, _, _ := weir(t, socket, strings.Fields(args)...)
 		for line := range strings.Lines(stdout) {
 			if strings.HasSuffix(line, " \n") || strings.ContainsAny(line, "\t\x1b") {
@@ -163,6 +197,26 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 		"missing argument":   {"map get", 2, "accepts 1 arg(s), received 0"},
 		"superfluous":        {"status now", 2, "now"},
 		"unknown output":     {"node list -o yaml", 2, `output "yaml": known are table and json`},
+		"no such identity":   {"identity get 300", 1, `no identity "300" on this node: weir identity list shows all`},
+		"bad identity":       {"identity get 1e9", 2, `"1e9" is not an identity: give its number (257)`},
+		"huge identity":      {"identity get 4294967296", 2, `"4294967296" is not an identity`},
+		"unknown reserved":   {"identity get mars", 1, `no identity "mars"`},
+		"policy of nobody":   {"policy get default/nobody", 1, `no endpoint "default/nobody" on this node`},
+		"policy noun alone":  {"policy", 2, "weir policy needs one of its commands: explain, get, list, trace"},
+		"explain one end":    {"policy explain default/web", 2, "accepts 2 arg(s), received 1"},
+		"explain bare name":  {"policy explain web default/web", 2, `"web" is not an end of a connection: give NAMESPACE/POD`},
+		"explain bad port":   {"policy explain default/web host:70000", 2, `"70000" is not a port: use 1 to 65535`},
+		"explain bad proto":  {"policy explain default/web host:80/tpc", 2, `"TPC" is not a protocol: known are TCP, UDP, SCTP`},
+		"explain refusal":    {"policy explain default/gone host:80", 2, `no pod "default/gone"`},
+		"trace no file":      {"policy trace /none/x.yaml", 1, "open /none/x.yaml: no such file"},
+		"trace empty file":   {"policy trace /dev/null", 1, "/dev/null is empty: give a file"},
+		"ct bad address":     {"ct list --ip 10.0.1", 2, `--ip: "10.0.1" is neither an address`},
+		"ct bad pod":         {"ct list --pod web", 2, `--pod: "web" is not a pod: write NAMESPACE/POD`},
+		"ct unknown pod":     {"ct list --pod default/nobody", 1, `no pod "default/nobody" has an address in the ipcache`},
+		"ct bad port":        {"ct list --port 70000", 2, `"70000" for "--port"`},
+		"ct bad proto":       {"ct list --proto tpc", 2, `"tpc" is not a protocol`},
+		"drops bad last":     {"drops --last 0", 2, "--last 0: give how many drops to show, 1 or more"},
+		"drops bad pod":      {"drops --pod web", 2, `--pod: "web" is not a pod`},
 		"flag before a noun": {"--socket /none/s status", 1, "no agent answers at /none/s"},
 	}
 	for name, c := range cases {
@@ -177,9 +231,14 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 
 func TestEveryCommandSaysThatTheAgentIsDown(t *testing.T) {
 	for _, args := range []string{"status", "endpoint list", "endpoint get 1", "node list", "ip list", "ip get 10.0.0.1", "map list",
-		"map get x", "config", "metrics list", "health status", "table", "table x", "version"} {
+		"map get x", "config", "metrics list", "health status", "table", "table x", "version",
+		"identity list", "identity get 1", "policy list", "policy get 1", "policy get host", "policy trace -", "ct list", "drops", "drops --follow", "policy explain host world:80"} {
+		want := 1
+		if strings.HasPrefix(args, "policy explain") {
+			want = 2 // 1 would say "denied"
+		}
 		_, stderr, code := weir(t, "/none/weir.sock", strings.Fields(args)...)
-		if code != 1 || !strings.Contains(stderr, "no agent answers at /none/weir.sock") || !strings.Contains(stderr, "is weir-agent running?") {
+		if code != want || !strings.Contains(stderr, "no agent answers at /none/weir.sock") || !strings.Contains(stderr, "is weir-agent running?") {
 			t.Errorf("weir %s: exit code %d, stderr %q", args, code, stderr)
 		}
 	}
@@ -190,8 +249,10 @@ func TestEveryCommandSaysThatTheAgentIsDown(t *testing.T) {
 
 func TestNothingIsAnEmptyListInJSON(t *testing.T) {
 	socket := fake{agent.PathEndpoints: nil, agent.PathNodes: nil, agent.PathIPs: nil, agent.PathMaps: nil,
-		agent.PathMetrics: nil, agent.PathHealth: nil, agent.PathTables: nil}.serve(t)
-	for _, args := range []string{"endpoint list", "node list", "ip list", "map list", "metrics list", "metrics list --drops", "health status", "table"} {
+		agent.PathMetrics: nil, agent.PathHealth: nil, agent.PathTables: nil,
+		agent.PathIdentities: nil, agent.PathPolicies: nil, agent.PathDrops: nil}.serve(t)
+	for _, args := range []string{"endpoint list", "node list", "ip list", "map list", "metrics list", "metrics list --drops", "health status", "table",
+		"identity list", "identity list a=b", "policy list", "policy list --problems", "drops"} {
 		stdout, stderr, code := weir(t, socket, append(strings.Fields(args), "-o", "json")...)
 		if stdout != "[]\n" || code != 0 {
 			t.Errorf("weir %s: got %q, exit code %d, %s", args, stdout, code, stderr)
@@ -214,3 +275,30 @@ type exit int
 
 func (exit) Error() string   { return "exited" }
 func (e exit) ExitCode() int { return int(e) }
+
+func TestExamplesOfTheHelpAreCommands(t *testing.T) {
+	seen := 0
+	var check func(c *cobra.Command)
+	check = func(c *cobra.Command) {
+		for line := range strings.Lines(c.Example) {
+			_, line, _ = strings.Cut(line, "weir ")
+			args := strings.Fields(strings.ReplaceAll(line, "'", ""))
+			found, rest, err := c.Root().Find(args)
+			if err != nil || found != c {
+				t.Errorf("example %q of weir %s is another command: %v", line, c.Name(), err)
+				continue
+			}
+			if err := found.ParseFlags(rest); err != nil || found.ValidateArgs(found.Flags().Args()) != nil {
+				t.Errorf("example %q has wrong arguments: %v", line, err)
+			}
+			seen++
+		}
+		for _, sub := range c.Commands() {
+			check(sub)
+		}
+	}
+	check(Command(&Env{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}}))
+	if seen < 15 {
+		t.Errorf("%d examples were checked, want 15 or more", seen)
+	}
+}

@@ -41,16 +41,25 @@ func endpointGrid(all []agent.Endpoint) grid {
 }
 
 func endpointGet(ctx context.Context, env *Env, args []string) error {
-	all, err := list[agent.Endpoint](ctx, env, agent.PathEndpoints)
+	e, err := findEndpoint(ctx, env, args[0])
 	if err != nil {
 		return err
 	}
+	return env.show(e, func(w io.Writer) { endpointLines(e).print(w, "") })
+}
+
+// findEndpoint returns the endpoint that has the number, pod or address.
+func findEndpoint(ctx context.Context, env *Env, what string) (agent.Endpoint, error) {
+	all, err := list[agent.Endpoint](ctx, env, agent.PathEndpoints)
+	if err != nil {
+		return agent.Endpoint{}, err
+	}
 	for _, e := range all {
-		if a := args[0]; a == number(e.ID) || a == e.Pod || a == e.IPv4 || a == e.IPv6 {
-			return env.show(e, func(w io.Writer) { endpointLines(e).print(w, "") })
+		if what == number(e.ID) || what == e.Pod || what == e.IPv4 || what == e.IPv6 {
+			return e, nil
 		}
 	}
-	return fmt.Errorf("no endpoint %q on this node: give an ID, NAMESPACE/POD or address that weir endpoint list -o json shows", args[0])
+	return agent.Endpoint{}, fmt.Errorf("no endpoint %q on this node: give an ID, NAMESPACE/POD or address that weir endpoint list -o json shows", what)
 }
 
 func endpointLines(e agent.Endpoint) grid {

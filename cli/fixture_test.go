@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"math"
 	"time"
 
@@ -11,7 +12,7 @@ var probed = time.Date(2026, 6, 27, 9, 6, 44, 0, time.UTC)
 
 // cluster3 is the agent of n1, one of three nodes that are well.
 func cluster3() fake {
-	return fake{
+	f := fake{
 		agent.PathStatus:    status3(),
 		agent.PathEndpoints: endpoints3(),
 		agent.PathNodes:     nodes3(),
@@ -37,6 +38,8 @@ func cluster3() fake {
 		agent.PathTables + "/nodes": agent.Table{Name: "nodes", Heading: []string{"Name", "Addresses", "Local"},
 			Rows: [][]string{{"n1", "192.168.1.1,fd01::1", "true"}, {"n2-with-a-long-name", "192.168.1.2", "false"}}},
 	}
+	maps.Copy(f, policies3())
+	return f
 }
 
 // sick is an agent with one of everything amiss.
@@ -47,6 +50,9 @@ func sick() fake {
 	s.Datapath = agent.Condition{Message: "11 of 12 programs attached: eth0 ingress from_netdev: permission denied"}
 	s.CNIConfig = "CNI configuration file management disabled"
 	s.Devices, s.IPAM = nil, nil
+	s.Connections = &agent.ConnectionsStatus{Count: 360000, Capacity: 400000, Limit: 400000, Pressure: 0.9}
+	s.Policy = &agent.PolicyStatus{Mode: "always", InForce: 5, Refused: 1, NotEnforced: 2, Partly: 1}
+	s.Identities = nil
 	s.Controllers = agent.ControllersStatus{Healthy: 34, Total: 35}
 	s.Health = agent.HealthStatus{Total: 3}
 	s.Routing = agent.RoutingStatus{Mode: "Native", Host: "Legacy", AttachMode: "Legacy TC", RouteMTU: 1500, NativeIPv4: "10.0.0.0/8", NativeIPv6: "fd00::/48"}
@@ -84,6 +90,9 @@ func status3() agent.Status {
 			{Name: "device", Runs: 3, Failures: 3, LastError: "link eth0: no such device"},
 		}},
 		BPFRoot: "/sys/fs/bpf", Endpoints: 2, Kernel: "6.18.0",
+		Connections: &agent.ConnectionsStatus{Count: 120, Capacity: 65536, Limit: 400000, Pressure: 0.0003},
+		Policy:      &agent.PolicyStatus{Mode: "default", InForce: 3, HostFirewall: true},
+		Identities:  &agent.IdentitiesStatus{Cluster: 7, Local: 1, Min: 256, Max: 65535},
 	}
 }
 

@@ -45,3 +45,11 @@ func at(cells []string, i int) string {
 	}
 	return ""
 }
+
+// addList adds a label and its values, each on a line of its own.
+func (g *grid) addList(label string, values []string) {
+	g.add(label, at(values, 0))
+	for i := 1; i < len(values); i++ {
+		g.add("", values[i])
+	}
+}

@@ -77,6 +77,7 @@ func statusLines(s agent.Status, now time.Time) grid {
 	g.add("Devices:", devices(s.Devices))
 	g.add("Route MTU:", strconv.Itoa(s.Routing.RouteMTU))
 	g.add("Datapath:", word(s.Datapath.OK)+gap+s.Datapath.Message)
+	policyLines(&g, s)
 	g.add("BPF root:", s.BPFRoot)
 	g.add("Controller Status:", fmt.Sprintf("%d/%d healthy", s.Controllers.Healthy, s.Controllers.Total))
 	for _, c := range s.Controllers.All {
@@ -88,6 +89,50 @@ func statusLines(s agent.Status, now time.Time) grid {
 	g.add("Kernel:", s.Kernel)
 	return g
 }
+
+// policyLines are about connections and policy, as far as the agent knows them.
+func policyLines(g *grid, s agent.Status) {
+	if c := s.Connections; c != nil {
+		g.add("Connections:", fmt.Sprintf("%d/%d (limit %d, %s)", c.Count, c.Capacity, c.Limit, percent(c.Pressure)))
+	}
+	if p := s.Policy; p != nil {
+		g.add("Policy:", policySummary(*p))
+		firewall := "Disabled"
+		if p.HostFirewall {
+			names := make([]string, 0, len(s.Devices))
+			for _, d := range s.Devices {
+				names = append(names, d.Name)
+			}
+			firewall = "Enabled" + gap + "[" + strings.Join(names, ", ") + "]"
+		}
+		g.add("Host firewall:", firewall)
+	}
+	if i := s.Identities; i != nil {
+		g.add("Identities:", fmt.Sprintf("%d of the cluster, %d of this node", i.Cluster, i.Local))
+		g.add("Global Identity Range:", fmt.Sprintf("min %d, max %d", i.Min, i.Max))
+	}
+}
+
+// policySummary names what is not as it is written only where there is any.
+func policySummary(p agent.PolicyStatus) string {
+	out := fmt.Sprintf("%d in force, %d refused", p.InForce, p.Refused)
+	if p.NotEnforced > 0 {
+		out += fmt.Sprintf(", %d not enforced", p.NotEnforced)
+	}
+	if p.Partly > 0 {
+		out += fmt.Sprintf(", %d with rules that are not enforced yet", p.Partly)
+	}
+	if p.Refused+p.NotEnforced+p.Partly > 0 {
+		out += " (weir policy list)"
+	}
+	if p.Mode != "" && p.Mode != "default" {
+		out += gap + "Enforcement mode: " + p.Mode
+	}
+	return out
+}
+
+// percent writes a share of one.
+func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }
 
 func word(ok bool) string {
 	if ok {
@@ -150,16 +195,8 @@ func cluster(h agent.HealthStatus) string {
 // printNotes adds what asks for somebody's attention, if anything does.
 func printNotes(w io.Writer, s agent.Status) {
 	if len(s.Problems) > 0 {
-		var g grid
-		for _, p := range s.Problems {
-			place := p.File
-			if p.Line > 0 {
-				place = fmt.Sprintf("%s:%d", p.File, p.Line)
-			}
-			g.add(p.Object, place, p.Error)
-		}
 		fmt.Fprintln(w, "Problems:"+gap+count(len(s.Problems), "object")+" refused")
-		g.print(w, "  ")
+		problemGrid(s.Problems).print(w, "  ")
 	}
 	if len(s.Warnings) > 0 {
 		fmt.Fprintln(w, "Warnings:"+gap+strconv.Itoa(len(s.Warnings)))
@@ -167,6 +204,18 @@ func printNotes(w io.Writer, s agent.Status) {
 			fmt.Fprintln(w, "  "+warning)
 		}
 	}
+}
+
+func problemGrid(all []agent.Problem) grid {
+	var g grid
+	for _, p := range all {
+		place := p.File
+		if p.Line > 0 {
+			place = fmt.Sprintf("%s:%d", p.File, p.Line)
+		}
+		g.add(p.Object, place, p.Error)
+	}
+	return g
 }
 
 func printDetails(w io.Writer, s agent.Status, peers []agent.Peer, now time.Time) {

@@ -32,12 +32,17 @@ type Options struct {
 	Sizes      map[string]uint32 // max_entries by map name
 	AttachMode AttachMode
 	Clean      bool // remove everything of ours first
+
+	Connections ConnectionOptions
 }
 
 // Datapath is the maps, programs and attachments of one node.
 type Datapath struct {
 	Endpoints *Mirror[uint32, bpf.Endpoint]
 	IPCache   *Mirror[bpf.IPCacheKey, bpf.IPCacheEntry]
+	Nodes     *Mirror[uint32, bpf.Node]
+	Policy    *PolicyMaps
+	CT        *Connections
 
 	log   *slog.Logger
 	lock  *os.File // of the bpffs
@@ -121,15 +126,40 @@ func open(log *slog.Logger, o Options, mode AttachMode) (*Datapath, error) {
 	}
 	d := &Datapath{log: log, tree: tree, build: build, mode: mode, maps: maps,
 		programs: map[string]*ebpf.Program{}, attached: map[string]Attachment{}}
-	d.Endpoints, err = OpenMirror(bpf.MapEndpoints, kernel[uint32, bpf.Endpoint]{maps.maps[bpf.MapEndpoints]})
-	if err == nil {
-		d.IPCache, err = OpenMirror(bpf.MapIPCache, kernel[bpf.IPCacheKey, bpf.IPCacheEntry]{maps.maps[bpf.MapIPCache]})
-	}
-	if err != nil {
+	if err := d.openMirrors(o); err != nil {
 		maps.close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// openMirrors reads every map that the agent writes back.
+func (d *Datapath) openMirrors(o Options) (err error) {
+	m := d.maps.maps
+	d.Endpoints, err = OpenMirror(bpf.MapEndpoints, kernel[uint32, bpf.Endpoint]{m[bpf.MapEndpoints]})
+	if err != nil {
+		return err
+	}
+	d.IPCache, err = OpenMirror(bpf.MapIPCache, kernel[bpf.IPCacheKey, bpf.IPCacheEntry]{m[bpf.MapIPCache]})
+	if err != nil {
+		return err
+	}
+	d.Nodes, err = OpenMirror(bpf.MapNodes, kernel[uint32, bpf.Node]{m[bpf.MapNodes]})
+	if err != nil {
+		return err
+	}
+	if d.Policy, err = openPolicyMaps(m); err != nil {
+		return err
+	}
+	d.CT, err = openConnections(d.log, m[bpf.MapCT], o.Connections, d.program)
+	return err
+}
+
+// program returns a loaded program, or nil.
+func (d *Datapath) program(name string) *ebpf.Program {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.programs[name]
 }
 
 // Close lets go of everything; pins and attachments stay.
@@ -137,6 +167,7 @@ func (d *Datapath) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.maps.close()
+	d.CT.close()
 	d.lock.Close()
 	for _, p := range d.programs {
 		p.Close()

@@ -36,13 +36,11 @@ func (d *Datapath) Maps() ([]MapInfo, error) {
 		}
 		id, _ := info.ID()
 		mem, _ := info.Memlock()
+		v := d.view(name)
 		i := MapInfo{Name: name, Type: m.Type().String(), ID: uint32(id), KeySize: m.KeySize(), ValueSize: m.ValueSize(),
-			MaxEntries: m.MaxEntries(), Entries: -1, Memory: mem, Pin: d.tree.Map(name)}
-		switch name {
-		case bpf.MapEndpoints:
-			i.Mirrored, i.Entries, i.Errors = true, count(kernel[uint32, bpf.Endpoint]{m}), d.Endpoints.Errors()
-		case bpf.MapIPCache:
-			i.Mirrored, i.Entries, i.Errors = true, count(kernel[bpf.IPCacheKey, bpf.IPCacheEntry]{m}), d.IPCache.Errors()
+			MaxEntries: m.MaxEntries(), Entries: v.Count(), Errors: v.Errors(), Mirrored: v.Mirrored(), Memory: mem, Pin: d.tree.Map(name)}
+		if name == bpf.MapCT {
+			i.KeySize, i.ValueSize, i.MaxEntries, i.Memory = d.CT.shape()
 		}
 		out = append(out, i)
 	}
@@ -70,26 +68,10 @@ const (
 
 // Dump reads a map from the kernel. Rows are in no order.
 func (d *Datapath) Dump(name string) ([]MapRow, error) {
-	m, ok := d.maps.maps[name]
-	if !ok {
+	if _, ok := d.maps.maps[name]; !ok {
 		return nil, fmt.Errorf("no map named %q", name)
 	}
-	switch name {
-	case bpf.MapEndpoints:
-		return dump(kernel[uint32, bpf.Endpoint]{m}, d.Endpoints.Desired(), endpointKeys)
-	case bpf.MapIPCache:
-		return dump(kernel[bpf.IPCacheKey, bpf.IPCacheEntry]{m}, d.IPCache.Desired(),
-			func(k bpf.IPCacheKey, _ bpf.IPCacheEntry) []string { return []string{k.String()} })
-	}
-	var out []MapRow
-	metrics, err := d.Metrics()
-	for _, c := range metrics {
-		out = append(out, MapRow{
-			Key:   fmt.Sprintf("%s %q", c.Place, c.Reason),
-			Value: fmt.Sprintf("packets=%d bytes=%d", c.Packets, c.Bytes),
-		})
-	}
-	return out, err
+	return d.view(name).Dump()
 }
 
 // endpointKeys names the row of a pod by its addresses, as people look for it:

@@ -89,6 +89,37 @@ func (m *Mirror[K, V]) Delete(k K) error {
 	return err
 }
 
+// Write writes some entries and deletes others, and leaves the rest as it is:
+// what the store holds already is not written. Entries that go, go first.
+func (m *Mirror[K, V]) Write(put map[K]V, gone []K) (Changes, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	differs, there := make(map[K]V, len(put)), make([]K, 0, len(gone))
+	for _, k := range gone {
+		delete(m.desired, k)
+		if _, ok := m.held[k]; ok {
+			there = append(there, k)
+		}
+	}
+	for k, v := range put {
+		m.desired[k] = v
+		if old, ok := m.held[k]; !ok || old != v {
+			differs[k] = v
+		}
+	}
+	if len(differs) == 0 && len(there) == 0 {
+		return Changes{}, nil
+	}
+	return m.write(differs, there)
+}
+
+// Held returns what the store holds.
+func (m *Mirror[K, V]) Held() map[K]V {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.held)
+}
+
 // Get returns what the store holds under k.
 func (m *Mirror[K, V]) Get(k K) (V, bool) {
 	m.mu.Lock()

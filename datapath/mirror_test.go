@@ -80,6 +80,7 @@ func contract[K, V comparable](t *testing.T, make rows[K, V], open func(t *testi
 		"full says so and goes on":          func(t *testing.T, s Store[K, V]) { fullGoesOn(t, s, make) },
 		"full can change its whole content": func(t *testing.T, s Store[K, V]) { fullChangesContent(t, s, make) },
 		"single entries":                    func(t *testing.T, s Store[K, V]) { singleEntries(t, s, make) },
+		"some entries":                      func(t *testing.T, s Store[K, V]) { someEntries(t, s, make) },
 	}
 	for name, f := range cases {
 		t.Run(name, func(t *testing.T) { f(t, open(t)) })
@@ -209,6 +210,41 @@ func singleEntries[K, V comparable](t *testing.T, s Store[K, V], make rows[K, V]
 		}
 	}
 	holds(t, m, s, map[K]V{})
+}
+
+func someEntries[K, V comparable](t *testing.T, s Store[K, V], make rows[K, V]) {
+	m := mirror(t, s)
+	apply(t, m, make(20, 1), Changes{Added: 20})
+	write := func(put map[K]V, gone []K, want Changes) {
+		t.Helper()
+		if got, err := m.Write(put, gone); err != nil || got != want {
+			t.Errorf("wrote %+v, %v, want %+v", got, err, want)
+		}
+	}
+	write(make(10, 1), nil, Changes{}) // held already
+	want := make(22, 1)
+	maps.Copy(want, make(5, 2))
+	put := make(5, 2)
+	for k, v := range make(22, 1) {
+		if _, ok := make(20, 1)[k]; !ok {
+			put[k] = v
+		}
+	}
+	write(put, nil, Changes{Added: 2, Updated: 5})
+	holds(t, m, s, want)
+	var gone []K
+	for k := range make(24, 1) { // two of them are not there
+		if _, ok := make(15, 1)[k]; !ok {
+			gone = append(gone, k)
+			delete(want, k)
+		}
+	}
+	write(nil, gone, Changes{Deleted: 7})
+	holds(t, m, s, want)
+	if !maps.Equal(m.Desired(), want) || !maps.Equal(m.Held(), want) {
+		t.Error("what should be held is not what is held")
+	}
+	write(nil, gone, Changes{})
 }
 
 // A batch is one system call; more entries than one takes are written too.

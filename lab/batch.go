@@ -139,6 +139,9 @@ func (b *batch) pass(o files.Object) error {
 	if err := checkObject(o); err != nil {
 		return err
 	}
+	if err := files.Check(o); err != nil {
+		return err // the agents would refuse it, and go on with what they have
+	}
 	r := b.record
 	file := filepath.Join(r.objects(), objectFile(o.Kind, o.Namespace, o.Name))
 	old, err := os.ReadFile(file)

@@ -1,10 +1,13 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +17,7 @@ import (
 	"weir/api/v1"
 	"weir/operator"
 	"weir/source/convert"
+	"weir/source/files"
 	"weir/state"
 )
 
@@ -89,9 +93,14 @@ func (r *record) writePod(p Pod) error {
 	return r.writeObject(objectFile("Pod", p.Namespace, p.Name), o)
 }
 
-// writeIdentities gives every set of labels its number, keeping those that
-// have one, and removes the numbers that nobody needs.
+// writeIdentities gives every set of labels that the policies can tell from
+// others its number, keeping those that have one, and removes the numbers that
+// nobody needs.
 func (r *record) writeIdentities() error {
+	tables, err := r.readObjects()
+	if err != nil {
+		return err
+	}
 	var pods []state.Pod
 	for _, p := range r.Pods {
 		row, err := convert.Pod(p.Object)
@@ -100,11 +109,39 @@ func (r *record) writeIdentities() error {
 		}
 		pods = append(pods, row)
 	}
-	ids := operator.Identities(pods, r.Spec.ClusterName, r.Identities)
+	var namespaces []state.Namespace
+	for _, n := range tables.Namespaces.All() {
+		namespaces = append(namespaces, n)
+	}
+	visible := state.VisibleLabels(tables.Policies.All(), tables.Services.All())
+	return r.replaceIdentities(operator.Identities(pods, namespaces, visible, r.Spec.ClusterName, r.taken()))
+}
+
+// readObjects reads the objects of the lab as its agents do.
+func (r *record) readObjects() (*state.Tables, error) {
+	tables := state.New()
+	once, cancel := context.WithCancel(context.Background())
+	cancel() // it returns when it has read everything once
+	err := files.New(slog.New(slog.DiscardHandler), r.objects(), convert.Scope{Cluster: r.Spec.ClusterName}, tables).Run(once)
+	return tables, err
+}
+
+// taken are the identities as they are, and the last number that was given,
+// which is not given again at once when its labels have gone.
+func (r *record) taken() []state.Identity {
+	out := slices.Clone(r.Identities)
+	if !slices.ContainsFunc(out, func(i state.Identity) bool { return i.ID == r.LastIdentity }) {
+		out = append(out, state.Identity{ID: r.LastIdentity})
+	}
+	return out
+}
+
+func (r *record) replaceIdentities(ids []state.Identity) error {
 	var errs []error
 	keep := map[state.IdentityID]bool{}
 	for _, id := range ids {
 		keep[id.ID] = true
+		r.LastIdentity = max(r.LastIdentity, id.ID)
 		errs = append(errs, r.writeObject(identityFile(id.ID), ciliumIdentity(id)))
 	}
 	for _, id := range r.Identities {

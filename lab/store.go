@@ -23,16 +23,17 @@ const root = "/run/weir/lab"
 // is about to be made is written down first, so that a lab that broke off half
 // way can be removed, too.
 type record struct {
-	Name       string            `json:"name"`
-	Up         bool              `json:"up"` // false while it is being made
-	Spec       Spec              `json:"spec"`
-	Bin        string            `json:"bin"`
-	Created    time.Time         `json:"created"`
-	Netns      map[string]uint64 `json:"netns"` // name -> inode, 0 until made
-	Nodes      []Node            `json:"nodes"`
-	Pods       []Pod             `json:"pods"`
-	Identities []state.Identity  `json:"identities,omitempty"`
-	Workloads  []string          `json:"workloads,omitempty"` // "DaemonSet default/evescn", those that own pods
+	Name         string            `json:"name"`
+	Up           bool              `json:"up"` // false while it is being made
+	Spec         Spec              `json:"spec"`
+	Bin          string            `json:"bin"`
+	Created      time.Time         `json:"created"`
+	Netns        map[string]uint64 `json:"netns"` // name -> inode, 0 until made
+	Nodes        []Node            `json:"nodes"`
+	Pods         []Pod             `json:"pods"`
+	Identities   []state.Identity  `json:"identities,omitempty"`
+	LastIdentity state.IdentityID  `json:"lastIdentity,omitempty"` // the highest number ever given
+	Workloads    []string          `json:"workloads,omitempty"`    // "DaemonSet default/evescn", those that own pods
 }
 
 // Node is a member of the cluster.

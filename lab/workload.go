@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	validation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"weir/source/convert"
 	"weir/source/files"
 )
 
@@ -136,7 +138,16 @@ func (w *workload) check(o files.Object) error {
 	if w.replicas < 0 {
 		return bad("spec.replicas: %d is negative", w.replicas)
 	}
-	return nil
+	// What the agents would refuse of the pods: labels, names of ports.
+	_, err := convert.Pod(w.pod("x", "", "").Object)
+	var of *convert.Error
+	if errors.As(err, &of) && o.Kind == "Pod" {
+		return bad("%s: %s", of.Field, of.Text)
+	}
+	if of != nil {
+		return bad("spec.template.%s: %s", of.Field, of.Text)
+	}
+	return err
 }
 
 // hash changes when the pods have to be made anew.

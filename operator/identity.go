@@ -8,13 +8,14 @@ import (
 	"weir/state"
 )
 
-// Identities returns the identity of every set of labels that the pods have,
-// sorted by number. A set that is in taken keeps its number; another gets the
+// Identities returns the identity of every set of visible labels that the pods
+// have, sorted by number. A set that is in taken keeps its number; another gets the
 // next above the highest taken, so that the number of a set that went is not
 // given to other labels while nodes may still remember it, and below that only
 // when the range is used up. A set for which no number is left is not in the
-// result: its pods stay reserved:init. Pods of the host network have none.
-func Identities(pods []state.Pod, cluster string, taken []state.Identity) []state.Identity {
+// result: each node gives its pods a number of its own. Pods of the host network
+// have none.
+func Identities(pods []state.Pod, namespaces []state.Namespace, visible state.Visible, cluster string, taken []state.Identity) []state.Identity {
 	known := map[string]state.IdentityID{}
 	used := map[state.IdentityID]bool{}
 	next := state.IdentityMin
@@ -28,12 +29,16 @@ func Identities(pods []state.Pod, cluster string, taken []state.Identity) []stat
 			known[t.Labels.Key()] = t.ID
 		}
 	}
+	labels := map[string]map[string]string{} // by namespace
+	for _, n := range namespaces {
+		labels[n.Name] = n.Labels
+	}
 	sets := map[string]state.Labels{}
 	for _, p := range pods {
 		if p.HostNetwork {
 			continue
 		}
-		l := state.PodLabels(p, cluster)
+		l := state.IdentityLabels(p, labels[p.Name.Namespace], cluster, visible)
 		sets[l.Key()] = l
 	}
 	var out []state.Identity

@@ -127,22 +127,48 @@ func pod(name, app string) state.Pod {
 	return state.Pod{Name: state.PodName{Namespace: "default", Name: name}, ServiceAccount: "default", Labels: map[string]string{"app": app}}
 }
 
+// identities are those where policies see the label app.
+func identities(pods []state.Pod, taken []state.Identity) []state.Identity {
+	return Identities(pods, nil, state.Visible{"k8s:app": true}, "lab", taken)
+}
+
+func TestWhatNoPolicySeesMakesNoIdentity(t *testing.T) {
+	pods := []state.Pod{pod("a", "web"), pod("b", "db")}
+	if got := Identities(pods, nil, nil, "lab", nil); len(got) != 1 {
+		t.Errorf("got %v, want one for both pods", got)
+	}
+	team := state.Visible{state.LabelNamespacePrefix + "team": true}
+	spaces := []state.Namespace{{Name: "other", Labels: map[string]string{"team": "x"}}, {Name: "default", Labels: map[string]string{"team": "a"}}}
+	got := Identities(pods, spaces, team, "lab", nil)
+	if len(got) != 1 || got[0].Labels[0] != "k8s:io.cilium.k8s.namespace.labels.team=a" {
+		t.Errorf("got %v, want one with the label of the pods' namespace", got)
+	}
+}
+
+// A number that is taken without labels is one that must not be given again yet.
+func TestANumberThatWasGivenLastIsNotGivenAtOnce(t *testing.T) {
+	got := identities([]state.Pod{pod("a", "web")}, []state.Identity{{ID: 300}})
+	if len(got) != 1 || got[0].ID != 301 {
+		t.Errorf("got %v, want 301", got)
+	}
+}
+
 func TestSameLabelsSameIdentity(t *testing.T) {
 	host := pod("h", "host")
 	host.HostNetwork = true
-	got := Identities([]state.Pod{pod("a", "web"), pod("b", "db"), pod("c", "web"), host}, "lab", nil)
-	want := []state.Identity{
-		{ID: 256, Labels: state.PodLabels(pod("b", "db"), "lab")},
-		{ID: 257, Labels: state.PodLabels(pod("a", "web"), "lab")},
+	got := identities([]state.Pod{pod("a", "web"), pod("b", "db"), pod("c", "web"), host}, nil)
+	labels := func(app string) state.Labels {
+		return state.Labels{"k8s:app=" + app, "k8s:io.cilium.k8s.policy.cluster=lab", "k8s:io.kubernetes.pod.namespace=default"}
 	}
+	want := []state.Identity{{ID: 256, Labels: labels("db")}, {ID: 257, Labels: labels("web")}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestIdentitiesKeepTheirNumbers(t *testing.T) {
-	first := Identities([]state.Pod{pod("a", "web"), pod("b", "db")}, "lab", nil)
-	second := Identities([]state.Pod{pod("a", "web"), pod("c", "cache")}, "lab", first)
+	first := identities([]state.Pod{pod("a", "web"), pod("b", "db")}, nil)
+	second := identities([]state.Pod{pod("a", "web"), pod("c", "cache")}, first)
 	var ids []string
 	for _, i := range second {
 		ids = append(ids, i.ID.String()+" "+i.Labels[0])
@@ -154,14 +180,14 @@ func TestIdentitiesKeepTheirNumbers(t *testing.T) {
 
 func TestNumbersWrapAroundAndEnd(t *testing.T) {
 	taken := []state.Identity{{ID: state.IdentityMax, Labels: state.Labels{"k8s:x=y"}}}
-	got := Identities([]state.Pod{pod("a", "web")}, "lab", taken)
+	got := identities([]state.Pod{pod("a", "web")}, taken)
 	if len(got) != 1 || got[0].ID != state.IdentityMin {
 		t.Errorf("got %v, want 256 after 65535", got)
 	}
 	for id := state.IdentityMin; id < state.IdentityMax; id++ {
 		taken = append(taken, state.Identity{ID: id, Labels: state.Labels{"k8s:n=" + id.String()}})
 	}
-	if got := Identities([]state.Pod{pod("a", "web")}, "lab", taken); len(got) != 0 {
+	if got := identities([]state.Pod{pod("a", "web")}, taken); len(got) != 0 {
 		t.Errorf("got %v out of a full range", got)
 	}
 }

@@ -29,7 +29,8 @@ const (
 	IdentityMax        IdentityID = 65535
 	// From here on numbers are one node's own: for labels that have no number of
 	// the cluster yet. They are never on a wire.
-	IdentityLocal IdentityID = 1 << 24
+	IdentityLocal    IdentityID = 1 << 24
+	IdentityLocalMax IdentityID = IdentityLocal + 1<<24 - 1
 )
 
 var reserved = map[IdentityID]string{
@@ -57,18 +58,18 @@ type Labels []string
 // Key is the same for equal label sets, whatever their order was.
 func (l Labels) Key() string { return strings.Join(l, ";") }
 
-// PodLabels returns the labels that make the identity of a pod: its own, its
-// namespace, its service account, and the cluster it lives in.
+// PodLabels returns all labels of a pod, for people: its own, its namespace, its
+// service account, and the cluster it lives in. See IdentityLabels for those
+// that policies know it by.
 func PodLabels(p Pod, cluster string) Labels {
-	out := Labels{
-		"k8s:io.cilium.k8s.policy.cluster=" + cluster,
-		"k8s:io.kubernetes.pod.namespace=" + p.Name.Namespace,
-	}
+	out := Labels{LabelCluster + "=" + cluster, LabelNamespace + "=" + p.Name.Namespace}
 	if p.ServiceAccount != "" {
-		out = append(out, "k8s:io.cilium.k8s.policy.serviceaccount="+p.ServiceAccount)
+		out = append(out, LabelServiceAccount+"="+p.ServiceAccount)
 	}
 	for k, v := range p.Labels {
-		out = append(out, "k8s:"+k+"="+v)
+		if !imitates(k) {
+			out = append(out, "k8s:"+k+"="+v)
+		}
 	}
 	slices.Sort(out)
 	return out

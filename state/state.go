@@ -20,9 +20,10 @@ type Tables struct {
 	CIDRGroups        *table.Table[string, CIDRGroup]          // writer: the source
 	Services          *table.Table[ServiceName, Service]       // writer: the source
 	Slices            *table.Table[SliceName, Slice]           // writer: the source
-	ClusterIdentities *table.Table[IdentityID, Identity]       // writer: the source: the numbers that the whole cluster uses
-	Identities        *table.Table[IdentityID, Identity]       // writer: control/identity: those, the reserved ones, and this node's own
+	ClusterIdentities *table.Table[IdentityID, Identity]       // writer: the source (the numbers that the whole cluster uses)
+	Identities        *table.Table[IdentityID, Identity]       // writer: control/identity (those, the reserved ones, and this node's own)
 	PodIdentities     *table.Table[PodName, PodIdentity]       // writer: control/identity
+	VisibleLabels     *table.Table[string, VisibleLabel]       // writer: control/identity (the keys that all of these tell apart)
 	EndpointPolicies  *table.Table[EndpointID, EndpointPolicy] // writer: control/policy
 	Endpoints         *table.Table[EndpointID, Endpoint]       // writer: control/endpoint
 	IPs               *table.Table[IPKey, IP]                  // writer: control/ipcache
@@ -45,6 +46,7 @@ func New() *Tables {
 		ClusterIdentities: table.New("clusterIdentities", func(i Identity) IdentityID { return i.ID }),
 		Identities:        table.New("identities", func(i Identity) IdentityID { return i.ID }),
 		PodIdentities:     table.New("podIdentities", func(p PodIdentity) PodName { return p.Pod }),
+		VisibleLabels:     table.New("visibleLabels", func(v VisibleLabel) string { return v.Key }),
 		EndpointPolicies:  table.New("endpointPolicies", func(p EndpointPolicy) EndpointID { return p.Endpoint }),
 		Endpoints:         table.New("endpoints", func(e Endpoint) EndpointID { return e.ID }),
 		IPs:               table.New("ips", func(i IP) IPKey { return i.Key() }),
@@ -75,6 +77,7 @@ func (t *Tables) Views() []View {
 		view(t.ClusterIdentities, "ID", "Labels"),
 		view(t.Identities, "ID", "Labels"),
 		view(t.PodIdentities, "Pod", "Identity"),
+		view(t.VisibleLabels, "Key"),
 		view(t.EndpointPolicies, "Endpoint", "Class", "Epoch", "Ingress", "Egress"),
 		view(t.Endpoints, "ID", "Pod", "IPv4", "IPv6", "Device", "Identity", "State"),
 		view(t.IPs, "Prefix", "Identity", "Tunnel endpoint", "Source"),

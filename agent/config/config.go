@@ -37,6 +37,10 @@ type Config struct {
 	IPv6NativeRoutingCIDR netip.Prefix `json:"ipv6NativeRoutingCIDR"`
 	EndpointRoutes        Family       `json:"endpointRoutes"` // a host route, and to_pod, for each pod
 
+	Policy       Policy       `json:"policy"`
+	HostFirewall HostFirewall `json:"hostFirewall"`
+	Conntrack    Conntrack    `json:"conntrack"`
+
 	Health     Health `json:"health"`
 	CNI        CNI    `json:"cni"`
 	CleanState bool   `json:"cleanState"`    // at start: wipe pins and endpoint state
@@ -76,6 +80,32 @@ type BPF struct {
 	VLANBypass  []int  `json:"vlanBypass"`  // VLAN ids that pass unjudged; 0 means all
 	IPCacheSize int    `json:"ipcacheSize"` // entries of weir_ipcache
 	Endpoints   int    `json:"endpoints"`   // slots of weir_endpoints, at most 16384
+	CTSize      int    `json:"ctSize"`      // connections that weir_ct has room for at first
+	CTLimit     int    `json:"ctLimit"`     // up to which it grows; 0: what fits a hundredth of the memory
+	PolicyRules int    `json:"policyRules"` // entries of weir_policy_rules
+}
+
+// Policy says how network policy is meant.
+type Policy struct {
+	EnforcementMode string   `json:"enforcementMode"` // "default", "always" or "never"
+	CIDRMatchMode   []string `json:"cidrMatchMode"`   // what CIDRs of Cilium policies match beside the world: "pods", "nodes"
+	DenyResponse    string   `json:"denyResponse"`    // "drop" or "reject", where neither policy nor namespace says
+}
+
+// HostFirewall makes the node itself an endpoint.
+type HostFirewall struct {
+	Enabled  bool     `json:"enabled"`
+	FailSafe []string `json:"failSafe"` // ports no policy closes: "ingress:TCP/22"
+}
+
+// Conntrack is how long connections may be idle, in seconds.
+type Conntrack struct {
+	TCPNew         int `json:"tcpNew"`
+	TCPEstablished int `json:"tcpEstablished"`
+	TCPClosing     int `json:"tcpClosing"`
+	UDPNew         int `json:"udpNew"`         // UDP, SCTP and all others
+	UDPEstablished int `json:"udpEstablished"` // likewise
+	ICMP           int `json:"icmp"`
 }
 
 // Health switches the health endpoint and the probes between nodes.
@@ -94,15 +124,20 @@ type CNI struct {
 // Defaults returns the configuration in force when nobody sets anything.
 func Defaults() Config {
 	return Config{
-		Cluster:          Cluster{Name: "default"},
-		RunDir:           "/var/run/weir",
-		BPF:              BPF{Root: "/sys/fs/bpf", HostRouting: "auto", AttachMode: "auto", IPCacheSize: 512000, Endpoints: 4096},
+		Cluster: Cluster{Name: "default"},
+		RunDir:  "/var/run/weir",
+		BPF: BPF{Root: "/sys/fs/bpf", HostRouting: "auto", AttachMode: "auto", IPCacheSize: 512000, Endpoints: 4096,
+			CTSize: 65536, PolicyRules: 65536},
 		IPv4:             Family{Enabled: true},
 		IPAM:             IPAM{Mode: "cluster-pool"},
 		RoutingMode:      "tunnel",
 		TunnelProtocol:   "vxlan",
 		TunnelPort:       8472,
 		UnderlayProtocol: "auto",
-		Health:           Health{Enabled: true, Port: 4240, Interval: 10 * time.Second},
+		Policy:           Policy{EnforcementMode: "default", DenyResponse: "drop"},
+		HostFirewall: HostFirewall{FailSafe: []string{"ingress:TCP/22", "ingress:TCP/6443", "ingress:TCP/10250", "ingress:UDP/68", "ingress:TCP/4240",
+			"egress:UDP/53", "egress:TCP/53", "egress:UDP/67", "egress:TCP/6443", "egress:TCP/4240", "egress:UDP/123"}},
+		Conntrack: Conntrack{TCPNew: 60, TCPEstablished: 8000, TCPClosing: 10, UDPNew: 60, UDPEstablished: 60, ICMP: 60},
+		Health:    Health{Enabled: true, Port: 4240, Interval: 10 * time.Second},
 	}
 }

@@ -34,6 +34,11 @@ const (
 	maxIPCache     = 1 << 24
 	maxVLAN        = 4094
 	maxVLANs       = 8 // slots of the programs' constant vlan_bypass
+	maxFailSafes   = 16
+	maxTimeout     = 432000 // five days, what Linux gives an established connection
+	minConnections = 1024
+	maxConnections = 1 << 24
+	maxRules       = 1 << 20
 )
 
 // Runnable says what an agent needs beside a valid configuration, which other
@@ -74,8 +79,38 @@ func check(c Config) []problem {
 	}
 	f.oneOf("ipam.mode", c.IPAM.Mode, "cluster-pool")
 	f.routing(c)
+	f.policy(c)
+	f.conntrack(c.Conntrack)
 	f.port("health.port", c.Health.Port)
 	return f
+}
+
+func (f *findings) policy(c Config) {
+	f.oneOf("policy.enforcementMode", c.Policy.EnforcementMode, "default", "always", "never")
+	f.oneOf("policy.denyResponse", c.Policy.DenyResponse, "drop", "reject")
+	for _, m := range c.Policy.CIDRMatchMode {
+		f.oneOf("policy.cidrMatchMode", m, "pods", "nodes")
+	}
+	if n := len(c.HostFirewall.FailSafe); n > maxFailSafes {
+		f.add("hostFirewall.failSafe", "%d ports: at most %d are possible", n, maxFailSafes)
+	}
+	if _, err := c.HostFirewall.Ports(); err != nil {
+		f.add("hostFirewall.failSafe", "%s", err)
+	}
+}
+
+func (f *findings) conntrack(c Conntrack) {
+	for _, t := range []struct {
+		key   string
+		value int
+	}{
+		{"tcpNew", c.TCPNew}, {"tcpEstablished", c.TCPEstablished}, {"tcpClosing", c.TCPClosing},
+		{"udpNew", c.UDPNew}, {"udpEstablished", c.UDPEstablished}, {"icmp", c.ICMP},
+	} {
+		if t.value < 1 || t.value > maxTimeout {
+			f.add("conntrack."+t.key, "%d is not a number of seconds between 1 and %d", t.value, maxTimeout)
+		}
+	}
 }
 
 func (f *findings) names(c Config) {
@@ -121,6 +156,11 @@ func (f *findings) bpf(b BPF) {
 	f.oneOf("bpf.attachMode", b.AttachMode, "auto", "tcx", "tc")
 	f.within("bpf.ipcacheSize", b.IPCacheSize, minIPCache, maxIPCache)
 	f.within("bpf.endpoints", b.Endpoints, 1, maxEndpoints)
+	f.within("bpf.ctSize", b.CTSize, minConnections, maxConnections)
+	f.within("bpf.policyRules", b.PolicyRules, minConnections, maxRules)
+	if b.CTLimit != 0 && (b.CTLimit < b.CTSize || b.CTLimit > maxConnections) {
+		f.add("bpf.ctLimit", "%d is neither 0 nor between bpf.ctSize (%d) and %d", b.CTLimit, b.CTSize, maxConnections)
+	}
 	if n := len(b.VLANBypass); n > maxVLANs {
 		f.add("bpf.vlanBypass", "%d ids, and there is room for %d: name fewer, or 0 for all", n, maxVLANs)
 	}

@@ -134,6 +134,10 @@ type Status struct {
 	BPFRoot     string            `json:"bpfRoot"`
 	Endpoints   int               `json:"endpoints"`
 	Kernel      string            `json:"kernel"`
+
+	Connections *ConnectionsStatus `json:"connections,omitempty"` // nil: the table cannot be read yet
+	Policy      *PolicyStatus      `json:"policy,omitempty"`      // nil: nothing was compiled yet
+	Identities  *IdentitiesStatus  `json:"identities,omitempty"`
 }
 
 // Condition is a thing that is well, or says why not.

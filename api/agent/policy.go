@@ -14,6 +14,33 @@ const (
 	PathDrops         = "/v1/drops"          // -> []Drop, oldest first
 )
 
+// ConnectionsStatus says how full the table of connections is.
+type ConnectionsStatus struct {
+	Count    int     `json:"count"`
+	Capacity int     `json:"capacity"` // of the table as it is
+	Limit    int     `json:"limit"`    // up to which it grows
+	Pressure float64 `json:"pressure"` // Count / Limit: 0.8 is worth a warning
+}
+
+// PolicyStatus counts the objects that make policies, each once: as what
+// `weir policy list` says of its state.
+type PolicyStatus struct {
+	Mode         string `json:"mode"` // "default", "always" or "never"
+	InForce      int    `json:"inForce"`
+	Refused      int    `json:"refused"`      // states "refused" and "too large"
+	NotEnforced  int    `json:"notEnforced"`  // state "not enforced"
+	Partly       int    `json:"partly"`       // of InForce: with rules that need what this version does not have
+	HostFirewall bool   `json:"hostFirewall"` // policies with a nodeSelector count
+}
+
+// IdentitiesStatus counts identities as this node knows them.
+type IdentitiesStatus struct {
+	Cluster int    `json:"cluster"` // with a number of the cluster
+	Local   int    `json:"local"`   // with a number of this node, until the cluster has one
+	Min     uint32 `json:"min"`     // the range out of which the cluster numbers
+	Max     uint32 `json:"max"`
+}
+
 // Identity is one line of `weir identity list`.
 type Identity struct {
 	ID        uint32   `json:"id"`
@@ -77,8 +104,8 @@ type EffectiveRule struct {
 type ExplainRequest struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
-	Proto string `json:"proto"` // "TCP" when empty
-	Port  uint16 `json:"port"`  // of ICMP the type
+	Proto string `json:"proto"` // "TCP" when empty; else as policies write it: "UDP", "ICMPv6", "GRE"
+	Port  uint16 `json:"port"`  // of ICMP the type; 0 of TCP, UDP, SCTP: only rules for every port count
 }
 
 // Explanation is the verdict, direction by direction.
@@ -107,7 +134,7 @@ type Judgement struct {
 	Known    bool     `json:"known"`             // false: the end is no endpoint of this node, another agent judges
 	Enforced bool     `json:"enforced"`          // false: no policy selects the end in this direction
 	Verdict  string   `json:"verdict"`           // "allowed", "denied", "not enforced", "unknown"
-	Rule     string   `json:"rule"`              // that decided: action, peer, port
+	Rule     string   `json:"rule"`              // that decided: action, peer, port; empty: a default decided
 	Origin   []string `json:"origin"`            // the objects it comes from; for a default deny, those that isolate the end
 	Nearest  string   `json:"nearest,omitempty"` // the allow rule that came closest
 	Missed   string   `json:"missed,omitempty"`  // the field on which it failed, with both values
@@ -180,6 +207,7 @@ type Counter struct {
 
 // Drop is one packet that was not let through.
 type Drop struct {
+	Seq        uint64    `json:"seq"` // counts up from 1 while the agent runs; what is missing in between was lost
 	Time       time.Time `json:"time"`
 	Place      string    `json:"place"`
 	Reason     string    `json:"reason"`

@@ -140,7 +140,7 @@ func (c *Cluster) makeIdentity(pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range operator.Identities([]state.Pod{row}, "bench", nil) {
+	for _, id := range operator.Identities([]state.Pod{row}, nil, nil, "bench", nil) {
 		o := v1.CiliumIdentity{
 			TypeMeta:       metav1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindCiliumIdentity},
 			ObjectMeta:     metav1.ObjectMeta{Name: id.ID.String()},

@@ -12,8 +12,7 @@ struct everything {
 	struct node node;
 	struct ct_key ct_key;
 	struct ct_entry ct_entry;
-	struct ct_timeouts ct_timeouts;
-	struct ct_sweep ct_sweep;
+	struct ct_expire ct_expire;
 	struct fragment_key fragment_key;
 	struct fragment fragment;
 	struct policy policy;

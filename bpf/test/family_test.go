@@ -122,6 +122,7 @@ func native() bpf.Config {
 func (n *node) fill(t testing.TB) {
 	t.Helper()
 	v4, v6 := families[0], families[1]
+	n.set(t, bpf.MapNodes, uint32(1), bpf.Node{Addr: bpf.AddrFrom(v4.node)})
 	row := func(id uint32, a, b netip.Addr, mac, gw net.HardwareAddr) {
 		n.put(t, n.endpoints, id, bpf.Endpoint{ID: id, Ifindex: device(id), Identity: 1000 + id,
 			IPv4: bpf.AddrFrom(a), IPv6: bpf.AddrFrom(b), MAC: bpf.MACFrom(mac), NodeMAC: bpf.MACFrom(gw)})
@@ -137,7 +138,7 @@ func (n *node) fill(t testing.TB) {
 		n.know(t, netip.PrefixFrom(f.self, f.bits()), host)
 		n.know(t, netip.PrefixFrom(f.router, f.bits()), host)
 		n.know(t, f.cidr, bpf.IPCacheEntry{Identity: uint32(bpf.IdentityUnmanaged), Flags: uint8(bpf.IPCacheLocalCIDR)})
-		n.know(t, f.remotes, bpf.IPCacheEntry{Identity: 2000, TunnelEndpoint: bpf.AddrFrom(families[0].node)})
+		n.know(t, f.remotes, bpf.IPCacheEntry{Identity: 2000, TunnelEndpoint: bpf.AddrFrom(families[0].node), Node: 1})
 		n.know(t, f.everything(), bpf.IPCacheEntry{Identity: uint32(bpf.IdentityWorld)})
 	}
 }

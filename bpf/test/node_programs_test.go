@@ -107,7 +107,8 @@ func TestPacketKeepsItsBytesFromNodeToNode(t *testing.T) {
 	b.fill(t)
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
-			// On node B the destination is a pod of its own.
+			// On node B the destination is a pod of its own, and the source is none.
+			b.know(t, netip.PrefixFrom(f.pod, f.bits()), bpf.IPCacheEntry{Identity: 1001})
 			b.know(t, netip.PrefixFrom(f.remote, f.bits()), bpf.IPCacheEntry{Identity: 1002, Endpoint: peerID})
 			row := bpf.Endpoint{ID: peerID, Ifindex: device(peerID), MAC: bpf.MACFrom(peerMAC), NodeMAC: bpf.MACFrom(peerGW)}
 			if f.v6 {

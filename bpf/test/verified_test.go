@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite verified.txt")
 const (
 	verifiedFile = "verified.txt"
 	// A program beyond it has a loop or branches that the verifier walks many times over.
-	verifiedMax = 20000
+	verifiedMax = 40000
 	// A kernel's verifier walks a few more or less than another's.
 	slack = 120 // percent
 )
@@ -55,8 +55,8 @@ func TestVerifierWalksNoMoreInstructionsThanRecorded(t *testing.T) {
 			t.Errorf("%s: %d instructions verified, %s says %d: make it smaller, or run this test with -update and say why", name, n, verifiedFile, old)
 		}
 	}
-	if len(got) != int(bpf.PlaceToHost) || len(want) != len(got) {
-		t.Errorf("%d programs loaded, %d recorded, want %d", len(got), len(want), bpf.PlaceToHost)
+	if len(got) != int(bpf.PlaceToHost)+1 || len(want) != len(got) { // expire has no place
+		t.Errorf("%d programs loaded, %d recorded, want %d", len(got), len(want), bpf.PlaceToHost+1)
 	}
 }
 

@@ -34,8 +34,8 @@ type Result struct {
 }
 
 // Add makes an endpoint. When it returns, the pod can be reached from this
-// node: its rows are in the maps and its program is attached. When it fails,
-// nothing is left of it.
+// node: its rows are in the maps, its program is attached, and its policy was in
+// force before. When it fails, nothing is left of it.
 func (c *Control) Add(ctx context.Context, r Request) (Result, error) {
 	defer c.lockKey(r.Key)()
 	if err := ctx.Err(); err != nil {
@@ -45,6 +45,10 @@ func (c *Control) Add(ctx context.Context, r Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := c.Ready(); err != nil {
+		return Result{}, err
+	}
+	c.waitForIdentity(ctx, r.Pod)
 	e, err := c.reserve(r, cookie)
 	if err != nil {
 		return Result{}, err
@@ -114,7 +118,7 @@ func (c *Control) reserve(r Request, cookie uint64) (state.Endpoint, error) {
 	e.MTU, _ = c.routeMTU()
 	e.Gateways = c.gateways()
 	c.used[e.ID], c.byKey[r.Key] = true, e.ID
-	c.identify(&e, c.identities())
+	c.identify(&e)
 	c.tables.Endpoints.Put(e)
 	return e, nil
 }
@@ -177,8 +181,8 @@ func (c *Control) number() (state.EndpointID, error) {
 	return 0, fmt.Errorf("%w: all %d are in use; raise bpf.endpoints", ErrExhausted, last)
 }
 
-// make creates the devices, attaches the programs, and only then lets the pod
-// talk. It waits for the ipcache last.
+// make creates the devices, attaches the programs, waits for the policy, and
+// only then lets the pod talk. It waits for the ipcache last.
 func (c *Control) make(ctx context.Context, e state.Endpoint) (Result, error) {
 	gateways, mtu := c.gateways(), c.deviceMTU()
 	e, err := c.createPod(e, gateways, mtu)
@@ -186,12 +190,16 @@ func (c *Control) make(ctx context.Context, e state.Endpoint) (Result, error) {
 		return Result{}, err
 	}
 	c.mu.Lock()
+	c.identify(&e) // it may be another since
 	err = c.publish(e)
 	c.mu.Unlock()
 	if err != nil {
 		return Result{}, err
 	}
 	if err := c.attachQuick(e); err != nil {
+		return Result{}, err
+	}
+	if err := c.waitForPolicy(ctx, e.ID); err != nil {
 		return Result{}, err
 	}
 	if err := link.ConfigurePod(podLink(e, gateways, mtu)); err != nil {
@@ -205,7 +213,7 @@ func (c *Control) make(ctx context.Context, e state.Endpoint) (Result, error) {
 	}
 	c.mu.Lock()
 	e.State = state.EndpointReady
-	c.identify(&e, c.identities())
+	c.identify(&e)
 	err = c.publish(e)
 	c.mu.Unlock()
 	if err != nil {

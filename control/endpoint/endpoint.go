@@ -88,23 +88,22 @@ func (c *Control) Run(ctx context.Context) error {
 		c.settle(ctx)
 	}()
 	defer func() { <-settled }()
-	return reconcile.Loop(ctx, c.log, c.step, c.dp.Ready(), c.tables.Nodes, c.tables.Pods, c.tables.Identities, c.tables.Devices)
+	return reconcile.Loop(ctx, c.log, c.step, c.dp.Ready(), c.tables.Nodes, c.tables.Pods, c.tables.PodIdentities, c.tables.Devices)
 }
 
 func (c *Control) step(context.Context) error {
-	ids := c.identities()
-	errs := []error{c.revive(ids)}
+	errs := []error{c.revive()}
 	for _, e := range c.tables.Endpoints.All() {
-		errs = append(errs, c.follow(e, ids))
+		errs = append(errs, c.follow(e))
 	}
 	errs = append(errs, c.routes())
 	return errors.Join(errs...)
 }
 
 // follow brings one endpoint's identity, MTU and gateways up to date.
-func (c *Control) follow(e state.Endpoint, ids identities) error {
+func (c *Control) follow(e state.Endpoint) error {
 	next := e
-	c.identify(&next, ids)
+	c.identify(&next)
 	if err := c.reroute(&next); err != nil {
 		return err
 	}
@@ -123,7 +122,7 @@ func (c *Control) follow(e state.Endpoint, ids identities) error {
 		return nil
 	}
 	row.MTU, row.Gateways = next.MTU, next.Gateways
-	c.identify(&row, ids)
+	c.identify(&row)
 	return c.publish(row)
 }
 
@@ -156,45 +155,6 @@ func (c *Control) reroute(e *state.Endpoint) error {
 		return fmt.Errorf("give %s routes over %v: %w", e.Pod, gateways, err)
 	}
 	return nil
-}
-
-// identities finds an identity's number by the key of its labels.
-type identities map[string]state.IdentityID
-
-func (c *Control) identities() identities { return state.IdentityIndex(c.tables.Identities.All()) }
-
-// identify sets identity, labels and state by the pod's labels; a pod whose
-// labels or number are not known yet is reserved:init.
-func (c *Control) identify(e *state.Endpoint, ids identities) {
-	if e.Recovered && e.Pod == (state.PodName{}) {
-		e.Pod = c.podOf(*e)
-	}
-	e.Identity, e.Labels = c.identityOf(*e, ids)
-	if e.State == state.EndpointRestoring || e.State == state.EndpointNotReady || e.State == state.EndpointCreating {
-		return
-	}
-	e.State = state.EndpointReady
-	if e.Identity == state.IdentityInit {
-		e.State = state.EndpointIdentity
-	}
-}
-
-func (c *Control) identityOf(e state.Endpoint, ids identities) (state.IdentityID, state.Labels) {
-	if e.Health {
-		return state.IdentityHealth, state.Labels{state.IdentityHealth.Reserved()}
-	}
-	p, ok := c.tables.Pods.Get(e.Pod)
-	if !ok && e.Recovered {
-		return e.Identity, e.Labels // as its row had it
-	}
-	if !ok {
-		return state.IdentityInit, state.Labels{state.IdentityInit.Reserved()}
-	}
-	labels := state.PodLabels(p, c.opts.Cluster)
-	if id, ok := ids[labels.Key()]; ok {
-		return id, labels
-	}
-	return state.IdentityInit, labels
 }
 
 // publish makes a row known: on disk, in the map, in the table. An endpoint that

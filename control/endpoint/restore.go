@@ -68,13 +68,13 @@ func (c *Control) restorable(e state.Endpoint) bool {
 // revive brings restored endpoints to life: rows and programs are compared
 // with what is wanted and written where they differ. Rows and links that belong
 // to no endpoint go.
-func (c *Control) revive(ids identities) error {
+func (c *Control) revive() error {
 	var errs []error
 	for _, e := range c.tables.Endpoints.All() {
 		if e.State != state.EndpointRestoring && e.State != state.EndpointNotReady {
 			continue
 		}
-		errs = append(errs, c.reviveOne(e, ids))
+		errs = append(errs, c.reviveOne(e))
 	}
 	c.mu.Lock()
 	used := func(id uint32) bool { return c.used[state.EndpointID(id)] }
@@ -88,7 +88,7 @@ func (c *Control) revive(ids identities) error {
 	return errors.Join(errs...)
 }
 
-func (c *Control) reviveOne(e state.Endpoint, ids identities) error {
+func (c *Control) reviveOne(e state.Endpoint) error {
 	next := e
 	there, err := c.reattach(next)
 	if !there {
@@ -98,7 +98,7 @@ func (c *Control) reviveOne(e state.Endpoint, ids identities) error {
 		next.State = state.EndpointNotReady
 	} else {
 		next.State = state.EndpointReady
-		c.identify(&next, ids)
+		c.identify(&next)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

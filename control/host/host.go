@@ -34,9 +34,18 @@ type Options struct {
 	MTU         int  // of the underlay; 0: that of its devices
 	VLANBypass  []int
 	Underlay    string // "auto", "ipv4" or "ipv6"
+	Firewall    bool   // the host is an endpoint, too
+	FailSafe    []Port // of the host: no policy closes them
 
 	// Check judges the node's pod CIDRs against the prefixes of the underlay.
 	Check func(podCIDRs, underlay []netip.Prefix) error
+}
+
+// Port is a port of the host in one direction.
+type Port struct {
+	Ingress bool
+	Proto   uint8 // IANA number
+	Port    uint16
 }
 
 // Control keeps the node's own datapath in step with its Node row and devices.
@@ -62,13 +71,15 @@ func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath) *C
 const lookAgain = 10 * time.Second
 
 // Run reconciles until ctx ends. A device of ours that somebody changes or
-// removes is made as it was.
+// removes is made as it was. It waits for policy and addresses to be in the
+// maps: programs that judge by them must not run before.
 func (c *Control) Run(ctx context.Context) error {
 	events, err := link.Subscribe(ours, link.Links)
 	if err != nil {
 		return err
 	}
-	return reconcile.LoopLive(ctx, c.log, c.step, events, reconcile.Every(ctx, lookAgain), c.tables.Nodes, c.tables.Devices)
+	return reconcile.LoopLive(ctx, c.log, c.step, events, reconcile.Every(ctx, lookAgain), c.tables.Nodes, c.tables.Devices,
+		reconcile.Once(c.tables.EndpointPolicies), reconcile.Once(c.tables.IPs))
 }
 
 func ours(e link.Event) bool {
@@ -202,7 +213,12 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 	}
 	if o.Tunnel {
 		c.TunnelIfindex = uint32(base.Tunnel.Index)
+		c.TunnelPort = bpf.Network(uint16(o.TunnelPort))
 		c.TunnelMTU = uint32(link.RouteMTU(mtu, true, underlay6))
+	}
+	c.HostFirewall = flag(o.Firewall)
+	for i, p := range o.FailSafe[:min(len(o.FailSafe), len(c.Failsafe))] {
+		c.Failsafe[i] = uint32(flag(p.Ingress))<<24 | uint32(p.Proto)<<16 | uint32(p.Port)
 	}
 	if slices.Contains(o.VLANBypass, 0) {
 		c.VLANBypass[0] = uint16(bpf.VLANAll)

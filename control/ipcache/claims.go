@@ -10,22 +10,25 @@ import (
 
 // view is what the claims of an object depend on beside the object itself.
 type view struct {
-	cluster    string
-	underlay6  bool                        // tunnel endpoints are IPv6 addresses
-	nodes      map[string]state.Node       // by name
-	identities map[string]state.IdentityID // by labels
-	underlay   []netip.Prefix              // networks of this node's devices
+	dual      bool                  // both families are on
+	underlay6 bool                  // tunnel endpoints are IPv6 addresses
+	nodes     map[string]state.Node // by name
+	identity  func(state.PodName) (state.PodIdentity, bool)
+	underlay  []netip.Prefix // networks of this node's devices
 }
 
 // The claims functions derive the rows that one object claims. Who gets a
 // prefix that several claim is decided by the book. They do no input or output.
 
-func worldClaims() []state.IP {
-	var out []state.IP
-	for _, p := range []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")} {
-		out = append(out, state.IP{Prefix: p, Identity: state.IdentityWorld, Source: state.IPWorld})
+func (v view) worldClaims() []state.IP {
+	four, six := state.IdentityWorld, state.IdentityWorld
+	if v.dual {
+		four, six = state.IdentityWorldIPv4, state.IdentityWorldIPv6
 	}
-	return out
+	return []state.IP{
+		{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Identity: four, Source: state.IPWorld},
+		{Prefix: everywhere(), Identity: six, Source: state.IPWorld},
+	}
 }
 
 func deviceClaims(d state.Device) []state.IP {
@@ -86,26 +89,25 @@ func (v view) podClaims(p state.Pod) []state.IP {
 	if p.HostNetwork || !ok || n.Local {
 		return nil
 	}
-	id, ok := v.identities[v.labelsOf(p)]
+	id, ok := v.identity(p.Name)
 	if !ok {
-		id = state.IdentityInit
+		id.ID = state.IdentityInit
 	}
 	var out []state.IP
 	for _, a := range p.IPs {
-		out = append(out, state.IP{Prefix: single(a), Identity: id, TunnelEndpoint: n.Address(!v.underlay6),
+		out = append(out, state.IP{Prefix: single(a), Identity: id.ID, TunnelEndpoint: n.Address(!v.underlay6),
 			Source: state.IPPod, Of: p.Name.String()})
 	}
 	return out
 }
 
-func (v view) labelsOf(p state.Pod) string { return state.PodLabels(p, v.cluster).Key() }
-
-// entry is the map's form of a row.
-func entry(row state.IP) (bpf.IPCacheKey, bpf.IPCacheEntry) {
+// entry is the map's form of a row; number is that of its tunnel endpoint.
+func entry(row state.IP, number uint16) (bpf.IPCacheKey, bpf.IPCacheEntry) {
 	e := bpf.IPCacheEntry{
 		TunnelEndpoint: bpf.AddrFrom(row.TunnelEndpoint),
 		Identity:       uint32(row.Identity),
 		Endpoint:       uint32(row.Endpoint),
+		Node:           number,
 	}
 	if row.Host {
 		e.Flags |= uint8(bpf.IPCacheHost)

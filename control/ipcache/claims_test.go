@@ -1,18 +1,11 @@
 package ipcache
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"weir/bpf"
-	"weir/datapath"
 	"weir/state"
 )
 
@@ -30,13 +23,12 @@ func addrs(all ...string) []netip.Addr {
 func two() Rows {
 	db := state.Pod{Name: state.PodName{Namespace: "default", Name: "db"}, Node: "n2", IPs: addrs("10.0.1.9", "fd00::109")}
 	return Rows{
-		Cluster: "lab",
 		Nodes: []state.Node{
 			{Name: "n1", Local: true, Addresses: addrs("172.18.0.2", "fc00::2"), Routers: addrs("10.0.0.1", "fd00::1"), Health: addrs("10.0.0.2"), PodCIDRs: []netip.Prefix{prefix("10.0.0.0/24"), prefix("fd00::/120")}},
 			{Name: "n2", Addresses: addrs("172.18.0.3", "fc00::3"), Routers: addrs("10.0.1.1", "fd00::101"), Health: addrs("10.0.1.2", "fd00::102"), PodCIDRs: []netip.Prefix{prefix("10.0.1.0/24"), prefix("fd00::100/120")}},
 		},
 		Pods:       []state.Pod{db},
-		Identities: map[string]state.IdentityID{state.PodLabels(db, "lab").Key(): 300},
+		Identities: map[state.PodName]state.IdentityID{db.Name: 300},
 		Endpoints:  []state.Endpoint{{ID: 7, Pod: state.PodName{Namespace: "default", Name: "web"}, IPv4: addrs("10.0.0.9")[0], IPv6: addrs("fd00::9")[0], Identity: 299}},
 		Host:       addrs("192.0.2.1"),
 	}
@@ -49,8 +41,8 @@ func derive(t *testing.T, r Rows) map[netip.Prefix]state.IP {
 	tables.Nodes.Put(r.Nodes...)
 	tables.Pods.Put(r.Pods...)
 	tables.Endpoints.Put(r.Endpoints...)
-	for labels, id := range r.Identities {
-		tables.Identities.Put(state.Identity{ID: id, Labels: strings.Split(labels, ";")})
+	for name, id := range r.Identities {
+		tables.PodIdentities.Put(state.PodIdentity{Pod: name, ID: id})
 	}
 	for i, a := range r.Host {
 		tables.Devices.Put(state.Device{Name: fmt.Sprint("h", i), Addrs: []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}})
@@ -58,12 +50,7 @@ func derive(t *testing.T, r Rows) map[netip.Prefix]state.IP {
 	for i, p := range r.Underlay {
 		tables.Devices.Put(state.Device{Name: fmt.Sprint("u", i), Addrs: []netip.Prefix{p}})
 	}
-	m, err := datapath.OpenMirror(bpf.MapIPCache, &datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := New(slog.New(slog.DiscardHandler), Options{Cluster: r.Cluster, Underlay6: func() bool { return r.Underlay6 }}, tables, m)
-	if err := c.Step(t.Context()); err != nil {
+	if err := newKernel().control(t, r, tables).Step(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	out := map[netip.Prefix]state.IP{}
@@ -109,6 +96,15 @@ func TestEveryAddressHasItsOwnerAndItsWay(t *testing.T) {
 		}
 		if _, ok := got[prefix("10.0.0.2/32")]; ok {
 			t.Error("this node's health endpoint has a row before it is an endpoint")
+		}
+	}
+}
+
+func TestTheWorldHasAnIdentityForEachFamilyWhereBothAreOn(t *testing.T) {
+	for dual, want := range map[bool][2]state.IdentityID{false: {state.IdentityWorld, state.IdentityWorld}, true: {state.IdentityWorldIPv4, state.IdentityWorldIPv6}} {
+		got := derive(t, Rows{Dual: dual})
+		if four, six := got[prefix("0.0.0.0/0")].Identity, got[prefix("::/0")].Identity; four != want[0] || six != want[1] {
+			t.Errorf("dual %v: got %d and %d, want %v", dual, four, six, want)
 		}
 	}
 }
@@ -187,47 +183,9 @@ func TestEntryIsTheMapsForm(t *testing.T) {
 		{state.IP{Prefix: prefix("10.0.0.1/32"), Identity: 1, Host: true, Source: state.IPHost}, "10.0.0.1/32 identity=1 encryptkey=0 tunnelendpoint=0.0.0.0 flags=host"},
 		{state.IP{Prefix: prefix("fd00::9/128"), Identity: 300, Endpoint: 7, Source: state.IPEndpoint}, "fd00::9/128 identity=300 encryptkey=0 tunnelendpoint=0.0.0.0 endpoint=7 flags=<none>"},
 	} {
-		k, v := entry(c.row)
+		k, v := entry(c.row, 0)
 		if got := k.String() + " " + v.String(); got != c.want {
 			t.Errorf("%+v: got %s, want %s", c.row, got, c.want)
 		}
-	}
-}
-
-func TestStepWritesOnlyWhatDiffers(t *testing.T) {
-	store := &datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]{}
-	tables := state.New()
-	step := func() int {
-		t.Helper()
-		m, err := datapath.OpenMirror(bpf.MapIPCache, store)
-		if err != nil {
-			t.Fatal(err)
-		}
-		before := store.Writes
-		c := New(slog.New(slog.DiscardHandler), Options{Cluster: "lab", Underlay6: func() bool { return false }}, tables, m)
-		if err := c.Step(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		return store.Writes - before
-	}
-	rows := two()
-	tables.Nodes.Put(rows.Nodes...)
-	tables.Pods.Put(rows.Pods...)
-	if n := step(); n == 0 {
-		t.Error("the first step wrote nothing")
-	}
-	if n := step(); n != 0 {
-		t.Errorf("a step of an agent that finds everything wrote %d entries", n)
-	}
-	for _, id := range []state.IdentityID{301, 300} { // the lower one counts
-		tables.Identities.Put(state.Identity{ID: id, Labels: state.PodLabels(rows.Pods[0], "lab")})
-	}
-	if n := step(); n != 2 {
-		t.Errorf("an identity that a pod with two addresses got wrote %d entries, want 2", n)
-	}
-	held, _ := store.Load()
-	_, want := entry(state.IP{Identity: 300, TunnelEndpoint: netip.MustParseAddr("172.18.0.3"), Source: state.IPPod})
-	if diff := cmp.Diff(want, held[bpf.IPCacheKeyFrom(prefix("10.0.1.9/32"))]); diff != "" {
-		t.Errorf("10.0.1.9 (-want +got):\n%s", diff)
 	}
 }

@@ -2,7 +2,6 @@ package ipcache
 
 import (
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"weir/bpf"
-	"weir/datapath"
 	"weir/state"
 )
 
@@ -30,34 +28,46 @@ func FuzzStepAgreesWithOracle(f *testing.F) {
 func history(t *testing.T, seed uint64, edits int) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 7))
-	tables, store := state.New(), &datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]{}
-	mirror, err := datapath.OpenMirror("m", store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := New(slog.New(slog.DiscardHandler), Options{Cluster: "c", Underlay6: func() bool { return false }}, tables, mirror)
+	tables, k := state.New(), newKernel()
+	k.size = 3 // of four addresses that nodes have
+	rows := Rows{Dual: seed%2 == 0}
+	c := k.control(t, rows, tables)
+	old := map[netip.Prefix]state.IP{} // when generations were last looked at
+	generations := k.generations
 	for range edits {
 		edit(r, tables)
 		if r.IntN(3) > 0 {
 			continue
 		}
-		store.Max = 0
 		if r.IntN(10) == 0 {
-			store.Max = 1 + r.IntN(8) // full: the step fails, and nothing may be lost by it
+			c = k.control(t, rows, tables)
+			tables.IPs.Replace(nil, nil)
+		}
+		k.ipcache.Max, k.broken = 0, false
+		switch r.IntN(10) {
+		case 0:
+			k.ipcache.Max = 1 + r.IntN(8) // full: the step fails, and nothing may be lost by it
+		case 1:
+			k.broken = true
 		}
 		err := c.Step(t.Context())
-		if store.Max == 0 && err != nil {
+		if k.ipcache.Max == 0 && !k.broken && err != nil {
 			t.Fatalf("seed %d: step: %v", seed, err)
 		}
-		if err == nil {
-			agree(t, seed, tables, store)
+		if err != nil {
+			continue
 		}
+		want := everything(tables)
+		want.Dual = rows.Dual
+		now := agree(t, seed, compile(want), tables, k)
+		voided(t, seed, old, now, generations, k)
+		old, generations = now, k.generations
 	}
 }
 
-func agree(t *testing.T, seed uint64, tables *state.Tables, store *datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]) {
+// agree compares the table and the maps with what the oracle says.
+func agree(t *testing.T, seed uint64, want map[netip.Prefix]state.IP, tables *state.Tables, k *kernel) map[netip.Prefix]state.IP {
 	t.Helper()
-	want := compile(everything(tables))
 	got := map[netip.Prefix]state.IP{}
 	for p, row := range tables.IPs.All() {
 		got[p] = row
@@ -65,19 +75,64 @@ func agree(t *testing.T, seed uint64, tables *state.Tables, store *datapath.Memo
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Fatalf("seed %d: table differs from oracle (-want +got):\n%s", seed, diff)
 	}
-	held, _ := store.Load()
-	entries := map[bpf.IPCacheKey]bpf.IPCacheEntry{}
+	held, _ := k.ipcache.Load()
+	nodes, _ := k.nodes.Load()
+	entries, named := map[bpf.IPCacheKey]bpf.IPCacheEntry{}, map[bpf.Addr]bool{}
 	for _, row := range want {
-		k, v := entry(row)
-		entries[k] = v
+		key, _ := entry(row, 0)
+		number := held[key].Node // any that is right
+		if number != 0 && nodes[uint32(number)].Addr != bpf.AddrFrom(row.TunnelEndpoint) {
+			t.Fatalf("seed %d: %s has node %d, which is %s", seed, row.Prefix, number, nodes[uint32(number)].Addr)
+		}
+		key, entries[key] = entry(row, number)
+		if row.TunnelEndpoint.IsValid() {
+			named[bpf.AddrFrom(row.TunnelEndpoint)] = true
+		}
 	}
 	if diff := cmp.Diff(entries, held); diff != "" {
 		t.Fatalf("seed %d: map differs from oracle (-want +got):\n%s", seed, diff)
 	}
+	for id, n := range nodes {
+		if !named[n.Addr] {
+			t.Fatalf("seed %d: node %d is %s, which no row names", seed, id, n.Addr)
+		}
+	}
+	if len(nodes) != min(len(named), k.size-1) {
+		t.Fatalf("seed %d: %d nodes have a number, want %d of %d", seed, len(nodes), min(len(named), k.size-1), len(named))
+	}
+	return got
+}
+
+// voided checks that whoever changed had his connections voided.
+func voided(t *testing.T, seed uint64, old, now map[netip.Prefix]state.IP, before [bpf.Generations]uint32, k *kernel) {
+	t.Helper()
+	changed := func(a, b state.IP) bool {
+		return a.Identity != b.Identity || a.Endpoint != b.Endpoint || a.TunnelEndpoint != b.TunnelEndpoint
+	}
+	check := func(p netip.Prefix) {
+		_, all := k.bumped(before)
+		slot := bpf.AddrSlot(p.Addr())
+		if !all && (!p.IsSingleIP() || k.generations[slot] == before[slot]) {
+			t.Fatalf("seed %d: %s changed from %+v to %+v, and its generation did not", seed, p, old[p], now[p])
+		}
+	}
+	for p, row := range now {
+		if was, ok := old[p]; !ok || changed(was, row) {
+			check(p)
+		}
+	}
+	for p := range old {
+		if _, ok := now[p]; !ok {
+			check(p)
+		}
+	}
 }
 
 func everything(t *state.Tables) Rows {
-	r := Rows{Cluster: "c", Identities: state.IdentityIndex(t.Identities.All())}
+	r := Rows{Identities: map[state.PodName]state.IdentityID{}}
+	for name, i := range t.PodIdentities.All() {
+		r.Identities[name] = i.ID
+	}
 	for _, n := range t.Nodes.All() {
 		r.Nodes = append(r.Nodes, n)
 	}
@@ -102,7 +157,6 @@ func edit(r *rand.Rand, t *state.Tables) {
 	ip := netip.AddrFrom4([4]byte{10, 0, byte(n), byte(i)})
 	node := fmt.Sprintf("n%d", n)
 	pod := state.PodName{Namespace: "d", Name: fmt.Sprintf("p%d", i)}
-	app := map[string]string{"app": fmt.Sprint(r.IntN(3))}
 	switch r.IntN(10) {
 	case 0:
 		t.Nodes.Put(state.Node{Name: node, Cluster: "c", Local: n == 0, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 18, 0, byte(n + r.IntN(2))})},
@@ -110,13 +164,13 @@ func edit(r *rand.Rand, t *state.Tables) {
 	case 1:
 		t.Nodes.Delete(node)
 	case 2, 3, 4:
-		t.Pods.Put(state.Pod{Name: pod, Labels: app, Node: node, IPs: []netip.Addr{ip}, HostNetwork: r.IntN(8) == 0})
+		t.Pods.Put(state.Pod{Name: pod, Node: node, IPs: []netip.Addr{ip}, HostNetwork: r.IntN(8) == 0})
 	case 5:
 		t.Pods.Delete(pod)
 	case 6:
-		t.Identities.Put(state.Identity{ID: state.IdentityID(256 + i), Labels: state.PodLabels(state.Pod{Name: pod, Labels: app}, "c")})
+		t.PodIdentities.Put(state.PodIdentity{Pod: pod, ID: state.IdentityID(256 + r.IntN(3))})
 	case 7:
-		t.Identities.Delete(state.IdentityID(256 + i))
+		t.PodIdentities.Delete(pod)
 	case 8:
 		t.Endpoints.Put(state.Endpoint{ID: state.EndpointID(1 + i), Pod: pod, IPv4: ip, Identity: state.IdentityID(r.IntN(300))})
 	case 9:
@@ -130,20 +184,16 @@ func BenchmarkOnePodOfMany(b *testing.B) {
 		b.Run(fmt.Sprint(pods), func(b *testing.B) {
 			tables := state.New()
 			tables.Nodes.Put(state.Node{Name: "far", Addresses: []netip.Addr{netip.MustParseAddr("172.18.0.9")}})
-			pod := func(i int, app string) state.Pod {
-				return state.Pod{Name: state.PodName{Namespace: "d", Name: fmt.Sprint(i)}, Node: "far",
-					Labels: map[string]string{"app": app}, IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}}
-			}
+			pod := func(i int) state.PodName { return state.PodName{Namespace: "d", Name: fmt.Sprint(i)} }
 			for i := range pods {
-				tables.Pods.Put(pod(i, "a"))
+				tables.Pods.Put(state.Pod{Name: pod(i), Node: "far", IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}})
 			}
-			mirror, _ := datapath.OpenMirror("m", &datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]{})
-			c := New(slog.New(slog.DiscardHandler), Options{Cluster: "c", Underlay6: func() bool { return false }}, tables, mirror)
+			c := newKernel().control(b, Rows{}, tables)
 			if err := c.Step(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			for i := 0; b.Loop(); i++ {
-				tables.Pods.Put(pod(i%pods, fmt.Sprint(i)))
+				tables.PodIdentities.Put(state.PodIdentity{Pod: pod(i % pods), ID: state.IdentityID(256 + i)})
 				if err := c.Step(b.Context()); err != nil {
 					b.Fatal(err)
 				}

@@ -9,11 +9,11 @@ import (
 
 // Rows is everything the map is derived from, for the oracle.
 type Rows struct {
-	Cluster    string
+	Dual       bool // both families are on
 	Underlay6  bool // tunnel endpoints are IPv6 addresses
 	Nodes      []state.Node
 	Pods       []state.Pod
-	Identities map[string]state.IdentityID // by labels
+	Identities map[state.PodName]state.IdentityID
 	Endpoints  []state.Endpoint
 	Host       []netip.Addr   // addresses of this node's devices, beside its Node row
 	Underlay   []netip.Prefix // networks of these devices
@@ -23,8 +23,12 @@ type Rows struct {
 // without remembering anything. Step must agree with it after any history.
 func compile(r Rows) map[netip.Prefix]state.IP {
 	c := compiler{rows: r, out: map[netip.Prefix]state.IP{}, nodes: map[string]state.Node{}}
-	for _, p := range []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")} {
-		c.add(state.IP{Prefix: p, Identity: state.IdentityWorld, Source: state.IPWorld})
+	world := map[string]state.IdentityID{"0.0.0.0/0": 2, "::/0": 2}
+	if r.Dual {
+		world = map[string]state.IdentityID{"0.0.0.0/0": 9, "::/0": 10}
+	}
+	for p, id := range world {
+		c.add(state.IP{Prefix: netip.MustParsePrefix(p), Identity: id, Source: state.IPWorld})
 	}
 	for _, n := range r.Nodes {
 		c.nodes[n.Name] = n
@@ -109,7 +113,7 @@ func (c *compiler) pod(p state.Pod) {
 	if !ok || n.Local {
 		return // this node's pods are endpoints
 	}
-	id, ok := c.rows.Identities[state.PodLabels(p, c.rows.Cluster).Key()]
+	id, ok := c.rows.Identities[p.Name]
 	if !ok {
 		id = state.IdentityInit
 	}

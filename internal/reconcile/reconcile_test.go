@@ -188,3 +188,49 @@ func TestTheObserverSeesEveryRun(t *testing.T) {
 		}
 	})
 }
+
+func TestOnceWakesWhenTheOtherIsSyncedAndNeverAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := &manual{}
+		wake := make(chan struct{}, 1)
+		stop := Once(in).Notify(wake)
+		defer stop()
+		in.tell()
+		synctest.Wait()
+		if len(wake) != 0 {
+			t.Fatal("woke before the other was synced")
+		}
+		in.synced.Store(true)
+		in.tell()
+		synctest.Wait()
+		if len(wake) != 1 {
+			t.Fatal("did not wake when the other was synced")
+		}
+		<-wake
+		in.tell()
+		synctest.Wait()
+		if len(wake) != 0 {
+			t.Error("woke again")
+		}
+	})
+}
+
+// manual is an input that a test moves by hand.
+type manual struct {
+	synced atomic.Bool
+	wake   chan<- struct{}
+}
+
+func (m *manual) Synced() bool { return m.synced.Load() }
+
+func (m *manual) Notify(wake chan<- struct{}) (stop func()) {
+	m.wake = wake
+	return func() {}
+}
+
+func (m *manual) tell() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}

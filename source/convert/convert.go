@@ -10,11 +10,40 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
+
+// Error refuses an object.
+type Error struct {
+	Object string // "Pod default/web"
+	Field  string // "spec.ingress[0].fromCIDR[1]"
+	Text   string // the value, what is wrong with it, and the way out
+}
+
+func (e *Error) Error() string { return e.Object + ": " + e.Field + ": " + e.Text }
 
 // refuse builds the error of all functions here.
 func refuse(object, field, format string, args ...any) error {
-	return fmt.Errorf("%s: %s: %s", object, field, fmt.Sprintf(format, args...))
+	return &Error{Object: object, Field: field, Text: fmt.Sprintf(format, args...)}
+}
+
+// where is a field of an object that is being looked at.
+type where struct{ object, field string }
+
+func (w where) in(field string) where {
+	if w.field != "" {
+		field = w.field + "." + field
+	}
+	return where{w.object, field}
+}
+
+func (w where) item(list string, i int) where { return w.in(fmt.Sprintf("%s[%d]", list, i)) }
+
+// beyond returns the field's path as seen from another field that holds it.
+func (w where) beyond(outer where) string { return strings.TrimPrefix(w.field, outer.field+".") }
+
+func (w where) refuse(format string, args ...any) error {
+	return refuse(w.object, w.field, format, args...)
 }
 
 func parseAddr(object, field, text string) (netip.Addr, error) {

@@ -27,6 +27,8 @@ func CiliumIdentity(o *v1.CiliumIdentity) (state.Identity, error) {
 	for k, v := range o.SecurityLabels {
 		if source, _, ok := strings.Cut(k, ":"); !ok || source == "" {
 			return state.Identity{}, refuse(object, "security-labels", "%q has no source: write k8s:%s", k, k)
+		} else if strings.ContainsAny(k, "=;") || source == "k8s" && strings.Contains(v, ";") {
+			return state.Identity{}, refuse(object, "security-labels", "%q with the value %q: a label has no '=' or ';' in it", k, v)
 		}
 		if v == "" && strings.HasPrefix(k, "reserved:") {
 			row.Labels = append(row.Labels, k)

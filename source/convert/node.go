@@ -2,7 +2,9 @@ package convert
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -14,6 +16,15 @@ import (
 type Scope struct {
 	Cluster   string // the name of the cluster the objects belong to
 	LocalNode string // the node this agent runs on
+
+	// CIDRMatchMode lists what of the cluster the CIDRs of Cilium's kinds match,
+	// besides the world: "pods", "nodes". With either of them they match whoever
+	// has the address.
+	CIDRMatchMode []string
+}
+
+func (s Scope) cidrsMatchCluster() bool {
+	return slices.Contains(s.CIDRMatchMode, "pods") || slices.Contains(s.CIDRMatchMode, "nodes")
 }
 
 // CiliumNode returns the row of a node. Of several addresses of one type and
@@ -23,7 +34,10 @@ func CiliumNode(o *v1.CiliumNode, s Scope) (state.Node, error) {
 	if o.Name == "" {
 		return state.Node{}, refuse("CiliumNode", "metadata.name", "is empty: write the node's name")
 	}
-	n := state.Node{Name: o.Name, Cluster: s.Cluster, Local: o.Name == s.LocalNode}
+	if err := checkLabels(where{object, "metadata.labels"}, o.Labels); err != nil {
+		return state.Node{}, err
+	}
+	n := state.Node{Name: o.Name, Cluster: s.Cluster, Labels: maps.Clone(o.Labels), Local: o.Name == s.LocalNode}
 	for i, a := range o.Spec.Addresses {
 		if a.Type != v1.InternalIP && a.Type != v1.CiliumInternalIP {
 			continue
@@ -83,7 +97,10 @@ func Node(o *corev1.Node, s Scope) (state.Node, error) {
 	if o.Name == "" {
 		return state.Node{}, refuse("Node", "metadata.name", "is empty: write the node's name")
 	}
-	n := state.Node{Name: o.Name, Cluster: s.Cluster, Local: o.Name == s.LocalNode}
+	if err := checkLabels(where{object, "metadata.labels"}, o.Labels); err != nil {
+		return state.Node{}, err
+	}
+	n := state.Node{Name: o.Name, Cluster: s.Cluster, Labels: maps.Clone(o.Labels), Local: o.Name == s.LocalNode}
 	for i, a := range o.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
 			continue

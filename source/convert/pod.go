@@ -21,6 +21,10 @@ func Pod(o *corev1.Pod) (state.Pod, error) {
 	if bad := validation.NameIsDNSSubdomain(o.Name, false); len(bad) > 0 {
 		return state.Pod{}, refuse("Pod "+o.Name, "metadata.name", "%q: %s", o.Name, strings.Join(bad, "; "))
 	}
+	object := "Pod " + or(o.Namespace, "default") + "/" + o.Name
+	if err := checkLabels(where{object, "metadata.labels"}, o.Labels); err != nil {
+		return state.Pod{}, err
+	}
 	p := state.Pod{
 		Name:           state.PodName{Namespace: or(o.Namespace, "default"), Name: o.Name},
 		Labels:         maps.Clone(o.Labels),
@@ -28,10 +32,13 @@ func Pod(o *corev1.Pod) (state.Pod, error) {
 		Node:           o.Spec.NodeName,
 		HostNetwork:    o.Spec.HostNetwork,
 	}
+	var err error
+	if p.Ports, err = namedPorts(where{object: object}, o); err != nil {
+		return state.Pod{}, err
+	}
 	if o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
 		return p, nil // its status keeps the addresses, but another pod may have them by then
 	}
-	object := "Pod " + p.Name.String()
 	if len(o.Status.PodIPs) == 0 && o.Status.PodIP != "" {
 		a, err := parseAddr(object, "status.podIP", o.Status.PodIP)
 		if err != nil {

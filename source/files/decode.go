@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -26,8 +27,8 @@ func (e *DecodeError) Error() string { return e.Object + ": " + e.Text }
 func (o Object) Decode(into any) error {
 	strict, err := json.UnmarshalStrict(o.JSON, into)
 	if err != nil {
-		text, path := explain(err)
-		return &DecodeError{Object: o.String(), Line: o.lineOf(path), Text: text}
+		path, err := culprit(o.JSON, reflect.TypeOf(into).Elem(), "", err)
+		return &DecodeError{Object: o.String(), Line: o.lineOf(path), Text: explain(path, err)}
 	}
 	if len(strict) == 0 {
 		return nil
@@ -45,15 +46,29 @@ func (o Object) Decode(into any) error {
 	return e
 }
 
-var wrongType = regexp.MustCompile(`^json: cannot unmarshal (.+) into Go struct field \w*\.(\S+) of type (\S+)$`)
+var wrongType = regexp.MustCompile(`^json: cannot unmarshal (.+) into Go (?:struct field \S+|value) of type (\S+)$`)
 
 // explain puts a decoder's message into the words of YAML.
-func explain(err error) (text, path string) {
+func explain(path string, err error) string {
 	m := wrongType.FindStringSubmatch(err.Error())
-	if m == nil {
-		return err.Error(), ""
+	switch {
+	case m == nil && path == "":
+		return err.Error()
+	case m == nil:
+		return path + ": " + err.Error()
 	}
-	return fmt.Sprintf("%s: got a %s, want %s", m[2], m[1], typeName(m[3])), m[2]
+	return strings.TrimPrefix(fmt.Sprintf("%s: got a %s, want %s", path, valueName(m[1]), typeName(m[2])), ": ")
+}
+
+// valueName is what YAML calls a kind of value.
+func valueName(v string) string {
+	switch v {
+	case "array":
+		return "list"
+	case "object":
+		return "mapping"
+	}
+	return v
 }
 
 func typeName(t string) string {

@@ -57,13 +57,12 @@ type stamp struct {
 	time time.Time
 }
 
-// New returns a source that reads dir for the agent of localNode, a member of
-// cluster.
-func New(log *slog.Logger, dir, localNode, cluster string, tables *state.Tables) *Source {
+// New returns a source that reads dir.
+func New(log *slog.Logger, dir string, scope convert.Scope, tables *state.Tables) *Source {
 	return &Source{
 		log:    log,
 		dir:    dir,
-		scope:  convert.Scope{Cluster: cluster, LocalNode: localNode},
+		scope:  scope,
 		tables: tables,
 		files:  map[string]*file{},
 		good:   map[objectKey]row{},
@@ -90,10 +89,7 @@ func (s *Source) Run(ctx context.Context) error {
 
 	s.scan(true)
 	s.publish()
-	s.tables.Nodes.MarkSynced()
-	s.tables.Pods.MarkSynced()
-	s.tables.Identities.MarkSynced()
-	s.tables.Problems.MarkSynced()
+	s.synced()
 	s.log.Info("source read", "dir", s.dir, "files", len(s.files), "objects", len(s.good), "problems", s.tables.Problems.Len())
 
 	tick := time.NewTicker(rescan)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"weir/source/convert"
 	"weir/state"
 )
 
@@ -56,6 +57,8 @@ kind: Service
 metadata: {name: web}
 `
 
+var scope = convert.Scope{Cluster: "lab", LocalNode: "n1"}
+
 func pod(name string) string { return strings.ReplaceAll(podYAML, "NAME", name) }
 
 func name(n string) state.PodName { return state.PodName{Namespace: "default", Name: n} }
@@ -78,7 +81,7 @@ func start(t *testing.T, files map[string]string) (string, *state.Tables) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- New(slog.New(slog.DiscardHandler), dir, "n1", "lab", tables).Run(ctx)
+		done <- New(slog.New(slog.DiscardHandler), dir, scope, tables).Run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -87,7 +90,8 @@ func start(t *testing.T, files map[string]string) (string, *state.Tables) {
 		}
 	})
 	eventually(t, "tables are synced", func() bool {
-		return tables.Nodes.Synced() && tables.Pods.Synced() && tables.Identities.Synced() && tables.Problems.Synced()
+		return tables.Nodes.Synced() && tables.Pods.Synced() && tables.ClusterIdentities.Synced() && tables.Problems.Synced() &&
+			tables.Namespaces.Synced() && tables.Policies.Synced() && tables.CIDRGroups.Synced() && tables.Services.Synced() && tables.Slices.Synced()
 	})
 	return dir, tables
 }
@@ -129,7 +133,7 @@ func TestObjectsOfADirectoryBecomeRows(t *testing.T) {
 	if n, _ := tables.Nodes.Get("n1"); !n.Local || n.Cluster != "lab" || len(n.PodCIDRs) != 2 || len(n.Routers) != 2 || len(n.Health) != 2 {
 		t.Errorf("node = %+v", n)
 	}
-	if id, ok := tables.Identities.Get(256); !ok || id.Labels.Key() != "k8s:app=web" {
+	if id, ok := tables.ClusterIdentities.Get(256); !ok || id.Labels.Key() != "k8s:app=web" {
 		t.Errorf("identity 256 = %+v", id)
 	}
 	if got := tables.Pods.Len(); got != 2 {
@@ -148,7 +152,7 @@ func TestAnEmptyDirectoryIsSynced(t *testing.T) {
 
 func TestAMissingDirectoryIsAnError(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none")
-	err := New(slog.New(slog.DiscardHandler), dir, "n1", "lab", state.New()).Run(t.Context())
+	err := New(slog.New(slog.DiscardHandler), dir, scope, state.New()).Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "source.files") {
 		t.Errorf("err = %v, want one that names %s and source.files", err, dir)
 	}
@@ -252,9 +256,23 @@ func TestACiliumNodeCountsBeforeANode(t *testing.T) {
 	}
 }
 
+func TestANodesLabelsComeFromItsNodeObject(t *testing.T) {
+	core := "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {zone: a}}\n---\n"
+	cilium := strings.Replace(nodeYAML, "{name: n1}", "{name: n1, labels: {zone: b}}", 1)
+	dir, tables := start(t, map[string]string{"a.yaml": core + cilium})
+	if n, _ := tables.Nodes.Get("n1"); n.Labels["zone"] != "a" || len(n.Routers) != 2 {
+		t.Errorf("n1 = %+v, want the Node's labels and the CiliumNode's addresses", n)
+	}
+	write(t, dir, "a.yaml", cilium)
+	eventually(t, "without a Node the CiliumNode's labels count", func() bool {
+		n, _ := tables.Nodes.Get("n1")
+		return n.Labels["zone"] == "b"
+	})
+}
+
 func TestRowsStayWhenTheDirectoryGoes(t *testing.T) {
 	dir, tables := start(t, map[string]string{"a.yaml": pod("one")})
-	s := New(slog.New(slog.DiscardHandler), dir, "n1", "lab", tables)
+	s := New(slog.New(slog.DiscardHandler), dir, scope, tables)
 	s.scan(true)
 	s.dir = filepath.Join(dir, "gone")
 	s.scan(true)

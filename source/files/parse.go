@@ -32,7 +32,7 @@ func (o Object) String() string { return objectName(o.Kind, o.Namespace, o.Name)
 // cluster are the kinds without a namespace that such files hold.
 var cluster = map[string]bool{
 	"Node": true, "Namespace": true, "CiliumNode": true, "CiliumIdentity": true,
-	"CiliumClusterwideNetworkPolicy": true, "CustomResourceDefinition": true,
+	"CiliumClusterwideNetworkPolicy": true, "CiliumCIDRGroup": true, "CustomResourceDefinition": true,
 	"ClusterRole": true, "ClusterRoleBinding": true,
 }
 
@@ -134,7 +134,7 @@ func (d document) objects() ([]Object, error) {
 func notObject(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
-		return fmt.Errorf("%s: got a %s, want %s", strings.TrimPrefix(wrong.Field, "."), wrong.Value, typeName(wrong.Type.String()))
+		return fmt.Errorf("%s: got a %s, want %s", strings.TrimPrefix(wrong.Field, "."), valueName(wrong.Value), typeName(wrong.Type.String()))
 	}
 	return fmt.Errorf("not a Kubernetes object: want apiVersion, kind and metadata: %w", err)
 }
@@ -240,7 +240,7 @@ func field(block []byte, key string) string {
 // guessKey is the reverse of objectName.
 func guessKey(object string) (objectKey, bool) {
 	kind, rest, ok := strings.Cut(object, " ")
-	if _, known := versions[kind]; !ok || !known {
+	if _, known := kinds[kind]; !ok || !known {
 		return objectKey{}, false
 	}
 	namespace, name, ok := strings.Cut(rest, "/")

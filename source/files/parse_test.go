@@ -30,7 +30,7 @@ func TestProblemsSayWhatAndWhere(t *testing.T) {
 	}{
 		{"misspelt field", head + "spec:\n  containers:\n  - name: c\n    imgae: nettool\n", "Pod x/p", 9, `unknown field "spec.containers[0].imgae"`},
 		{"wrong type", head + "spec:\n  hostNetwork: maybe\n", "Pod x/p", 7, "spec.hostNetwork: got a string, want true or false"},
-		{"bad address", head + "status:\n  podIP: 10.0.0.999\n", "Pod x/p", 1, `Pod x/p: status.podIP: "10.0.0.999"`},
+		{"bad address", head + "status:\n  podIP: 10.0.0.999\n", "Pod x/p", 7, `Pod x/p: status.podIP: "10.0.0.999"`},
 		{"tab", head + "spec:\n\tnodeName: n1\n", "Pod x/p", 7, "cannot start any token"},
 		{"key twice", head + "spec:\n  nodeName: a\n  nodeName: b\n", "Pod x/p", 8, `"nodeName" already set`},
 		{"no kind", "---\n\napiVersion: v1\n", "document at line 3", 3, "no kind"},
@@ -42,7 +42,7 @@ func TestProblemsSayWhatAndWhere(t *testing.T) {
 		{"wrong version", strings.Replace(head, "v1", "v2", 1), "Pod x/p", 1, `"v2" has no kind Pod: write v1`},
 		{"name that YAML takes for a bool", "apiVersion: v1\nkind: Pod\nmetadata:\n  name: on\n", "Pod default/on", 1, "metadata.name: got a bool, want a string (put it in quotes)"},
 		{"item of a list", "apiVersion: v1\nkind: PodList\nitems:\n- metadata: {name: a}\n- metadata: {name: p, namespace: x}\n  spec:\n    nodNam: n1\n", "Pod x/p", 7, `unknown field "spec.nodNam"`},
-		{"bad CIDR", "apiVersion: cilium.io/v2\nkind: CiliumNode\nmetadata: {name: n9}\nspec: {ipam: {podCIDRs: [10.0.1.1/24]}}\n", "CiliumNode n9", 1, "write 10.0.1.0/24"},
+		{"bad CIDR", "apiVersion: cilium.io/v2\nkind: CiliumNode\nmetadata: {name: n9}\nspec: {ipam: {podCIDRs: [10.0.1.1/24]}}\n", "CiliumNode n9", 4, "write 10.0.1.0/24"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,8 +2,6 @@ package files
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"weir/state"
 )
@@ -11,7 +9,7 @@ import (
 // row is the last good version of an object, and where it stood.
 type row struct {
 	file  string
-	value any // state.Pod, state.Identity, state.Node or coreNode
+	value any // what toRow makes
 }
 
 // publish merges the files and writes the tables. Where two files have one
@@ -72,34 +70,6 @@ func (m *merge) refuse(name string, e entry, why string) {
 		Line:  e.at,
 		Error: why,
 	})
-}
-
-// write makes the tables what good says. A CiliumNode counts before the Node
-// of its name.
-func (s *Source) write() {
-	var pods []state.Pod
-	var ids []state.Identity
-	nodes := map[string]state.Node{}
-	for _, r := range s.good {
-		switch v := r.value.(type) {
-		case state.Pod:
-			pods = append(pods, v)
-		case state.Identity:
-			ids = append(ids, v)
-		case state.Node:
-			nodes[v.Name] = v
-		}
-	}
-	for _, r := range s.good {
-		if v, ok := r.value.(coreNode); ok {
-			if _, better := nodes[v.Name]; !better {
-				nodes[v.Name] = state.Node(v)
-			}
-		}
-	}
-	s.tables.Nodes.Replace(slices.Collect(maps.Values(nodes)), state.Node.Same)
-	s.tables.Identities.Replace(ids, state.Identity.Same)
-	s.tables.Pods.Replace(pods, state.Pod.Same)
 }
 
 // report writes the table of problems and logs those that were not in it.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"weir/bpf"
 	"weir/source/files"
 	"weir/state"
 )
@@ -68,6 +69,8 @@ func runScripts(t *testing.T, w way) {
 			"device":   command(device),
 			"table":    command(printTable),
 			"maps":     command(printMap),
+			"mark":     command(func(x *world, _ *testscript.TestScript, _ []string) error { x.marked = x.generations; return nil }),
+			"voided":   command(voided),
 			"restart":  command(func(x *world, _ *testscript.TestScript, _ []string) error { return x.restart() }),
 		},
 	})
@@ -174,4 +177,18 @@ func printMap(x *world, ts *testscript.TestScript, args []string) error {
 	text, err := x.dump(args[0])
 	fmt.Fprint(ts.Stdout(), text)
 	return err
+}
+
+// voided fails when connections of an address were not voided since the mark.
+func voided(x *world, _ *testscript.TestScript, args []string) error {
+	for _, text := range args {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return err
+		}
+		if slot := bpf.AddrSlot(a); x.generations[slot] == x.marked[slot] {
+			return fmt.Errorf("connections of %s are as they were", text)
+		}
+	}
+	return nil
 }

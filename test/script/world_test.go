@@ -14,10 +14,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"weir/bpf"
+	"weir/control/identity"
 	"weir/control/ipcache"
 	"weir/datapath"
+	"weir/source/convert"
 	"weir/source/files"
 	"weir/state"
 )
@@ -30,37 +33,62 @@ const (
 // world is one agent without a kernel: what a restart keeps, and what it makes
 // anew.
 type world struct {
-	dir       string // of the objects, one file each
-	store     *datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]
-	endpoints map[state.EndpointID]state.Endpoint // as the state files of an agent
-	devices   map[string]state.Device
+	dir         string // of the objects, one file each
+	ipcache     *datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]
+	nodes       *datapath.Memory[uint32, bpf.Node]
+	generations generations
+	marked      generations                         // as they were at the last mark
+	endpoints   map[state.EndpointID]state.Endpoint // as the state files of an agent
+	devices     map[string]state.Device
+	now         time.Time
 
-	tables  *state.Tables
-	source  *files.Source
-	control *ipcache.Control
-	log     *bytes.Buffer
+	tables   *state.Tables
+	source   *files.Source
+	identity *identity.Control
+	control  *ipcache.Control
+	log      *bytes.Buffer
+}
+
+// generations are weir_generations without a kernel.
+type generations [bpf.Generations]uint32
+
+func (g *generations) Bump(slots ...uint32) error {
+	for _, s := range slots {
+		g[s]++
+	}
+	return nil
+}
+
+func (g *generations) BumpAll() error {
+	for s := range g {
+		g[s]++
+	}
+	return nil
 }
 
 func newWorld(dir string) (*world, error) {
-	w := &world{dir: dir, store: &datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]{},
-		endpoints: map[state.EndpointID]state.Endpoint{}, devices: map[string]state.Device{}}
+	w := &world{dir: dir, ipcache: &datapath.Memory[bpf.IPCacheKey, bpf.IPCacheEntry]{}, nodes: &datapath.Memory[uint32, bpf.Node]{},
+		endpoints: map[state.EndpointID]state.Endpoint{}, devices: map[string]state.Device{}, now: time.Unix(0, 0)}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
 	return w, w.start()
 }
 
-// start makes tables, source and control anew over the same store.
+// start makes tables, source and controls anew over the same maps.
 func (w *world) start() error {
-	mirror, err := datapath.OpenMirror(bpf.MapIPCache, w.store)
-	if err != nil {
+	entries, err1 := datapath.OpenMirror(bpf.MapIPCache, w.ipcache)
+	nodes, err2 := datapath.OpenMirror(bpf.MapNodes, w.nodes)
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
 	w.log = &bytes.Buffer{}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.tables = state.New()
-	w.source = files.New(log, w.dir, localNode, cluster, w.tables)
-	w.control = ipcache.New(log, ipcache.Options{Cluster: cluster, Underlay6: w.underlay6}, w.tables, mirror)
+	w.source = files.New(log, w.dir, convert.Scope{Cluster: cluster, LocalNode: localNode}, w.tables)
+	w.identity = identity.New(log, identity.Options{Cluster: cluster, Now: func() time.Time { return w.now }}, w.tables)
+	w.control = ipcache.New(log, ipcache.Options{Nodes: 64, Underlay6: w.underlay6}, w.tables,
+		ipcache.Maps{IPCache: entries, Nodes: nodes, Generations: &w.generations})
 	w.tables.Endpoints.MarkSynced()
 	return w.step()
 }
@@ -71,7 +99,8 @@ func (w *world) underlay6() bool {
 }
 
 // step brings everything up to date. The source reads its folder and returns
-// at once, because its context has ended.
+// at once, because its context has ended. Time passes until nothing more comes
+// of it: labels that no policy sees are forgotten after a while.
 func (w *world) step() error {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -81,34 +110,38 @@ func (w *world) step() error {
 	for _, d := range w.devices {
 		w.tables.Devices.Put(d)
 	}
-	for _, e := range w.endpoints {
-		e.Identity = w.identityOf(e.Pod)
-		w.tables.Endpoints.Put(e)
+	for range 4 {
+		if err := w.identity.Step(context.Background()); err != nil {
+			return err
+		}
+		for _, e := range w.endpoints {
+			e.Identity = w.identityOf(e.Pod)
+			w.tables.Endpoints.Put(e)
+		}
+		if err := w.control.Step(context.Background()); err != nil {
+			return err
+		}
+		w.now = w.now.Add(time.Minute)
 	}
-	return w.control.Step(context.Background())
+	return nil
 }
 
-// identityOf plays the endpoint slice: a pod of this node has the lowest
-// identity with its labels, and is reserved:init before there is one.
+// identityOf plays the endpoint slice.
 func (w *world) identityOf(name state.PodName) state.IdentityID {
-	p, ok := w.tables.Pods.Get(name)
-	best := state.IdentityInit
-	for _, i := range w.tables.Identities.All() {
-		if ok && i.Labels.Key() == state.PodLabels(p, cluster).Key() && (best == state.IdentityInit || i.ID < best) {
-			best = i.ID
-		}
+	if p, ok := w.tables.PodIdentities.Get(name); ok {
+		return p.ID
 	}
-	return best
+	return state.IdentityInit
 }
 
 // restart fails when it changes a map though nothing else changed.
 func (w *world) restart() error {
-	before := w.store.Writes
+	writes, numbers := w.ipcache.Writes+w.nodes.Writes, w.generations
 	if err := w.start(); err != nil {
 		return err
 	}
-	if n := w.store.Writes - before; n != 0 {
-		return fmt.Errorf("a restart wrote %d entries, want 0", n)
+	if n := w.ipcache.Writes + w.nodes.Writes - writes; n != 0 || numbers != w.generations {
+		return fmt.Errorf("a restart wrote %d entries, want 0; it left generations as they were: %v", n, numbers == w.generations)
 	}
 	return nil
 }
@@ -161,7 +194,7 @@ func (w *world) dump(name string) (string, error) {
 	if name != "ipcache" {
 		return "", fmt.Errorf("no map %q; there is ipcache", name)
 	}
-	held, err := w.store.Load()
+	held, err := w.ipcache.Load()
 	if err != nil {
 		return "", err
 	}

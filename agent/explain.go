@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	api "weir/api/agent"
+	"weir/bpf"
+	"weir/control/policy"
+	"weir/state"
+)
+
+type ctx = context.Context
+
+// protocols are the names that policies write.
+var protocols = map[string]uint8{"": 6, "TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPV4": 1, "ICMPV6": 58,
+	"VRRP": 112, "IGMP": 2, "GRE": 47, "IPIP": 4, "IPV6": 41, "ESP": 50, "AH": 51}
+
+func protocolName(n uint8) string {
+	for name, p := range protocols {
+		if p == n && name != "" && name != "ICMP" {
+			return strings.Replace(name, "ICMPV", "ICMPv", 1)
+		}
+	}
+	return fmt.Sprintf("protocol %d", n)
+}
+
+// explainPolicy says what would become of a connection.
+func (a *Agent) explainPolicy(_ ctx, q api.ExplainRequest) (api.Explanation, error) {
+	proto, ok := protocols[strings.ToUpper(q.Proto)]
+	if !ok {
+		return api.Explanation{}, fmt.Errorf("%q is no protocol: use TCP, UDP, SCTP, ICMPv4 or ICMPv6", q.Proto)
+	}
+	from, fromEnd, err := a.party(q.From, true)
+	if err != nil {
+		return api.Explanation{}, err
+	}
+	to, toEnd, err := a.party(q.To, !from.Addr.IsValid() || from.Addr.Is4())
+	if err != nil {
+		return api.Explanation{}, err
+	}
+	if from.Addr.IsValid() && to.Addr.IsValid() && from.Addr.Is4() != to.Addr.Is4() {
+		if from, fromEnd, err = a.party(q.From, to.Addr.Is4()); err != nil {
+			return api.Explanation{}, err
+		}
+	}
+	answer := a.policy.Explain(policy.Query{From: from, To: to, Proto: proto, Port: q.Port})
+	out := api.Explanation{Verdict: "allowed", From: fromEnd, To: toEnd, Proto: protocolName(proto), Port: q.Port,
+		Egress: judgement(answer.Egress), Ingress: judgement(answer.Ingress)}
+	if !answer.Allowed {
+		out.Verdict = "denied"
+	}
+	if !answer.Egress.Known && !answer.Ingress.Known {
+		out.Verdict = "unknown"
+		out.Note = "neither end is an endpoint of this node: ask the agents of their nodes"
+	} else if answer.Allowed && (!answer.Egress.Known && isPod(fromEnd) || !answer.Ingress.Known && isPod(toEnd)) {
+		out.Note = "the other end is on another node, whose agent judges, too"
+	}
+	return out, nil
+}
+
+func isPod(e api.ExplainedEnd) bool {
+	return slices.ContainsFunc(e.Labels, func(l string) bool { return strings.HasPrefix(l, state.LabelNamespace) })
+}
+
+func judgement(j policy.Judgement) api.Judgement {
+	out := api.Judgement{Known: j.Known, Enforced: j.Enforced, Verdict: j.Verdict, Origin: j.Origins, Missed: j.Missed, Nearest: j.Nearest}
+	if j.Rule.ID != 0 {
+		out.Rule = j.Rule.String()
+	}
+	if j.Nearest != "" && len(j.Source) > 0 {
+		out.Nearest += " (" + strings.Join(j.Source, ", ") + ")"
+	}
+	return out
+}
+
+// party finds who a name means: a pod, an address, the host, the world or an
+// identity. Of a pod with both families ipv4 chooses.
+func (a *Agent) party(name string, ipv4 bool) (policy.Party, api.ExplainedEnd, error) {
+	if number, ok := strings.CutPrefix(name, "identity:"); ok {
+		id, err := strconv.ParseUint(number, 10, 32)
+		if err != nil {
+			return policy.Party{}, api.ExplainedEnd{}, fmt.Errorf("%q is not the number of an identity: `weir identity list` names all", number)
+		}
+		return a.end(name, policy.Party{Identity: state.IdentityID(id)})
+	}
+	switch name {
+	case "host":
+		return a.end(name, policy.Party{Identity: state.IdentityHost, Local: true})
+	case "world":
+		return a.end(name, policy.Party{Identity: a.worldOf(ipv4)})
+	}
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return a.end(name, a.owner(addr))
+	}
+	namespace, pod, ok := strings.Cut(name, "/")
+	if !ok {
+		namespace, pod = "default", name
+	}
+	key := state.PodName{Namespace: namespace, Name: pod}
+	addrs := a.addrsOf(key)
+	if len(addrs) == 0 {
+		return policy.Party{}, api.ExplainedEnd{}, fmt.Errorf("no pod %s with an address is known here: write namespace/pod, an address, host, world or identity:NUMBER", key)
+	}
+	for _, addr := range addrs {
+		if addr.Is4() == ipv4 {
+			return a.end(key.String(), a.owner(addr))
+		}
+	}
+	return a.end(key.String(), a.owner(addrs[0]))
+}
+
+func (a *Agent) addrsOf(pod state.PodName) []netip.Addr {
+	for _, e := range a.tables.Endpoints.All() {
+		if e.Pod == pod {
+			return e.Addrs()
+		}
+	}
+	p, _ := a.tables.Pods.Get(pod)
+	return p.IPs
+}
+
+// owner is whoever has an address: the longest prefix that does.
+func (a *Agent) owner(addr netip.Addr) policy.Party {
+	out := policy.Party{Addr: addr}
+	for bits := addr.BitLen(); bits >= 0; bits-- {
+		p, err := addr.Prefix(bits)
+		if err != nil {
+			break
+		}
+		row, ok := a.tables.IPs.Get(p)
+		if !ok {
+			continue
+		}
+		out.Identity, out.Endpoint, out.Local = row.Identity, row.Endpoint, row.Endpoint != 0 || row.Host
+		return out
+	}
+	return out
+}
+
+func (a *Agent) worldOf(ipv4 bool) state.IdentityID {
+	addr := netip.IPv6Unspecified()
+	if ipv4 {
+		addr = netip.IPv4Unspecified()
+	}
+	if row, ok := a.tables.IPs.Get(netip.PrefixFrom(addr, 0)); ok {
+		return row.Identity
+	}
+	return state.IdentityWorld
+}
+
+func (a *Agent) end(name string, p policy.Party) (policy.Party, api.ExplainedEnd, error) {
+	e := api.ExplainedEnd{Name: name, Identity: uint32(p.Identity), Labels: a.labels(p.Identity), Endpoint: uint32(p.Endpoint)}
+	if p.Addr.IsValid() {
+		e.IP = p.Addr.String()
+	}
+	return p, e, nil
+}
+
+// flowsThatChange lists the open connections whose verdict would be another.
+func (a *Agent) flowsThatChange(t *policy.Traced) ([]api.TraceFlow, error) {
+	out := []api.TraceFlow{}
+	_, err := a.dp.CT.Each(func(k bpf.CTKey, e bpf.CTEntry) {
+		opener, other := k.Ends(e)
+		q := policy.Query{From: a.owner(opener.Addr()), To: a.owner(other.Addr()), Proto: k.Proto, Port: other.Port()}
+		now, then := t.Now(q), t.Then(q)
+		if now.Allowed == then.Allowed {
+			return
+		}
+		flow := api.TraceFlow{Connection: fmt.Sprintf("%s %s -> %s", protocolName(k.Proto), opener, other), Now: verdict(now), Then: verdict(then)}
+		for _, j := range []policy.Judgement{then.Egress, then.Ingress} {
+			if j.Verdict == policy.Denied {
+				flow.Because = strings.Join(j.Origins, ", ")
+			}
+		}
+		out = append(out, flow)
+	})
+	slices.SortFunc(out, func(x, y api.TraceFlow) int { return strings.Compare(x.Connection, y.Connection) })
+	return out, err
+}
+
+func verdict(a policy.Answer) string {
+	if a.Allowed {
+		return policy.Allowed
+	}
+	return policy.Denied
+}

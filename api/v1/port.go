@@ -1,0 +1,99 @@
+package v1
+
+import (
+	"encoding/json"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// PortRule is ports, and what may be said on them. A deny rule has Ports only.
+type PortRule struct {
+	Ports []PortProtocol `json:"ports,omitzero"` // nil: every protocol and port
+
+	Rules          *L7Rules    `json:"rules,omitempty"`
+	ServerNames    []string    `json:"serverNames,omitzero"`
+	Listener       *Listener   `json:"listener,omitempty"`
+	TerminatingTLS *TLSContext `json:"terminatingTLS,omitempty"`
+	OriginatingTLS *TLSContext `json:"originatingTLS,omitempty"`
+}
+
+// PortProtocol is a port, or a range of them. Port is a number in quotes or the
+// name of a container's port; nil and "0" mean every port.
+type PortProtocol struct {
+	Port     *string `json:"port,omitempty"`
+	EndPort  int32   `json:"endPort,omitempty"`
+	Protocol string  `json:"protocol,omitempty"` // empty: ANY, which is TCP, UDP and SCTP
+}
+
+// ICMPRule is types of ICMP messages.
+type ICMPRule struct {
+	Fields []ICMPField `json:"fields,omitzero"`
+}
+
+// ICMPField is one type, by number or name.
+type ICMPField struct {
+	Family string              `json:"family,omitempty"` // IPv4 when empty, or IPv6
+	Type   *intstr.IntOrString `json:"type"`             // required
+}
+
+// L7Rules is what may be said over a connection. One kind is set.
+type L7Rules struct {
+	HTTP    []HTTPRule          `json:"http,omitzero"`
+	DNS     []FQDN              `json:"dns,omitzero"`
+	Kafka   []KafkaRule         `json:"kafka,omitzero"`
+	L7Proto string              `json:"l7proto,omitempty"`
+	L7      []map[string]string `json:"l7,omitzero"`
+}
+
+// HTTPRule is requests; each field is a regular expression.
+type HTTPRule struct {
+	Path          string        `json:"path,omitempty"`
+	Method        string        `json:"method,omitempty"`
+	Host          string        `json:"host,omitempty"`
+	Headers       []string      `json:"headers,omitzero"`
+	HeaderMatches []HeaderMatch `json:"headerMatches,omitzero"`
+}
+
+// HeaderMatch is a header, and what becomes of a request without it.
+type HeaderMatch struct {
+	Name     string  `json:"name"`
+	Value    string  `json:"value,omitempty"`
+	Secret   *Secret `json:"secret,omitempty"`
+	Mismatch string  `json:"mismatch,omitempty"` // LOG, ADD, DELETE, REPLACE
+}
+
+// KafkaRule is requests to a broker.
+type KafkaRule struct {
+	Role       string          `json:"role,omitempty"`
+	APIKey     string          `json:"apiKey,omitempty"`
+	APIVersion json.RawMessage `json:"apiVersion,omitempty"` // a string, often written as a number
+	ClientID   string          `json:"clientID,omitempty"`
+	Topic      string          `json:"topic,omitempty"`
+}
+
+// Secret names a Kubernetes Secret.
+type Secret struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// TLSContext is the secret with certificates, and the names of its items.
+type TLSContext struct {
+	Secret      *Secret `json:"secret,omitempty"`
+	TrustedCA   string  `json:"trustedCA,omitempty"`
+	Certificate string  `json:"certificate,omitempty"`
+	PrivateKey  string  `json:"privateKey,omitempty"`
+}
+
+// Listener is a proxy's.
+type Listener struct {
+	EnvoyConfig *EnvoyConfig `json:"envoyConfig,omitempty"`
+	Name        string       `json:"name"`
+	Priority    int          `json:"priority,omitempty"`
+}
+
+// EnvoyConfig names the object that has the listener.
+type EnvoyConfig struct {
+	Kind string `json:"kind,omitempty"`
+	Name string `json:"name"`
+}

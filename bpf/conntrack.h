@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The connection table, which is the cache of everything that was decided for a connection, too.
+ *
+ * An entry holds as long as its stamp is what the epochs of both ends make. An endpoint of this
+ * node has the epoch of its policy; any other address has the generation of its slot, which
+ * changes with its owner, identity or node. So nothing that changes for one endpoint or address
+ * costs the connections of another anything, and nothing needs to be searched for and deleted.
+ *
+ * Whoever makes an entry reads the epochs before anything else that the verdict depends on:
+ * what changes in between makes the entry void, not wrong.
+ */
+#pragma once
+#include "config.h"
+#include "decision.h"
+#include "maps.h"
+
+enum { CT_TABLE = 0, CT_PREDECESSOR = 1 };
+
+/* Also bpf.AddrSlot in Go. */
+static __always_inline __u32 addr_slot(const struct addr *a)
+{
+	return ((a->w[0] ^ a->w[1] ^ a->w[2] ^ a->w[3]) * 0x9E3779B1u) >> 18;
+}
+
+_Static_assert(GENERATIONS == 1 << 14, "addr_slot");
+
+static __always_inline int is_before(const struct packet *p)
+{
+	if (p->src.w[3] != p->dst.w[3])
+		return p->src.w[3] < p->dst.w[3];
+	if (p->src.w[2] != p->dst.w[2])
+		return p->src.w[2] < p->dst.w[2];
+	if (p->src.w[1] != p->dst.w[1])
+		return p->src.w[1] < p->dst.w[1];
+	if (p->src.w[0] != p->dst.w[0])
+		return p->src.w[0] < p->dst.w[0];
+	return p->sport <= p->dport;
+}
+
+/* Returns the side of the sender: 0 when it is key->a. */
+static __always_inline __u8 ct_key_set(const struct packet *p, struct ct_key *key)
+{
+	key->proto = p->proto;
+	__builtin_memset(key->pad, 0, sizeof(key->pad));
+	if (is_before(p)) {
+		key->a = p->src;
+		key->b = p->dst;
+		key->port_a = p->sport;
+		key->port_b = p->dport;
+		return 0;
+	}
+	key->a = p->dst;
+	key->b = p->src;
+	key->port_a = p->dport;
+	key->port_b = p->sport;
+	return 1;
+}
+
+static __always_inline struct ct_entry *ct_find(const struct ct_key *key, __u32 which)
+{
+	void *table = bpf_map_lookup_elem(&weir_ct, &which);
+
+	return table ? bpf_map_lookup_elem(table, key) : 0;
+}
+
+/* 0: the packet is one of who opened the connection. */
+static __always_inline __u8 ct_dir(const struct ct_entry *e, __u8 side)
+{
+	return side ^ e->opener;
+}
+
+/* 0: the endpoint has no policy, and nothing may hold. */
+static __always_inline __u32 epoch_of(const struct addr *a, __u32 endpoint)
+{
+	const struct policy *own, *host;
+	__u32 slot, zero = 0;
+	const __u32 *generation;
+
+	if (endpoint) {
+		own = bpf_map_lookup_elem(&weir_policy, &endpoint);
+		return own ? own->epoch : 0;
+	}
+	slot = addr_slot(a) & (GENERATIONS - 1);
+	generation = bpf_map_lookup_elem(&weir_generations, &slot);
+	if (!generation)
+		return 0;
+	if (!config.host_firewall)
+		return *generation + 1;
+	host = bpf_map_lookup_elem(&weir_policy, &zero);
+	return host ? *generation + 1 + (host->epoch << 16) : 0;
+}
+
+static __always_inline __u32 stamp_of(__u32 opener, __u32 other)
+{
+	return opener * 0x9E3779B1u + other;
+}
+
+/* Counts a packet that is let through and notes what its TCP flags say. */
+static __always_inline void ct_account(struct ct_entry *e, __u8 dir, __u8 tcp_flags, __u32 segments,
+				       __u32 bytes)
+{
+	__u8 flags = e->flags;
+
+	dir &= 1;
+	e->seen = bpf_jiffies64();
+	e->packets[dir] += segments;
+	e->bytes[dir] += bytes;
+	if (dir)
+		flags |= CT_REPLIED;
+	else if (flags & CT_REPLIED)
+		flags |= CT_ESTABLISHED;
+	if (tcp_flags & 1) /* FIN */
+		flags |= dir ? CT_FIN_REPLY : CT_FIN_ORIGINAL;
+	if (tcp_flags & 4) /* RST */
+		flags |= CT_RESET;
+	if (flags != e->flags)
+		e->flags = flags;
+}
+
+/* A packet of the opener counts for the rules that allowed the connection. */
+static __always_inline void rule_account(__u32 rule, __u32 segments, __u32 bytes)
+{
+	struct metric *m;
+
+	if (!rule)
+		return;
+	m = bpf_map_lookup_elem(&weir_policy_counters, &rule);
+	if (!m)
+		return;
+	m->packets += segments;
+	m->bytes += bytes;
+}

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * From a packet to its connection, and back to a decision.
+ *
+ *   flow_hit    the connection has an entry that holds: one lookup decides, nothing else is asked
+ *   flow_judge  it has none: who are the ends, what do their policies say
+ *   flow_store  write down what was judged and routed, so that the next packet hits
+ *
+ * A connection is judged as its opener opened it, whoever's packet is at hand: its answers pass
+ * because it does, and what changes for either end is asked of the opener's packet again. A TCP SYN
+ * is always judged: it opens a connection, whatever the table knows.
+ */
+#pragma once
+#include "policy.h"
+#include "ports.h"
+#include "route.h"
+
+static __always_inline __u32 segments_of(struct __sk_buff *skb)
+{
+	return skb->gso_segs ? skb->gso_segs : 1;
+}
+
+static __always_inline int is_syn(const struct packet *p)
+{
+	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* The way out that an entry names. 0: the slow path is to find another. */
+static __always_inline int flow_route(struct __sk_buff *skb, const struct packet *p, __u8 way,
+				      __u32 out, struct decision *d)
+{
+	const struct endpoint *to;
+	const struct node *node;
+
+	if (way == OUT_HOST) {
+		decide(d, WAY_PASS, REASON_TO_HOST);
+		return 1;
+	}
+	if (p->ttl <= 1 && !d->host)
+		return 0;
+	d->ttl = !d->host;
+	switch (way) {
+	case OUT_ENDPOINT:
+		to = bpf_map_lookup_elem(&weir_endpoints, &out);
+		if (!to || !to->id ||
+		    !addr_equal(p->family == AF_INET ? &to->ipv4 : &to->ipv6, &p->dst))
+			return 0;
+		d->to = to;
+		decide(d, WAY_ENDPOINT, REASON_TO_ENDPOINT);
+		return 1;
+	case OUT_TUNNEL:
+		node = bpf_map_lookup_elem(&weir_nodes, &out);
+		if (!config.tunnel_ifindex || !node || addr_is_zero(&node->addr) ||
+		    (p->len > config.tunnel_mtu && !d->host))
+			return 0;
+		d->via = node->addr;
+		decide(d, WAY_TUNNEL, REASON_TO_OVERLAY);
+		return 1;
+	case OUT_FIB:
+		if (d->host)
+			decide(d, WAY_PASS, REASON_TO_STACK);
+		else
+			route_fib(skb, p, d);
+		return 1;
+	}
+	return 0;
+}
+
+/* Whether the packet came out of the tunnel from the node to which its answers go. */
+static __always_inline int flow_from(const struct ct_entry *e, __u8 dir, const struct addr *remote)
+{
+	__u32 out = e->out[!dir];
+	const struct node *node;
+
+	if (e->way[!dir] != OUT_TUNNEL)
+		return 0;
+	node = bpf_map_lookup_elem(&weir_nodes, &out);
+	return node && addr_equal(&node->addr, remote);
+}
+
+/*
+ * The fast path. from: the endpoint whose device the packet came in on, or 0; remote: the node
+ * that a packet out of the tunnel came from, or NULL. Returns 1 when d says it all.
+ */
+static __always_inline int flow_hit(struct __sk_buff *skb, const struct packet *p, __u32 from,
+				    const struct addr *remote, struct decision *d)
+{
+	__u32 opener, other, src, dst;
+	struct ct_entry *e;
+	struct ct_key key;
+	__u8 dir, side;
+
+	if (p->kind != KIND_PLAIN || p->first_fragment || is_syn(p))
+		return 0;
+	side = ct_key_set(p, &key);
+	e = ct_find(&key, CT_TABLE);
+	if (!e)
+		return 0;
+	dir = ct_dir(e, side) & 1;
+	if (!from && !d->host && e->way[!dir] == OUT_ENDPOINT)
+		return 0; /* a pod of this node, and not from its device */
+	src = from ? from : e->way[!dir] == OUT_ENDPOINT ? e->out[!dir] : 0;
+	dst = e->way[dir] == OUT_ENDPOINT ? e->out[dir] : 0;
+	src = epoch_of(&p->src, src);
+	dst = epoch_of(&p->dst, dst);
+	opener = dir ? dst : src;
+	other = dir ? src : dst;
+	if (!e->stamp || e->stamp != stamp_of(opener, other) || !opener || !other)
+		return 0;
+	if (remote && !flow_from(e, dir, remote))
+		return 0;
+	if (!flow_route(skb, p, e->way[dir], e->out[dir], d))
+		return 0;
+	if (d->reason >= DROP_FIRST)
+		return 1;
+	ct_account(e, dir, p->tcp_flags, segments_of(skb), skb->len);
+	if (!dir) {
+		rule_account(e->rule[0], segments_of(skb), skb->len);
+		rule_account(e->rule[1], segments_of(skb), skb->len);
+	}
+	return 1;
+}
+
+static __always_inline void end_set(struct work *w, __u8 which, const struct addr *a, __u32 given)
+{
+	struct end *end = &w->ends[which & 1];
+	const struct ipcache_entry *entry;
+	const struct endpoint *ep;
+
+	w->prefix.prefix_len = 128;
+	w->prefix.addr = *a;
+	entry = bpf_map_lookup_elem(&weir_ipcache, &w->prefix);
+	end->addr = *a;
+	end->endpoint = given ? given : entry ? entry->endpoint : 0;
+	end->identity = entry ? entry->identity : IDENTITY_UNKNOWN;
+	end->node = entry ? entry->node : 0;
+	end->host = entry && entry->flags & IPCACHE_HOST;
+	end->tunnel = entry && !addr_is_zero(&entry->tunnel_endpoint);
+	if (!end->endpoint)
+		return;
+	/* The row's identity, not the entry's: the policy's epoch follows the row. */
+	ep = bpf_map_lookup_elem(&weir_endpoints, &end->endpoint);
+	if (ep && ep->id)
+		end->identity = ep->identity;
+}
+
+/* The ports of a fragmented datagram: notes those of a first fragment, finds those of a later one.
+ */
+static __always_inline __u8 fragment_follow(struct __sk_buff *skb, struct work *w, __u32 id)
+{
+	struct fragment_key key = {.src = w->p.src, .dst = w->p.dst, .id = id, .proto = w->p.proto};
+	struct fragment ports = {w->p.sport, w->p.dport};
+	const struct fragment *first;
+	__u16 id4;
+
+	if (w->p.family == AF_INET) {
+		if (bpf_skb_load_bytes(skb, L3 + offsetof(struct iphdr, id), &id4, 2))
+			return DROP_INVALID_PACKET;
+		key.id = id4;
+	}
+	if (w->p.kind != KIND_FRAGMENT) {
+		bpf_map_update_elem(&weir_fragments, &key, &ports, BPF_ANY);
+		return REASON_NONE;
+	}
+	first = bpf_map_lookup_elem(&weir_fragments, &key);
+	if (!first)
+		return DROP_FRAGMENT;
+	w->p.sport = first->sport;
+	w->p.dport = first->dport;
+	w->p.kind = KIND_PLAIN;
+	return REASON_NONE;
+}
+
+/*
+ * Whether an ICMP error is about a connection of its receiver: the packet that it quotes is in the
+ * table, and its sender is who gets the error. RFC 792, RFC 4443 section 3.
+ */
+STAGE int icmp_related(struct __sk_buff *skb)
+{
+	struct work *w = work_slot();
+	struct packet *q;
+	struct ct_entry *e;
+	__u16 l4[4];
+	__u32 at;
+
+	if (!w)
+		return 0;
+	q = &w->quoted;
+	at = w->p.l4 + 8;
+
+	__builtin_memset(q, 0, sizeof(*q));
+	if (w->p.family == AF_INET) {
+		if (bpf_skb_load_bytes(skb, at, &w->ip4, sizeof(w->ip4)) || w->ip4.ihl < 5 ||
+		    w->ip4.frag_off & bpf_htons(0x1fff))
+			return 0;
+		q->src = addr_from_ipv4(w->ip4.saddr);
+		q->dst = addr_from_ipv4(w->ip4.daddr);
+		q->proto = w->ip4.protocol;
+		at += w->ip4.ihl * 4;
+	} else {
+		if (bpf_skb_load_bytes(skb, at, &w->ip6, sizeof(w->ip6)))
+			return 0;
+		__builtin_memcpy(&q->src, &w->ip6.saddr, sizeof(q->src));
+		__builtin_memcpy(&q->dst, &w->ip6.daddr, sizeof(q->dst));
+		q->proto = w->ip6.nexthdr;
+		at += sizeof(w->ip6);
+	}
+	if (!addr_equal(&q->src, &w->p.dst) || bpf_skb_load_bytes(skb, at, l4, sizeof(l4)))
+		return 0;
+	if (q->proto == IPPROTO_ICMP || q->proto == IPPROTO_ICMPV6) {
+		icmp_parse(q, *(__u8 *)l4, l4[2]);
+		if (q->kind != KIND_PLAIN)
+			return 0;
+	} else {
+		q->sport = l4[0];
+		q->dport = l4[1];
+	}
+	ct_key_set(q, &w->key);
+	e = ct_find(&w->key, CT_TABLE);
+	if (!e)
+		e = ct_find(&w->key, CT_PREDECESSOR);
+	return !!e;
+}
+
+/* What policies see as the destination port of the opener's packet. */
+static __always_inline __u16 policy_port(const struct packet *p, __u8 dir)
+{
+	if (p->kind != KIND_PLAIN)
+		return p->dport; /* the type */
+	if (p->echo_reply && !dir)
+		return p->proto == IPPROTO_ICMP ? bpf_htons(ICMP_ECHO_REPLY)
+						: bpf_htons(ICMPV6_ECHO_REPLY);
+	return dir ? p->sport : p->dport;
+}
+
+static __always_inline int is_failsafe(const struct work *w)
+{
+	__u32 want = (__u32)w->ingress << 24 | (__u32)w->p.proto << 16 | bpf_ntohs(w->dport);
+	__u32 i;
+
+	for (i = 0; i < FAILSAFES_MAX; i++)
+		if (config.failsafe[i] == want)
+			return 1;
+	return 0;
+}
+
+/* Asks the policy of one end, if it has one here. */
+static __always_inline __u8 policy_ask(struct work *w, __u8 ingress)
+{
+	const struct end *end = &w->ends[ingress & 1];
+
+	w->ingress = ingress;
+	if (!end->endpoint) {
+		if (!config.host_firewall || !end->host || is_failsafe(w))
+			return REASON_NONE;
+	}
+	return policy_judge();
+}
+
+/* Who the packet's sender is, as the node says that sent it: only where nobody else knows. */
+static __always_inline void sender_from_tunnel(struct work *w)
+{
+	struct end *sender = &w->ends[w->dir & 1];
+
+	if (!sender->identity && w->vni != IDENTITY_HOST && w->vni < IDENTITY_LOCAL)
+		sender->identity = w->vni;
+}
+
+/* What the fast path leaves out: extension headers and fragments. */
+STAGE int packet_complete(struct __sk_buff *skb)
+{
+	struct work *w = work_slot();
+	__u8 refused = REASON_NONE;
+	__u32 id = 0;
+
+	if (!w)
+		return DROP_NO_POLICY;
+	if (w->p.kind == KIND_EXTENSION)
+		refused = ports_extension(skb, &w->p, &id);
+	if (!refused && (w->p.kind == KIND_FRAGMENT || w->p.first_fragment))
+		refused = fragment_follow(skb, w, id);
+	return refused;
+}
+
+/*
+ * Judges the connection of w->p. Returns REASON_NONE, or why it is dropped. Whether the packet may
+ * be let through by an entry that holds is found out, too: w->keep with a stamp that is the
+ * entry's.
+ */
+STAGE int flow_judge(struct __sk_buff *skb)
+{
+	struct work *w = work_slot();
+	__u32 src, dst;
+	struct ct_entry *e;
+	__u8 refused;
+
+	if (!w)
+		return DROP_NO_POLICY;
+	w->keep = w->reject = w->dir = 0;
+	w->rule[0] = w->rule[1] = w->denied_by = 0;
+	refused = packet_complete(skb);
+	if (refused)
+		return refused;
+	if (w->p.kind == KIND_ERROR && icmp_related(skb))
+		return REASON_NONE;
+	w->side = ct_key_set(&w->p, &w->key);
+	e = 0;
+	if (w->p.kind == KIND_PLAIN) {
+		e = ct_find(&w->key, CT_TABLE);
+		if (!e)
+			e = ct_find(&w->key, CT_PREDECESSOR);
+		w->keep = !w->p.echo_reply;
+		if (is_syn(&w->p))
+			e = 0;
+		if (e) {
+			w->keep = 1;
+			w->dir = ct_dir(e, w->side) & 1;
+		}
+	}
+	/* Before the rows that they are about are read: see conntrack.h. */
+	src = epoch_of(&w->p.src, 0);
+	dst = epoch_of(&w->p.dst, 0);
+	end_set(w, w->dir, &w->p.src, w->from);
+	end_set(w, !w->dir, &w->p.dst, 0);
+	if ((w->place == PLACE_FROM_NETDEV || w->place == PLACE_FROM_OVERLAY) &&
+	    (w->ends[w->dir & 1].endpoint || w->ends[w->dir & 1].host))
+		return DROP_INVALID_SOURCE_IP; /* this node's own does not come from elsewhere */
+	sender_from_tunnel(w);
+	if (w->ends[w->dir & 1].endpoint)
+		src = epoch_of(&w->p.src, w->ends[w->dir & 1].endpoint);
+	if (w->ends[!w->dir].endpoint)
+		dst = epoch_of(&w->p.dst, w->ends[!w->dir].endpoint);
+	w->stamp = w->dir ? stamp_of(dst, src) : stamp_of(src, dst);
+	if (e && e->stamp && e->stamp == w->stamp && src && dst) {
+		w->rule[0] = e->rule[0];
+		w->rule[1] = e->rule[1];
+		return REASON_NONE;
+	}
+	w->dport = policy_port(&w->p, w->dir);
+	refused = policy_ask(w, 0);
+	return refused ? refused : policy_ask(w, 1);
+}
+
+/* The way to an end, as an entry has it. */
+static __always_inline void way_to(const struct end *end, __u8 *way, __u16 *out)
+{
+	*out = 0;
+	if (end->endpoint) {
+		*way = OUT_ENDPOINT;
+		*out = end->endpoint;
+	} else if (end->host) {
+		*way = OUT_HOST;
+	} else if (config.tunnel_ifindex && end->tunnel) {
+		/* A node without a number costs each packet its lookups. */
+		*way = end->node ? OUT_TUNNEL : OUT_UNKNOWN;
+		*out = end->node;
+	} else {
+		*way = OUT_FIB;
+	}
+}
+
+/* What was judged, into an entry: void while it is written, for whoever reads it meanwhile. */
+static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
+{
+	e->stamp = 0;
+	barrier();
+	e->rule[0] = w->rule[0];
+	e->rule[1] = w->rule[1];
+	way_to(&w->ends[1], &e->way[0], &e->out[0]);
+	way_to(&w->ends[0], &e->way[1], &e->out[1]);
+	if (is_syn(&w->p)) {
+		e->opener = w->side;
+		e->flags = 0;
+		e->packets[0] = e->packets[1] = 0;
+		e->bytes[0] = e->bytes[1] = 0;
+	}
+	ct_account(e, w->dir, w->p.tcp_flags, w->segments, w->bytes);
+	barrier();
+	e->stamp = w->stamp;
+}
+
+/*
+ * Writes the judged connection down. Returns REASON_NONE, or DROP_CT_FULL. An entry that is there
+ * is written in place: replacing it would give its memory to another connection while others still
+ * count in it.
+ */
+STAGE int flow_store(void)
+{
+	struct work *w = work_slot();
+	struct ct_entry *e;
+	__u32 which = CT_TABLE;
+	void *table;
+
+	if (!w || !w->keep)
+		return REASON_NONE;
+	if (!w->dir) {
+		rule_account(w->rule[0], w->segments, w->bytes);
+		rule_account(w->rule[1], w->segments, w->bytes);
+	}
+	e = ct_find(&w->key, CT_TABLE);
+	if (e) {
+		entry_fill(w, e);
+		return REASON_NONE;
+	}
+	__builtin_memset(&w->next, 0, sizeof(w->next));
+	w->next.opener = w->side;
+	e = ct_find(&w->key, CT_PREDECESSOR);
+	if (e && !is_syn(&w->p))
+		w->next = *e;
+	entry_fill(w, &w->next);
+	table = bpf_map_lookup_elem(&weir_ct, &which);
+	if (!table || bpf_map_update_elem(table, &w->key, &w->next, BPF_NOEXIST))
+		return DROP_CT_FULL;
+	return REASON_NONE;
+}
+
+/* Fills the slot for the stages. */
+static __always_inline struct work *work_begin(struct __sk_buff *skb, __u32 from, __u32 vni,
+					       __u32 place)
+{
+	struct work *w = work_slot();
+
+	if (!w)
+		return 0;
+	w->from = from;
+	w->vni = vni;
+	w->place = place;
+	w->segments = segments_of(skb);
+	w->bytes = skb->len;
+	return w;
+}
+
+/* Judges. 0: the packet is dropped, and d says why. */
+static __always_inline int flow_allow(struct __sk_buff *skb, __u32 from, __u32 vni, __u32 place,
+				      struct decision *d)
+{
+	struct work *w = work_begin(skb, from, vni, place);
+	__u8 refused;
+
+	if (!w) {
+		decide(d, WAY_DROP, DROP_NO_POLICY);
+		return 0;
+	}
+	refused = flow_judge(skb);
+	if (!refused)
+		return 1;
+	d->reject = w->reject;
+	decide(d, WAY_DROP, refused);
+	return 0;
+}
+
+/* Stores what was judged, unless its packet goes no further. */
+static __always_inline void flow_keep(struct decision *d)
+{
+	if (d->way != WAY_DROP && d->reason < DROP_FIRST && flow_store())
+		decide(d, WAY_DROP, DROP_CT_FULL);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the stages of the slow path pass on. Stages are weak global functions that take nothing but,
+ * where they need it, the packet's context, and find this in a slot of their CPU: the verifier then
+ * looks at each stage once, on old kernels too. Programs run to their end on one CPU, so the slot
+ * is theirs; what calls no stage does not touch it.
+ *
+ * Weak, or the compiler leaves out arguments that a stage ignores and the verifier refuses the
+ * call.
+ */
+#pragma once
+#include "decision.h"
+#include "maps.h"
+
+#define STAGE __weak
+
+/* One end of a connection, as the maps know it. */
+struct end {
+	struct addr addr;
+	__u32 endpoint; /* of this node, or 0 */
+	__u32 identity;
+	__u16 node;  /* another node's row in weir_nodes, or 0 */
+	__u8 host;   /* an address of this node itself */
+	__u8 tunnel; /* another node has it */
+};
+
+/* What is sent back in a packet's place, from the IP header on. */
+struct answer {
+	union {
+		struct {
+			struct iphdr ip;
+			union {
+				struct tcphdr tcp;
+				struct {
+					__u8 type, code;
+					__u16 checksum;
+					__u32 unused;
+					__u8 quoted[28]; /* RFC 792: IP header and 8 octets */
+				} icmp;
+			};
+		} v4;
+		struct {
+			struct ipv6hdr ip;
+			union {
+				struct tcphdr tcp;
+				struct {
+					__u8 type, code;
+					__u16 checksum;
+					__u32 unused;
+					__u8 quoted[48]; /* RFC 4443: IPv6 header and 8 octets */
+				} icmp;
+			};
+		} v6;
+	};
+};
+
+_Static_assert(sizeof(struct answer) == 96, "answer");
+
+/* RFC 4861 sections 4.3 and 4.4 with one link-layer address option, from the IPv6 header on. */
+struct neighbour {
+	struct ipv6hdr ip6;
+	__u8 type, code;
+	__u16 checksum;
+	__u32 flags;
+	struct addr target;
+	__u8 option, option_len;
+	struct mac mac;
+};
+
+_Static_assert(sizeof(struct neighbour) == 72, "neighbour");
+
+struct work {
+	struct packet p;
+	struct ct_key key;
+	struct bpf_fib_lookup fib;
+	struct packet quoted; /* by an ICMP error */
+	union {
+		struct iphdr ip4;
+		struct ipv6hdr ip6;
+		struct answer answer;
+		struct neighbour neighbour;
+	};
+	struct ipcache_key prefix; /* keys of lookups: the stack of all stages is 512 octets */
+	struct policy_rule_key rule_key;
+	struct policy_row_key row_key;
+	struct policy_range_key range_key;
+	struct mac macs[2];
+	struct ct_entry next; /* one that is being made: the stack allows no index */
+	struct end ends[2];   /* the opener, the other */
+	__u32 stamp;
+	__u32 rule[2];	/* that allowed it: egress, ingress */
+	__u32 from;	/* endpoint on whose device the packet came in, or 0 */
+	__u32 vni;	/* identity that came with the packet, or 0 */
+	__u32 segments; /* packets on the wire */
+	__u32 bytes;	/* from the Ethernet header on */
+	__u16 dport;	/* of the opener's packets */
+	__u8 dir;	/* of this packet: 0 the opener's */
+	__u8 side;	/* of its sender: 0 is a */
+	__u8 keep;	/* 1: the connection has an entry, or gets one */
+	__u8 place;
+	__u8 reason;
+	__u8 reject; /* the sender is to be told */
+	/* The policy stage: what it is asked, and what it found. */
+	__u32 policy_class;
+	__u32 identity;	    /* of the peer */
+	__u32 set;	    /* of selectors, to be tried */
+	__u32 denied_by;    /* rule, or 0 */
+	__u32 denied_at;    /* endpoint whose policy denied */
+	__u32 allowed_by;   /* rule, or 0 */
+	__u32 range;	    /* number of the port's range, or 0 */
+	__u64 rows[LEVELS]; /* selectors that have a rule */
+	__u16 selector;	    /* to be tried */
+	__u8 ingress;
+	__u8 outside; /* the peer is no member of the cluster */
+	__u8 denied;  /* enum rule_flag of the rule that denied */
+	__u8 pad[3];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct work);
+	__uint(max_entries, 1);
+} work SEC(".maps");
+
+static __always_inline struct work *work_slot(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&work, &zero);
+}
+
+/*
+ * The packet that a program is about to parse, which lies in the slot from the beginning: what the
+ * verifier reads from there is any number to it, so that it walks each path once and not once for
+ * every way to parse a packet.
+ */
+static __always_inline struct packet *packet_begin(void)
+{
+	struct work *w = work_slot();
+
+	if (!w)
+		return 0;
+	__builtin_memset(&w->p, 0, sizeof(w->p));
+	return &w->p;
+}

@@ -1,0 +1,118 @@
+// Package conntrack keeps the connection table in order: it sweeps out what is
+// idle, makes the table larger before it is full, and says when it nears its
+// limit.
+//
+// It decides nothing about packets, and deletes nothing itself: the program
+// expire does, on the entry as it is (bpf/expire.c).
+package conntrack
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"weir/datapath"
+	"weir/internal/reconcile"
+)
+
+// Table is the connection table; datapath.Connections is one.
+type Table interface {
+	Size() datapath.ConnectionSize
+	Sweep(datapath.Timeouts, datapath.Ticks) (datapath.Swept, error)
+	Grow(size uint32) error
+	MeasureTicks() (datapath.Ticks, error)
+}
+
+const (
+	// sweepEvery is the time between sweeps; a fast filling table is looked at
+	// more often.
+	sweepEvery = 5 * time.Second
+	sweepSoon  = time.Second
+	// growAt and warnAt are parts of the capacity and of the limit.
+	growAt = 0.5
+	warnAt = 0.8
+)
+
+// Control keeps one table.
+type Control struct {
+	log      *slog.Logger
+	table    Table
+	timeouts datapath.Timeouts
+	ready    reconcile.Input // programs are loaded
+
+	ticks  datapath.Ticks
+	warned bool
+	last   time.Time // of a sweep
+}
+
+// New returns a Control that starts when ready is synced.
+func New(log *slog.Logger, table Table, t datapath.Timeouts, ready reconcile.Input) *Control {
+	return &Control{log: log, table: table, timeouts: t, ready: ready}
+}
+
+// Run sweeps until ctx ends.
+func (c *Control) Run(ctx context.Context) error {
+	return reconcile.Loop(ctx, c.log, c.sweep, c.ready, reconcile.Every(ctx, sweepSoon))
+}
+
+// sweep is Step when it is time.
+func (c *Control) sweep(context.Context) error {
+	if wait := c.due(time.Now()); wait > 0 {
+		return nil
+	}
+	return c.Step()
+}
+
+// due is how long the next sweep may wait.
+func (c *Control) due(now time.Time) time.Duration {
+	every := sweepEvery
+	if s := c.table.Size(); float64(s.Entries) > growAt/2*float64(s.Capacity) {
+		every = sweepSoon
+	}
+	if wait := every - now.Sub(c.last); wait > 0 {
+		return wait
+	}
+	c.last = now
+	return 0
+}
+
+// Step sweeps once, grows the table when it is half full, and warns when it
+// cannot grow any more.
+func (c *Control) Step() error {
+	if c.ticks == 0 {
+		ticks, err := c.table.MeasureTicks()
+		if err != nil {
+			return err
+		}
+		c.ticks = ticks
+	}
+	swept, err := c.table.Sweep(c.timeouts, c.ticks)
+	if err != nil {
+		return err
+	}
+	if swept.Deleted > 0 {
+		c.log.Debug("connections swept", "deleted", swept.Deleted, "left", swept.Entries)
+	}
+	size := c.table.Size()
+	if float64(size.Entries) > growAt*float64(size.Capacity) && size.Capacity < size.Limit {
+		if err := c.table.Grow(min(2*size.Capacity, size.Limit)); err != nil {
+			return fmt.Errorf("grow the connection table: %w", err)
+		}
+		size = c.table.Size()
+	}
+	c.warn(size)
+	return nil
+}
+
+// warn says once that the table nears its limit, and once that it no longer does.
+func (c *Control) warn(s datapath.ConnectionSize) {
+	near := s.Pressure() >= warnAt
+	if near && !c.warned {
+		c.log.Warn("connection table is nearly full: when it is, new connections are dropped; raise bpf.ctLimit", "connections", s.Entries, "limit", s.Limit)
+	}
+	if !near && c.warned {
+		c.log.Info("connection table has room again", "connections", s.Entries, "limit", s.Limit)
+	}
+	c.warned = near
+}

@@ -1,0 +1,196 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"weir/datapath"
+	"weir/internal/reconcile"
+	"weir/state"
+)
+
+// Control keeps the maps of policy and the table endpointPolicies in step with
+// the other tables, and answers questions about what is in force.
+type Control struct {
+	log    *slog.Logger
+	opts   Options
+	tables *state.Tables
+	maps   *datapath.PolicyMaps
+
+	mu      sync.Mutex
+	e       *engine // nil: everything is to be derived again
+	failed  bool    // the last pass was not written to its end
+	refused map[state.PolicyKey]refusal
+	kept    map[state.PolicyKey]state.Policy // in force when the engine was given up
+	seen    seen
+	said    string
+}
+
+// New returns a Control that writes to maps.
+func New(log *slog.Logger, o Options, t *state.Tables, m *datapath.PolicyMaps) *Control {
+	return &Control{log: log, opts: o.withDefaults(), tables: t, maps: m, refused: map[state.PolicyKey]refusal{}}
+}
+
+// Run reconciles until ctx ends.
+func (c *Control) Run(ctx context.Context) error {
+	t := c.tables
+	return reconcile.Loop(ctx, c.log, c.Step, t.Endpoints, t.Identities, t.Policies, t.Namespaces, t.CIDRGroups, t.Services, t.Slices, t.Nodes)
+}
+
+// Step brings the maps and then the table to match: a row of the table is in the
+// maps already.
+func (c *Control) Step(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.opts.Ready != nil {
+		if err := c.opts.Ready(); err != nil {
+			return err
+		}
+	}
+	changes := c.changes()
+	if c.e != nil && changes.lost {
+		c.giveUp()
+	}
+	if c.e == nil {
+		c.start()
+	} else {
+		c.follow(changes)
+	}
+	if c.failed {
+		c.e.touchAll(heldImage(c.maps))
+	}
+	plan := newPlan(c.e, c.maps, c.failed)
+	c.failed = true
+	if err := plan.write(); err != nil {
+		return fmt.Errorf("write policy: %w", err)
+	}
+	c.failed = false
+	c.e.settle()
+	c.publish()
+	c.tell()
+	return nil
+}
+
+// giveUp forgets the engine, but not what is in force.
+func (c *Control) giveUp() {
+	c.kept = map[state.PolicyKey]state.Policy{}
+	for key, p := range c.e.policies {
+		c.kept[key] = p.row
+	}
+	c.e = nil
+}
+
+// start derives everything from the tables as they are. What the maps hold
+// keeps its numbers where it means the same.
+func (c *Control) start() {
+	in := c.read()
+	first := newEngine(c.opts, nil)
+	in.feed(first)
+	c.refused = first.admit(in.candidates(c.kept), true)
+	held := heldImage(c.maps)
+	c.e = newEngine(c.opts, recognize(held, first))
+	c.e.maps = c.maps
+	in.feed(c.e)
+	var effective []candidate
+	for _, p := range slices.SortedFunc(maps.Values(first.policies), func(a, b *policy) int { return compareKeys(a.row.Key, b.row.Key) }) {
+		effective = append(effective, candidate{key: p.row.Key, row: &p.row})
+	}
+	c.e.touchAll(held)
+	maps.Copy(c.refused, c.e.admit(effective, true))
+	if c.kept == nil {
+		clear(c.e.dirtyEpochs) // the maps tell whether anything differs
+	}
+	c.failed, c.kept = true, nil
+}
+
+// follow takes changed rows into the engine.
+func (c *Control) follow(in changes) {
+	e := c.e
+	e.overBefore = e.over
+	in.apply(e)
+	if !in.any {
+		return
+	}
+	e.readmit()
+	e.setAny(c.tables.Policies.Len() > 0)
+	list := in.policies
+	last := func(key state.PolicyKey) *state.Policy {
+		if p := e.policies[key]; p != nil {
+			return &p.row
+		}
+		return nil
+	}
+	for i := range list {
+		list[i].last, list[i].stub = last(list[i].key), c.refused[list[i].key].stubbed
+		delete(c.refused, list[i].key)
+	}
+	// What was refused may fit by now, after what is new.
+	for _, key := range slices.SortedFunc(maps.Keys(c.refused), compareKeys) {
+		row := c.refused[key].row
+		list = append(list, candidate{key: key, row: &row, last: last(key), stub: c.refused[key].stubbed})
+	}
+	maps.Copy(c.refused, e.admitAgain(list, c.refused))
+}
+
+// admitAgain is admit; refusals of those that fit by now end.
+func (e *engine) admitAgain(list []candidate, refused map[state.PolicyKey]refusal) map[state.PolicyKey]refusal {
+	out := e.admit(list, false)
+	for _, c := range list {
+		if _, again := out[c.key]; !again {
+			delete(refused, c.key)
+		}
+	}
+	return out
+}
+
+// publish writes the table: whoever waits for a row may go on.
+func (c *Control) publish() {
+	var rows []state.EndpointPolicy
+	for id, p := range c.e.endpoints {
+		if p.class != nil {
+			in, out := isolates(p.flags)
+			rows = append(rows, state.EndpointPolicy{Endpoint: id, Pod: p.row.Pod, Class: p.class.number, Epoch: p.epoch,
+				Ingress: in, Egress: out, Identity: p.row.Identity})
+		}
+	}
+	same := func(a, b state.EndpointPolicy) bool { return a == b }
+	if c.differs(rows) {
+		c.tables.EndpointPolicies.Replace(rows, same)
+	}
+	if !c.tables.EndpointPolicies.Synced() {
+		c.tables.EndpointPolicies.MarkSynced()
+	}
+}
+
+// differs keeps readers asleep when nothing has changed.
+func (c *Control) differs(rows []state.EndpointPolicy) bool {
+	if len(rows) != c.tables.EndpointPolicies.Len() {
+		return true
+	}
+	return slices.ContainsFunc(rows, func(r state.EndpointPolicy) bool {
+		old, ok := c.tables.EndpointPolicies.Get(r.Endpoint)
+		return !ok || old != r
+	})
+}
+
+// tell logs what is not in force, once.
+func (c *Control) tell() {
+	text := ""
+	for _, key := range slices.SortedFunc(maps.Keys(c.refused), compareKeys) {
+		text += fmt.Sprintf("%s: %s. ", key, c.refused[key].message)
+	}
+	if cut := c.e.cut(); len(cut) > 0 {
+		text += fmt.Sprintf("endpoints %v are cut off: no room for their policy. ", cut)
+	}
+	if c.e.over > 0 {
+		text += fmt.Sprintf("%d peers and prefixes meet more than %d selectors: of the others, rules that deny count first. ", c.e.over, most)
+	}
+	if text != c.said && text != "" {
+		c.log.Warn("policy does not fit", "what", text)
+	}
+	c.said = text
+}

@@ -1,0 +1,160 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/cilium/ebpf"
+
+	"weir/bpf"
+)
+
+// view is what people see of a map.
+type view interface {
+	// Count is the number of entries; -1 where counting means nothing.
+	Count() int
+	Dump() ([]MapRow, error)
+	// Errors is the number of writes that failed at the last attempt.
+	Errors() int
+	// Mirrored reports whether the agent knows what the map should hold.
+	Mirrored() bool
+}
+
+// mirrored is a map that the agent writes.
+type mirrored[K comparable, V comparable] struct {
+	store  kernel[K, V]
+	mirror *Mirror[K, V]
+	keys   func(K, V) []string
+}
+
+func (v mirrored[K, V]) Count() int              { return count(v.store) }
+func (v mirrored[K, V]) Dump() ([]MapRow, error) { return dump(v.store, v.mirror.Desired(), v.keys) }
+func (v mirrored[K, V]) Errors() int             { return v.mirror.Errors() }
+func (v mirrored[K, V]) Mirrored() bool          { return true }
+
+// written is a map that programs write.
+type written[K comparable, V comparable] struct {
+	store kernel[K, V]
+}
+
+func (v written[K, V]) Count() int     { return count(v.store) }
+func (v written[K, V]) Errors() int    { return 0 }
+func (v written[K, V]) Mirrored() bool { return false }
+
+func (v written[K, V]) Dump() ([]MapRow, error) {
+	held, err := v.store.Load()
+	var out []MapRow
+	for k, value := range held {
+		out = append(out, MapRow{Key: fmt.Sprint(k), Value: fmt.Sprint(value)})
+	}
+	return out, err
+}
+
+// listed is a map that is read in a way of its own.
+type listed struct{ read func() ([]MapRow, error) }
+
+func (v listed) Count() int              { return -1 }
+func (v listed) Errors() int             { return 0 }
+func (v listed) Mirrored() bool          { return false }
+func (v listed) Dump() ([]MapRow, error) { return v.read() }
+
+// table is weir_ct.
+type table struct{ ct *Connections }
+
+func (v table) Count() int     { return int(v.ct.Size().Entries) }
+func (v table) Errors() int    { return 0 }
+func (v table) Mirrored() bool { return false }
+
+func (v table) Dump() ([]MapRow, error) {
+	var out []MapRow
+	_, err := v.ct.Each(func(k bpf.CTKey, e bpf.CTEntry) { out = append(out, MapRow{Key: k.String(), Value: e.String()}) })
+	return out, err
+}
+
+func text[K, V any](k K, _ V) []string { return []string{fmt.Sprint(k)} }
+
+func (d *Datapath) view(name string) view {
+	m := d.maps.maps[name]
+	switch name {
+	case bpf.MapEndpoints:
+		return mirrored[uint32, bpf.Endpoint]{kernel[uint32, bpf.Endpoint]{m}, d.Endpoints, endpointKeys}
+	case bpf.MapIPCache:
+		return mirrored[bpf.IPCacheKey, bpf.IPCacheEntry]{kernel[bpf.IPCacheKey, bpf.IPCacheEntry]{m}, d.IPCache, text[bpf.IPCacheKey, bpf.IPCacheEntry]}
+	case bpf.MapNodes:
+		return mirrored[uint32, bpf.Node]{kernel[uint32, bpf.Node]{m}, d.Nodes, text[uint32, bpf.Node]}
+	case bpf.MapGenerations:
+		return written[uint32, uint32]{kernel[uint32, uint32]{m}}
+	case bpf.MapFragments:
+		return written[bpf.FragmentKey, bpf.Fragment]{kernel[bpf.FragmentKey, bpf.Fragment]{m}}
+	case bpf.MapCT:
+		return table{d.CT}
+	case bpf.MapMetrics:
+		return listed{d.metricRows}
+	case bpf.MapPolicyCounters:
+		return listed{d.counterRows}
+	case bpf.MapEvents:
+		return listed{func() ([]MapRow, error) { return nil, nil }}
+	}
+	return d.policyView(name, m)
+}
+
+func (d *Datapath) policyView(name string, m *ebpf.Map) view {
+	p := d.Policy
+	switch name {
+	case bpf.MapPolicy:
+		return mirrored[uint32, bpf.Policy]{kernel[uint32, bpf.Policy]{m}, p.Endpoints, text[uint32, bpf.Policy]}
+	case bpf.MapPolicyPeers:
+		return mirrored[uint32, uint32]{kernel[uint32, uint32]{m}, p.Peers, text[uint32, uint32]}
+	case bpf.MapPolicyCIDRs:
+		return mirrored[bpf.IPCacheKey, uint32]{kernel[bpf.IPCacheKey, uint32]{m}, p.CIDRs, text[bpf.IPCacheKey, uint32]}
+	case bpf.MapPolicySets:
+		return mirrored[uint32, bpf.PolicySet]{kernel[uint32, bpf.PolicySet]{m}, p.Sets, text[uint32, bpf.PolicySet]}
+	case bpf.MapPolicyRows:
+		return mirrored[bpf.PolicyRowKey, bpf.PolicyRow]{kernel[bpf.PolicyRowKey, bpf.PolicyRow]{m}, p.Rows, text[bpf.PolicyRowKey, bpf.PolicyRow]}
+	case bpf.MapPolicyRules:
+		return mirrored[bpf.PolicyRuleKey, bpf.PolicyRule]{kernel[bpf.PolicyRuleKey, bpf.PolicyRule]{m}, p.Rules, text[bpf.PolicyRuleKey, bpf.PolicyRule]}
+	case bpf.MapPolicyRanges:
+		return mirrored[bpf.PolicyRangeKey, uint32]{kernel[bpf.PolicyRangeKey, uint32]{m}, p.Ranges, text[bpf.PolicyRangeKey, uint32]}
+	}
+	return listed{func() ([]MapRow, error) { return nil, errors.New("no view of " + strconv.Quote(name)) }}
+}
+
+// metricRows are those of weir_metrics that counted anything.
+func (d *Datapath) metricRows() ([]MapRow, error) {
+	metrics, err := d.Metrics()
+	var out []MapRow
+	for _, c := range metrics {
+		out = append(out, MapRow{Key: fmt.Sprintf("%s %q", c.Place, c.Reason), Value: fmt.Sprintf("packets=%d bytes=%d", c.Packets, c.Bytes)})
+	}
+	return out, err
+}
+
+// counterRows are those of weir_policy_counters whose rule is in force.
+func (d *Datapath) counterRows() ([]MapRow, error) {
+	var out []MapRow
+	for _, rule := range d.Policy.Rules.Desired() {
+		c, err := d.RuleCounter(rule.ID)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, MapRow{Key: fmt.Sprint(rule.ID), Value: fmt.Sprintf("packets=%d bytes=%d", c.Packets, c.Bytes)})
+	}
+	return out, nil
+}
+
+// RuleCounter reads what a rule counted, on all CPUs together.
+func (d *Datapath) RuleCounter(id uint32) (bpf.Metric, error) {
+	var (
+		perCPU []bpf.Metric
+		sum    bpf.Metric
+	)
+	if err := d.maps.maps[bpf.MapPolicyCounters].Lookup(id, &perCPU); err != nil {
+		return sum, fmt.Errorf("read counter of rule %d: %w", id, err)
+	}
+	for _, v := range perCPU {
+		sum.Packets += v.Packets
+		sum.Bytes += v.Bytes
+	}
+	return sum, nil
+}
