@@ -38,18 +38,15 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 	if (refused)
 		return decide(d, WAY_DROP, refused);
 	d->via = remote; /* whither an answer goes */
-	if (flow_hit(skb, p, 0, &remote, d)) {
-		if (d->way == WAY_ENDPOINT)
-			bpf_skb_change_type(skb, PACKET_HOST);
+	/* The inner frame was addressed to the sender's gateway. A stack takes only what is its
+	 * own, and the pod's does not look again: older kernels keep the mark on the way there. */
+	bpf_skb_change_type(skb, PACKET_HOST);
+	if (flow_hit(skb, p, 0, &remote, d))
 		return;
-	}
 	if (!tunnel_source_valid(p, &remote))
 		return decide(d, WAY_DROP, DROP_TUNNEL_SOURCE);
 	if (!flow_allow(skb, 0, d->identity, PLACE_FROM_OVERLAY, d))
 		return;
-	/* The inner frame was addressed to the sender's gateway. A stack takes only what is its
-	 * own, and the pod's does not look again: older kernels keep the mark on the way there. */
-	bpf_skb_change_type(skb, PACKET_HOST);
 	route_to_endpoint(p, d);
 	/* Only pods of this node, its own addresses and answers the stack owes come this way. */
 	if (d->way == WAY_PASS && d->reason == REASON_TO_STACK)

@@ -28,17 +28,20 @@ type Control struct {
 	kept    map[state.PolicyKey]state.Policy // in force when the engine was given up
 	seen    seen
 	said    string
+	gate    gate
 }
 
 // New returns a Control that writes to maps.
 func New(log *slog.Logger, o Options, t *state.Tables, m *datapath.PolicyMaps) *Control {
-	return &Control{log: log, opts: o.withDefaults(), tables: t, maps: m, refused: map[state.PolicyKey]refusal{}}
+	return &Control{log: log, opts: o.withDefaults(), tables: t, maps: m, refused: map[state.PolicyKey]refusal{},
+		gate: gate{waiting: map[state.PolicyKey]state.Policy{}, clear: state.Visible{}}}
 }
 
 // Run reconciles until ctx ends.
 func (c *Control) Run(ctx context.Context) error {
 	t := c.tables
-	return reconcile.Loop(ctx, c.log, c.Step, t.Endpoints, t.Identities, t.Policies, t.Namespaces, t.CIDRGroups, t.Services, t.Slices, t.Nodes)
+	return reconcile.Loop(ctx, c.log, c.Step, t.Endpoints, t.Identities, t.Policies, t.Namespaces, t.CIDRGroups, t.Services, t.Slices, t.Nodes,
+		t.VisibleLabels, t.PodIdentities, t.IPs)
 }
 
 // Step brings the maps and then the table to match: a row of the table is in the
@@ -55,10 +58,22 @@ func (c *Control) Step(context.Context) error {
 	if c.e != nil && changes.lost {
 		c.giveUp()
 	}
-	if c.e == nil {
+	for _, p := range changes.policies {
+		replace(c.gate.waiting, p.key, p.row)
+	}
+	through := c.open()
+	switch {
+	case c.e == nil && len(through) < len(c.gate.waiting):
+		return nil // the maps stay as they are
+	case c.e == nil:
 		c.start()
-	} else {
-		c.follow(changes)
+	case !changes.any && len(through) == 0 && !c.failed:
+		return nil
+	default:
+		c.follow(changes, through)
+	}
+	for _, key := range through {
+		delete(c.gate.waiting, key)
 	}
 	if c.failed {
 		c.e.touchAll(heldImage(c.maps))
@@ -82,6 +97,9 @@ func (c *Control) giveUp() {
 		c.kept[key] = p.row
 	}
 	c.e = nil
+	for key, p := range c.tables.Policies.All() {
+		c.gate.waiting[key] = p
+	}
 }
 
 // start derives everything from the tables as they are. What the maps hold
@@ -108,16 +126,16 @@ func (c *Control) start() {
 }
 
 // follow takes changed rows into the engine.
-func (c *Control) follow(in changes) {
+func (c *Control) follow(in changes, through []state.PolicyKey) {
 	e := c.e
 	e.overBefore = e.over
 	in.apply(e)
-	if !in.any {
+	if !in.any && len(through) == 0 {
 		return
 	}
 	e.readmit()
 	e.setAny(c.tables.Policies.Len() > 0)
-	list := in.policies
+	list := c.candidates(in.policies, through)
 	last := func(key state.PolicyKey) *state.Policy {
 		if p := e.policies[key]; p != nil {
 			return &p.row
@@ -134,6 +152,24 @@ func (c *Control) follow(in changes) {
 		list = append(list, candidate{key: key, row: &row, last: last(key), stub: c.refused[key].stubbed})
 	}
 	maps.Copy(c.refused, e.admitAgain(list, c.refused))
+}
+
+// candidates are the versions that may be put in force: the changes that are
+// through, in their order, and those that had to wait.
+func (c *Control) candidates(changed []candidate, through []state.PolicyKey) []candidate {
+	var late, out []candidate
+	for _, key := range through {
+		if !slices.ContainsFunc(changed, func(x candidate) bool { return x.key == key }) {
+			row := c.gate.waiting[key]
+			late = append(late, candidate{key: key, row: &row})
+		}
+	}
+	for _, x := range changed {
+		if x.row == nil || slices.Contains(through, x.key) {
+			out = append(out, x)
+		}
+	}
+	return append(late, out...)
 }
 
 // admitAgain is admit; refusals of those that fit by now end.

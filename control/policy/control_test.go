@@ -26,8 +26,16 @@ func newRig(t testing.TB, o Options) *rig {
 	for _, i := range state.AllReserved() {
 		r.tables.Identities.Put(i)
 	}
+	tell(r.tables)
 	r.restart(t, o)
 	return r
+}
+
+// tell says that identities tell the labels of these tests.
+func tell(t *state.Tables) {
+	for _, key := range []string{"k8s:app", "k8s:tier", "port:http"} {
+		t.VisibleLabels.Put(state.VisibleLabel{Key: key})
+	}
 }
 
 func (r *rig) restart(t testing.TB, o Options) {

@@ -15,6 +15,7 @@ const (
 	StateInForce     = "in force"
 	StateTooLarge    = "too large"
 	StateNotEnforced = "not enforced"
+	StateWaiting     = "waiting" // for identities that tell the labels by which it selects
 )
 
 // Status is how a policy is doing on this node.
@@ -88,6 +89,15 @@ func (c *Control) Policies() []Status {
 		}
 		s.State, s.Message, s.Rules = StateTooLarge, r.message, newPolicy(r.row, 0).count()
 		out = append(out, s)
+	}
+	for key, p := range c.gate.waiting {
+		why, _ := c.waits(key)
+		i := slices.IndexFunc(out, func(s Status) bool { return s.Key == key })
+		if i < 0 {
+			out = append(out, Status{Key: key, State: StateWaiting, Message: why, Rules: newPolicy(p, 0).count()})
+		} else if out[i].State == StateInForce {
+			out[i].Message = "the version before is in force: this one " + why
+		}
 	}
 	slices.SortFunc(out, func(a, b Status) int { return compareKeys(a.Key, b.Key) })
 	return out

@@ -140,6 +140,7 @@ func (w world) zone() map[string]string { return map[string]string{"zone": pick(
 
 // begin puts what every cluster has.
 func (w world) begin(t *state.Tables) {
+	tell(t)
 	for _, i := range state.AllReserved() {
 		t.Identities.Put(i)
 	}

@@ -263,6 +263,9 @@ func (a *agent) compare(k *kernel, c generate.Case) *mismatch {
 				return all(what)
 			}
 		}
+		if err := a.explains(m, p, want); err != nil {
+			return &mismatch{"explain", fmt.Sprintf("%s -> %s proto %d port %d: %v", w.Who(p.Src).Name(), w.Who(p.Dst).Name(), p.Proto, p.Port, err)}
+		}
 		if k == nil {
 			continue
 		}

@@ -39,7 +39,7 @@ func Random(seed uint64, packets int) Case {
 	g.others(&c)
 	policies := 1 + g.IntN(6)
 	if g.percent(3) { // more selectors than one set holds
-		policies = 20 + g.IntN(40)
+		policies = 40 + g.IntN(120)
 	}
 	for i := range policies {
 		g.policy(&c, fmt.Sprintf("p%d", i))

@@ -1,0 +1,114 @@
+package policy
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"weir/state"
+)
+
+// A version of a policy may select by a label that identities do not tell yet:
+// whoever must not have it would count as not having it. So it waits until
+// control/identity says that they tell it, and until the addresses and the
+// endpoints here have these identities. The version before stays in force.
+
+// gate lets versions through.
+type gate struct {
+	waiting map[state.PolicyKey]state.Policy
+	clear   state.Visible // labels that are told, and that addresses and endpoints were seen to have
+	said    string
+}
+
+// open brings clear up to date, and returns which of the waiting may go on.
+func (c *Control) open() []state.PolicyKey {
+	g := &c.gate
+	if len(g.waiting) == 0 {
+		return nil
+	}
+	told := state.Visible{}
+	for key := range c.tables.VisibleLabels.All() {
+		told[key] = true
+	}
+	maps.DeleteFunc(g.clear, func(key string, _ bool) bool { return !told[key] })
+	if !g.clear.Covers(told) && c.consistent() {
+		g.clear = told
+	}
+	var out []state.PolicyKey
+	missing := map[string]bool{}
+	for key, p := range g.waiting {
+		need := state.VisibleLabels(only(p), c.services())
+		if g.clear.Covers(need) {
+			out = append(out, key)
+			continue
+		}
+		for label := range need {
+			if !g.clear[label] {
+				missing[label] = true
+			}
+		}
+	}
+	c.say(missing)
+	slices.SortFunc(out, compareKeys)
+	return out
+}
+
+// say logs what is waited for, once.
+func (c *Control) say(missing map[string]bool) {
+	text := strings.Join(slices.Sorted(maps.Keys(missing)), ", ")
+	if text != c.gate.said && text != "" {
+		c.log.Info("policies wait for identities", "labels", text)
+	}
+	c.gate.said = text
+}
+
+func only(p state.Policy) iter.Seq2[state.PolicyKey, state.Policy] {
+	return func(yield func(state.PolicyKey, state.Policy) bool) { yield(p.Key, p) }
+}
+
+// services reads the table only when a policy names services.
+func (c *Control) services() iter.Seq2[state.ServiceName, state.Service] {
+	return func(yield func(state.ServiceName, state.Service) bool) { c.tables.Services.All()(yield) }
+}
+
+// consistent reports whether the addresses and endpoints of pods have the
+// identities that these pods have.
+func (c *Control) consistent() bool {
+	identities := map[string]state.IdentityID{}
+	for name, p := range c.tables.PodIdentities.All() {
+		identities[name.String()] = p.ID
+	}
+	stale := func(pod string, id state.IdentityID) bool {
+		want, known := identities[pod]
+		return known && want != id
+	}
+	for _, e := range c.tables.Endpoints.All() {
+		if e.Pod != (state.PodName{}) && stale(e.Pod.String(), e.Identity) {
+			return false
+		}
+	}
+	for _, ip := range c.tables.IPs.All() {
+		if (ip.Source == state.IPEndpoint || ip.Source == state.IPPod) && stale(ip.Of, ip.Identity) {
+			return false
+		}
+	}
+	return true
+}
+
+// waits says of a policy why its version is not in force yet.
+func (c *Control) waits(key state.PolicyKey) (string, bool) {
+	p, ok := c.gate.waiting[key]
+	if !ok {
+		return "", false
+	}
+	var missing []string
+	for label := range state.VisibleLabels(only(p), c.services()) {
+		if !c.gate.clear[label] {
+			missing = append(missing, label)
+		}
+	}
+	slices.Sort(missing)
+	return fmt.Sprintf("waits for identities that tell %s", strings.Join(missing, ", ")), true
+}
