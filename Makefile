@@ -71,7 +71,7 @@ fuzz: $(BPF_OBJECTS) ## each fuzz target for FUZZTIME
 	GO=$(GO) FUZZTIME=$(or $(FUZZTIME),60s) tools/fuzz.sh
 
 fuzz-policy: $(BPF_OBJECTS) ## N random policies and packets from SEED: objects, maps and programs agree (root)
-	FUZZ_POLICY_N=$(or $(N),100000) FUZZ_POLICY_SEED=$(SEED) $(GO) test -count=1 -v -timeout 0 -run 'TestEveryReader' ./test/policy
+	FUZZ_POLICY_N=$(or $(N),100000) FUZZ_POLICY_SEED=$(SEED) $(GO) test -count=1 -v -timeout 0 -run 'TestEveryReader|TestTheWayToAState' ./test/policy
 
 lint: $(BPF_OBJECTS) ## style and mistakes (.golangci.yml)
 	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...

@@ -28,6 +28,7 @@ enum limits {
 	/* A metric's index is place * REASONS + reason. */
 	REASONS = 256,
 	PLACES = 16,
+	DROP_FIRST = 130,	   /* reasons from here on are drops */
 	NODES_MAX = 65536,	   /* rows of weir_nodes */
 	GENERATIONS = 16384,	   /* slots of weir_generations; a power of two */
 	SET_SELECTORS = 30,	   /* selectors in one row of weir_policy_sets */
@@ -89,7 +90,6 @@ enum reason {
 	REASON_EVENT_LOST = 77, /* counted at PLACE_NONE: weir_events was full */
 	REASON_RESET = 75,	/* refused, and the sender told: TCP RST */
 	REASON_PROHIBITED = 76, /* refused, and the sender told: ICMP administratively prohibited */
-	DROP_FIRST = 130,	/* from here on */
 	DROP_INVALID_SOURCE_IP = 132,
 	DROP_POLICY = 133, /* no rule allows it */
 	DROP_INVALID_PACKET = 134,

@@ -211,6 +211,7 @@ const (
 	VLANAll           Limits = 65535
 	Reasons           Limits = 256
 	Places            Limits = 16
+	DropFirst         Limits = 130
 	NodesMax          Limits = 65536
 	Generations       Limits = 16384
 	SetSelectors      Limits = 30
@@ -353,7 +354,6 @@ const (
 	ReasonEventLost     Reason = 77
 	ReasonReset         Reason = 75
 	ReasonProhibited    Reason = 76
-	DropFirst           Reason = 130
 	DropInvalidSourceIP Reason = 132
 	DropPolicy          Reason = 133
 	DropInvalidPacket   Reason = 134

@@ -20,6 +20,36 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapEndpoints: {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Endpoint{})},
 	MapIPCache:   {unsafe.Sizeof(IPCacheKey{}), unsafe.Sizeof(IPCacheEntry{})},
 	MapMetrics:   {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Metric{})},
+
+	MapNodes:       {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Node{})},
+	MapGenerations: {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))},
+	MapCT:          {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))}, // a map's id; see also the test of its inner map
+	MapFragments:   {unsafe.Sizeof(FragmentKey{}), unsafe.Sizeof(Fragment{})},
+
+	MapPolicy:         {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Policy{})},
+	MapPolicyPeers:    {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))},
+	MapPolicyCIDRs:    {unsafe.Sizeof(IPCacheKey{}), unsafe.Sizeof(uint32(0))},
+	MapPolicySets:     {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(PolicySet{})},
+	MapPolicyRows:     {unsafe.Sizeof(PolicyRowKey{}), unsafe.Sizeof(PolicyRow{})},
+	MapPolicyRules:    {unsafe.Sizeof(PolicyRuleKey{}), unsafe.Sizeof(PolicyRule{})},
+	MapPolicyRanges:   {unsafe.Sizeof(PolicyRangeKey{}), unsafe.Sizeof(uint32(0))},
+	MapPolicyCounters: {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Metric{})},
+
+	MapEvents: {0, 0}, // a ring of Event
+}
+
+func TestConnectionsHaveTheSizesOfTheirGoTypes(t *testing.T) {
+	spec, err := Spec("pod")
+	if errors.Is(err, ErrNotBuilt) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := spec.Maps[MapCT].InnerMap
+	if uintptr(inner.KeySize) != unsafe.Sizeof(CTKey{}) || uintptr(inner.ValueSize) != unsafe.Sizeof(CTEntry{}) {
+		t.Errorf("a connection's key has %d octets and its value %d, the Go types %d and %d", inner.KeySize, inner.ValueSize, unsafe.Sizeof(CTKey{}), unsafe.Sizeof(CTEntry{}))
+	}
 }
 
 func TestEveryMapHasTheSizesOfItsGoTypes(t *testing.T) {

@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 #include "layout.h"
 
+#define EEXIST 17
 #define AF_INET 2
 #define AF_INET6 10
 

@@ -145,17 +145,19 @@ func (d *Datapath) mapWanted(m *ebpf.Map, spec *ebpf.CollectionSpec, stamped *bo
 		*stamped = err == nil && to <= len(value) && bytes.Equal(value[from:to], config.Value)
 		return *stamped
 	}
-	ours, ok := d.maps.maps[info.Name]
-	if !ok {
-		return false
+	if !isOurs(info.Name) {
+		return true // what a program keeps for itself while it runs
 	}
-	oursInfo, err := ours.Info()
-	if err != nil {
-		return false
+	// By id: the kernel cuts names to 15 characters.
+	id, _ := info.ID()
+	for _, ours := range d.maps.maps {
+		if oursInfo, err := ours.Info(); err == nil {
+			if other, _ := oursInfo.ID(); other == id {
+				return true
+			}
+		}
 	}
-	a, _ := info.ID()
-	b, _ := oursInfo.ID()
-	return a == b
+	return false
 }
 
 func (d *Datapath) keep(name string, p *ebpf.Program) {

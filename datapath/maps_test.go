@@ -131,8 +131,8 @@ func TestBiggerMapsTakeOverEntriesWhileProgramsGoOn(t *testing.T) {
 	bigger := Options{Root: root, AttachMode: AttachTCX, Sizes: map[string]uint32{bpf.MapEndpoints: 128, bpf.MapIPCache: 256, bpf.MapMetrics: 5000}}
 	next := start(t, bigger)
 	for name, id := range mapIDs(t, next) {
-		if id == before[name] {
-			t.Errorf("map %s kept its size", name)
+		if _, other := bigger.Sizes[name]; other != (id != before[name]) {
+			t.Errorf("map %s: another size %v, another map %v", name, other, id != before[name])
 		}
 	}
 	apply(t, next.Endpoints, endpointRows(5, 1), Changes{})

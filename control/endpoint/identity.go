@@ -10,7 +10,7 @@ import (
 
 // identityWait bounds how long an ADD waits to know whose pod it is: the API
 // server had the object before the runtime was asked, and tells us soon.
-const identityWait = 1500 * time.Millisecond
+const identityWait = 500 * time.Millisecond
 
 // identify sets identity, labels and state; a pod that is not known yet is
 // reserved:init. The labels are all that the pod has, for people.

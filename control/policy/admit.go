@@ -16,9 +16,10 @@ type refusal struct {
 	stubbed bool // no version before it was known: whoever it selects is cut off
 }
 
-// load counts what an engine needs of the maps, with what they still hold
-// while a pass is being written.
-func (e *engine) load() (over []string) {
+// load counts what an engine needs of the maps, with what they still hold while
+// a pass is being written. Of the sets a part is spared, for the way from one to
+// another and for peers to come.
+func (e *engine) load(spare int) (over []string) {
 	c := e.opts.Capacity
 	add := func(what string, need, room int) {
 		if need > room {
@@ -31,7 +32,7 @@ func (e *engine) load() (over []string) {
 	add("port ranges", e.ranges.peak(), c.Ranges)
 	add("prefixes", e.cidrs.peak(), c.CIDRs)
 	add("identities", e.peerSets.peak(), c.Peers)
-	add("sets of selectors", e.sets.rows.peak(), c.Sets-1)
+	add("sets of selectors", e.sets.rows.peak(), c.Sets-1-spare)
 	for _, x := range []struct {
 		what string
 		*numbers
@@ -42,6 +43,9 @@ func (e *engine) load() (over []string) {
 	}
 	if e.over > e.overBefore {
 		over = append(over, fmt.Sprintf("a peer or prefix meets more than %d selectors", most))
+	}
+	if len(e.poorPeers)+len(e.poorPrefixes) > e.poorBefore {
+		over = append(over, fmt.Sprintf("more than %d sets of selectors", c.Sets-1))
 	}
 	if e.wide > 0 {
 		over = append(over, "overlapping port ranges make more rules than that")
@@ -86,7 +90,8 @@ func (e *engine) admit(list []candidate, start bool) map[state.PolicyKey]refusal
 		e.setPolicy(c.key, c.row)
 	}
 	e.rederive()
-	for over := e.load(); len(over) > 0 && len(fit) > 0; over = e.load() {
+	spare := e.opts.Capacity.Sets / 16
+	for over := e.load(spare); len(over) > 0 && len(fit) > 0; over = e.load(spare) {
 		c := fit[len(fit)-1]
 		fit = fit[:len(fit)-1]
 		refuse(c, strings.Join(over, ", "))
@@ -103,14 +108,21 @@ func (e *engine) rederive() {
 }
 
 // cutOff takes endpoints out of the maps for whose policy there is no room: what
-// they send and get is dropped. They are of classes that grew in this pass.
+// they send and get is dropped. They are of classes that grew or moved in this
+// pass; or, when peers have grown into sets for which there is no room, of
+// classes that deny some peers.
 func (e *engine) cutOff() {
-	for len(e.load()) > 0 {
-		var last *endpoint
-		for _, p := range e.endpoints {
-			if p.class != nil && p.class.grown == e.pass && (last == nil || p.row.ID > last.row.ID) {
-				last = p
-			}
+	for len(e.load(0)) > 0 {
+		last := e.last(func(c *class) bool { return c.grown == e.pass || c.born == e.pass })
+		if last == nil && !e.sets.numbers.fits() {
+			last = e.last(func(c *class) bool {
+				for k := range c.entries {
+					if k.selector != nil && k.selector.deny {
+						return true
+					}
+				}
+				return false
+			})
 		}
 		if last == nil {
 			return
@@ -119,6 +131,17 @@ func (e *engine) cutOff() {
 		e.dirtyEndpoints[last] = true
 		e.rederive()
 	}
+}
+
+// last is the endpoint with the highest number in such a class.
+func (e *engine) last(such func(*class) bool) *endpoint {
+	var out *endpoint
+	for _, p := range e.endpoints {
+		if p.class != nil && (out == nil || p.row.ID > out.row.ID) && such(p.class) {
+			out = p
+		}
+	}
+	return out
 }
 
 // readmit lets endpoints try again that were cut off.

@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -163,7 +165,9 @@ func TestEndpointWithoutRoomForItsPolicyIsCutOff(t *testing.T) {
 	r.tables.Policies.Put(allow("b", "db", manyApps(15)...)) // nobody here yet
 	r.step(t)
 	r.endpoint(2, 301)
-	r.step(t)
+	if err := r.Step(t.Context()); !errors.Is(err, errNoRoom) || !strings.Contains(err.Error(), "endpoints [2]") {
+		t.Errorf("the step says %v", err)
+	}
 	if _, ok := r.tables.EndpointPolicies.Get(2); ok {
 		t.Error("an endpoint without room has a policy")
 	}
@@ -174,8 +178,9 @@ func TestEndpointWithoutRoomForItsPolicyIsCutOff(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	r.tables.Endpoints.Delete(1)
-	r.step(t)
-	r.endpoint(3, 999)
+	if err := r.Step(t.Context()); !errors.Is(err, errNoRoom) { // the rules of the other are still there
+		t.Errorf("the step says %v", err)
+	}
 	r.step(t)
 	if _, ok := r.tables.EndpointPolicies.Get(2); !ok {
 		t.Error("with room it still has none")
@@ -206,6 +211,35 @@ func TestPeerThatMeetsTooManySelectorsKeepsThoseThatDeny(t *testing.T) {
 	}
 }
 
+func TestGroupWithMoreAddressesThanThereIsRoomKeepsThoseBefore(t *testing.T) {
+	r := newRig(t, Options{Capacity: Capacity{CIDRs: 20}})
+	r.identity(300, "web")
+	r.endpoint(1, 300)
+	p := allow("p", "web")
+	p.Specs[0].Ingress = []state.PolicyRule{{AnyPort: true, Peers: []state.PolicyPeer{{Kind: state.PeerCIDRGroups, CIDRGroups: state.Selector{}}}}}
+	r.tables.Policies.Put(p)
+	group := state.CIDRGroup{Name: "g", CIDRs: []netip.Prefix{prefix("10.0.0.0/24")}}
+	r.tables.CIDRGroups.Put(group)
+	r.step(t)
+	verdict := func(a string) string {
+		return r.Explain(Query{From: Party{Identity: 9, Addr: addr(a)}, To: Party{Endpoint: 1, Local: true}, Proto: 6, Port: 1}).Ingress.Verdict
+	}
+	big := group
+	for i := range 100 {
+		big.CIDRs = append(big.CIDRs, netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32))
+	}
+	r.tables.CIDRGroups.Put(big)
+	r.step(t)
+	if verdict("10.0.0.1") != Allowed || verdict("192.0.2.1") != Denied {
+		t.Errorf("too many: %s, %s", verdict("10.0.0.1"), verdict("192.0.2.1"))
+	}
+	r.tables.CIDRGroups.Put(state.CIDRGroup{Name: "g", CIDRs: big.CIDRs[1:5]})
+	r.step(t)
+	if verdict("10.0.0.1") != Denied || verdict("192.0.2.1") != Allowed {
+		t.Errorf("fewer: %s, %s", verdict("10.0.0.1"), verdict("192.0.2.1"))
+	}
+}
+
 // With little room things are refused, but nothing is opened or written that
 // does not fit.
 func TestLittleRoomNeverOpensOrOverflows(t *testing.T) {
@@ -223,8 +257,8 @@ func TestLittleRoomNeverOpensOrOverflows(t *testing.T) {
 				w.edit(tables)
 			}
 			log = nil
-			if err := c.Step(t.Context()); err != nil {
-				t.Fatal(err)
+			if err := c.Step(t.Context()); err != nil && !errors.Is(err, errNoRoom) {
+				t.Fatalf("seed %d: %v", seed, err)
 			}
 			opensNothing(t, seed, w, before, heldImage(m), log)
 			fits(t, seed, o.Capacity, before, log)

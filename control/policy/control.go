@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -30,6 +31,10 @@ type Control struct {
 	said    string
 	gate    gate
 }
+
+// errNoRoom is of a pass that was written; it is tried again, since a change takes
+// more room than what comes of it.
+var errNoRoom = errors.New("there is no room for their policy in the maps: make bpf.policyRules larger, or policies smaller")
 
 // New returns a Control that writes to maps.
 func New(log *slog.Logger, o Options, t *state.Tables, m *datapath.PolicyMaps) *Control {
@@ -67,7 +72,7 @@ func (c *Control) Step(context.Context) error {
 		return nil // the maps stay as they are
 	case c.e == nil:
 		c.start()
-	case !changes.any && len(through) == 0 && !c.failed:
+	case !changes.any && len(through) == 0 && !c.failed && len(c.e.cut()) == 0:
 		return nil
 	default:
 		c.follow(changes, through)
@@ -87,6 +92,9 @@ func (c *Control) Step(context.Context) error {
 	c.e.settle()
 	c.publish()
 	c.tell()
+	if cut := c.e.cut(); len(cut) > 0 {
+		return fmt.Errorf("endpoints %v are cut off: %w", cut, errNoRoom)
+	}
 	return nil
 }
 
@@ -97,6 +105,7 @@ func (c *Control) giveUp() {
 		c.kept[key] = p.row
 	}
 	c.e = nil
+	clear(c.gate.waiting)
 	for key, p := range c.tables.Policies.All() {
 		c.gate.waiting[key] = p
 	}
@@ -128,10 +137,10 @@ func (c *Control) start() {
 // follow takes changed rows into the engine.
 func (c *Control) follow(in changes, through []state.PolicyKey) {
 	e := c.e
-	e.overBefore = e.over
+	e.overBefore, e.poorBefore = e.over, len(e.poorPeers)+len(e.poorPrefixes)
 	in.apply(e)
-	if !in.any && len(through) == 0 {
-		return
+	if !in.any && len(through) == 0 && len(e.cut()) == 0 {
+		return // a pass that broke off
 	}
 	e.readmit()
 	e.setAny(c.tables.Policies.Len() > 0)
@@ -219,11 +228,14 @@ func (c *Control) tell() {
 	for _, key := range slices.SortedFunc(maps.Keys(c.refused), compareKeys) {
 		text += fmt.Sprintf("%s: %s. ", key, c.refused[key].message)
 	}
-	if cut := c.e.cut(); len(cut) > 0 {
-		text += fmt.Sprintf("endpoints %v are cut off: no room for their policy. ", cut)
-	}
 	if c.e.over > 0 {
 		text += fmt.Sprintf("%d peers and prefixes meet more than %d selectors: of the others, rules that deny count first. ", c.e.over, most)
+	}
+	if n := len(c.e.poorPeers) + len(c.e.poorPrefixes); n > 0 {
+		text += fmt.Sprintf("%d peers and prefixes have no room for their sets of selectors: rules that allow do not know them. ", n)
+	}
+	for s := range c.e.stuck {
+		text += fmt.Sprintf("%s has more addresses than there is room for: those before stay. ", s.text)
 	}
 	if text != c.said && text != "" {
 		c.log.Warn("policy does not fit", "what", text)

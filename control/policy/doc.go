@@ -47,6 +47,12 @@
 // Sizes are known before anything is written. A policy whose version does not fit
 // is refused as a whole, the newest first; its version before stays in force.
 // When the agent starts and knows none, whoever the policy selects is isolated by
-// it. An endpoint for whose class there is no room is cut off. A peer that meets
-// more selectors than a set takes keeps those that deny.
+// it. An endpoint for whose class there is no room is cut off, and tried again. A
+// peer that meets more selectors than a set takes keeps those that deny. A group
+// whose addresses do not fit keeps those before.
+//
+// # What waits
+//
+// A version that selects by labels which identities do not tell yet waits until
+// they do, and until addresses and endpoints have these identities; see gate.go.
 package policy

@@ -71,9 +71,13 @@ type engine struct {
 	former         map[*endpoint]*class // of those that left one in this pass
 	gone           map[state.EndpointID]bool
 	restingGroups  map[*group]bool
-	over           int // peers and prefixes that meet more selectors than a set takes
-	overBefore     int // over, after the last pass
-	wide           int // groups of ranges that make more rules than any map holds
+	over           int                       // peers and prefixes that meet more selectors than a set takes
+	overBefore     int                       // over, after the last pass
+	poorPeers      map[state.IdentityID]bool // for whose set there is no room
+	poorPrefixes   map[netip.Prefix]bool
+	poorBefore     int
+	stuck          map[*selector]bool // for whose addresses there is no room
+	wide           int                // groups of ranges that make more rules than any map holds
 
 	// The content of the maps, but for endpoints' rows.
 	peerSets *content[uint32, uint32]
@@ -90,7 +94,7 @@ type located struct {
 }
 
 func newEngine(o Options, h *held) *engine {
-	e := &engine{opts: o, pass: 1, held: h,
+	e := &engine{opts: o, pass: 1, held: h, poorPeers: map[state.IdentityID]bool{}, poorPrefixes: map[netip.Prefix]bool{}, stuck: map[*selector]bool{},
 		policies: map[state.PolicyKey]*policy{}, serials: map[state.PolicyKey]int{}, peers: map[state.IdentityID]*peer{},
 		endpoints: map[state.EndpointID]*endpoint{}, namespaces: map[string]state.Namespace{}, groups: map[string]state.CIDRGroup{},
 		nodes: map[string]state.Node{}, serviceRows: map[state.ServiceName]state.Service{},
@@ -239,59 +243,6 @@ func (e *engine) heir(members []*endpoint) *class {
 	delete(e.emptied, best)
 	delete(e.classes, best.key)
 	return best
-}
-
-// intern gives every peer and prefix that changed its set.
-func (e *engine) intern() {
-	for id := range e.dirtyPeers {
-		n := uint32(0)
-		if p := e.peers[id]; p != nil {
-			n = e.sets.take(e.fit(p.marks, &p.over))
-		}
-		e.sets.give(e.peerSets.now[uint32(id)])
-		if n == 0 {
-			e.peerSets.del(uint32(id))
-		} else {
-			e.peerSets.set(uint32(id), n)
-		}
-	}
-	clear(e.dirtyPeers)
-	e.prefixes.flush(func(p netip.Prefix, n *prefixNode) {
-		old := n.set
-		n.set = e.sets.take(e.fit(n.marks, &n.over))
-		e.sets.give(old)
-		e.cidrs.set(p, n.set)
-	}, func(p netip.Prefix, n *prefixNode) {
-		if n.over {
-			e.over--
-		}
-		e.sets.give(n.set)
-		e.cidrs.del(p)
-	})
-}
-
-// fit returns what of the marks a set takes, those that deny first, and counts
-// who meets more.
-func (e *engine) fit(marks []mark, over *bool) []mark {
-	if *over != (len(marks) > most) {
-		*over = !*over
-		e.over += map[bool]int{true: 1, false: -1}[*over]
-	}
-	if !*over {
-		return marks
-	}
-	out := slices.Clone(marks)
-	slices.SortStableFunc(out, func(a, b mark) int { return cmp.Compare(e.rank(a), e.rank(b)) })
-	out = out[:most]
-	slices.Sort(out)
-	return out
-}
-
-func (e *engine) rank(m mark) int {
-	if e.byNumber[m.number()].deny {
-		return 0
-	}
-	return 1
 }
 
 // settle ends a pass: the maps hold the content.

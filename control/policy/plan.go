@@ -22,6 +22,7 @@ type plan struct {
 	dirty   map[uint32]bool // classes of which a verdict may differ
 	fresh   func(*selector) bool
 	borrows []uint32 // sets that only the way needs
+	pause   bool     // there is no safe way: nobody is let through until all is written
 
 	deny, open, complete map[bpf.PolicyRuleKey]bpf.PolicyRule // see rules
 	close, garbage       []bpf.PolicyRuleKey
@@ -182,15 +183,26 @@ func (p *plan) between(old, now []mark) []mark {
 	return out
 }
 
-// borrow returns a set for the way. Without room for it the way is the end.
-func (p *plan) borrow(marks []mark, end uint32) uint32 {
-	n := p.e.sets.take(marks)
-	if !p.e.sets.numbers.fits() {
-		p.e.sets.give(n)
-		return end
+// borrow returns a set for the way from one to another. Without room for it that
+// is one of those wanted that allows nothing more; or none, and then everybody is
+// cut off while the maps are written.
+func (p *plan) borrow(way []mark) (uint32, bool) {
+	n := p.e.sets.take(way)
+	if p.e.sets.numbers.fits() {
+		p.borrows = append(p.borrows, n)
+		return n, true
 	}
-	p.borrows = append(p.borrows, n)
-	return n
+	p.e.sets.give(n)
+	if p.e.poorer(nil, way) {
+		return 0, true
+	}
+	for head, x := range p.e.sets.byHead {
+		if x.room(p.e.sets) && p.e.poorer(x.marks, way) {
+			return head, true
+		}
+	}
+	p.pause = true
+	return 0, false
 }
 
 // heldMarks reads a set as the maps have it.
@@ -233,7 +245,9 @@ func (p *plan) peers() {
 		case slices.Equal(way, now):
 			p.peersClose[id] = want
 		default:
-			p.peersClose[id] = p.borrow(way, want)
+			if n, ok := p.borrow(way); ok {
+				p.peersClose[id] = n
+			}
 		}
 		if wants {
 			p.peersPut[id] = want
@@ -294,7 +308,9 @@ func (p *plan) prefixes() {
 		case wants && slices.Equal(way, now):
 			p.cidrs.close = append(p.cidrs.close, cidrWrite{key, want})
 		default:
-			p.cidrs.close = append(p.cidrs.close, cidrWrite{key, p.borrow(way, want)})
+			if n, ok := p.borrow(way); ok {
+				p.cidrs.close = append(p.cidrs.close, cidrWrite{key, n})
+			}
 		}
 		if wants {
 			p.cidrs.put = append(p.cidrs.put, cidrWrite{key, want})

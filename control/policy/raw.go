@@ -85,11 +85,6 @@ func rangeFrom(k bpf.PolicyRangeKey) rangeKey {
 // cidrFrom converts a key back. One of IPv4 is a key of IPv4, however long.
 func cidrFrom(k bpf.IPCacheKey) netip.Prefix { return k.Prefix() }
 
-// within reports whether the port is one of the key's.
-func (k rangeKey) within(port uint16) bool {
-	return uint32(k.port)>>(16-k.bits) == uint32(port)>>(16-k.bits)
-}
-
 // trieBits is the length of a prefix as the map has it, where IPv4 lies within
 // IPv6.
 func trieBits(p netip.Prefix) int { return int(bpf.IPCacheKeyFrom(p).PrefixLen) }

@@ -48,6 +48,25 @@ func (e *engine) resolve(s *selector) {
 	if s.name != nil {
 		cidrs = nil // an address has no named ports
 	}
+	e.readdress(s, cidrs)
+}
+
+// readdress makes these the addresses of a selector. When there is no room for
+// them, those before stay; a selector that has none is refused with its policy.
+func (e *engine) readdress(s *selector, cidrs []netip.Prefix) {
+	delete(e.stuck, s)
+	if s.born < e.pass {
+		more := 0
+		for _, p := range cidrs {
+			if e.prefixes.nodes[canonical(p)] == nil {
+				more++
+			}
+		}
+		if more > 0 && e.cidrs.peak()+more > e.opts.Capacity.CIDRs-1 {
+			e.stuck[s] = true
+			return
+		}
+	}
 	e.prefixes.replace(s, cidrs, s.peer.Except)
 }
 
@@ -197,6 +216,9 @@ func (e *engine) setSlice(name state.SliceName, s *state.Slice) {
 
 // resolveAgain resolves what rows have changed for.
 func (e *engine) resolveAgain() {
+	for s := range e.stuck {
+		e.unresolved[s] = true
+	}
 	if len(e.dirtyKinds) > 0 {
 		for _, s := range e.selectors {
 			if e.dirtyKinds[s.peer.Kind] {

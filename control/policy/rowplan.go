@@ -28,6 +28,12 @@ func (p *plan) endpoints(held map[uint32]bpf.Policy) {
 			x.one(p, uint32(id), end, held[uint32(id)])
 		}
 	}
+	if p.pause {
+		for id := range held {
+			x.gone = append(x.gone, id)
+		}
+		x.close, x.move = nil, nil
+	}
 	p.rowsOf = x
 }
 
@@ -42,7 +48,7 @@ func (x *endpointPlan) one(p *plan, id uint32, end *endpoint, old bpf.Policy) {
 		want.Epoch = p.e.nextEpoch()
 	}
 	end.epoch = want.Epoch
-	if want == old {
+	if want == old && !p.pause {
 		return
 	}
 	x.last[id] = want

@@ -191,6 +191,7 @@ func (e *engine) dropLoose() {
 		e.selectorIndex.remove(s)
 		delete(e.entities, s)
 		delete(e.services, s)
+		delete(e.stuck, s)
 		delete(e.selectors, s.key)
 		delete(e.byNumber, s.number)
 		e.selectorNumbers.give(s.number)

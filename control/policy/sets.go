@@ -71,6 +71,11 @@ func (s *sets) take(marks []mark) uint32 {
 	return x.chain[0]
 }
 
+// room reports whether the map has room for the set.
+func (x *set) room(s *sets) bool {
+	return !slices.ContainsFunc(x.chain, func(n uint32) bool { return n > s.numbers.most })
+}
+
 // add enters a set whose rows have their numbers.
 func (s *sets) add(x *set) {
 	s.byKey[x.key], s.byHead[x.chain[0]] = x, x

@@ -40,7 +40,7 @@ func TestConcurrentAddAndDeleteOfOneAttachmentLeakNothing(t *testing.T) {
 					continue
 				}
 				var refused *agent.Error
-				err := client.Post(t.Context(), agent.PathCNIAdd, agent.AddRequest{Attachment: k.key(), PodNamespace: "default", PodName: k.id}, nil)
+				err := client.Post(t.Context(), agent.PathCNIAdd, agent.AddRequest{Attachment: k.key()}, nil)
 				switch {
 				case err == nil:
 					adds.Add(1)
@@ -80,6 +80,7 @@ func TestSecondInterfaceOfANetnsIsRefusedAndTheFirstWorksOn(t *testing.T) {
 	l := vxlanLab(t)
 	first := attach(t, l, "n1", "first")
 	ips, result := first.add(t)
+	settled(t, l)
 	before := nodeState(t, l, "n1")
 	for _, second := range []attachment{
 		{lab: l, node: "n1", id: "second", netns: first.netns, ifname: "net1"},

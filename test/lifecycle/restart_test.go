@@ -111,7 +111,7 @@ func TestRowA6TrafficSurvivesAgentKill(t *testing.T) {
 					t.Errorf("ids of maps and programs on %s (-before +after):\n%s", n, diff)
 				}
 				log := lastStart(t, node(t, l, n))
-				wantText(t, "agent log of "+n, log, "loaded=0 adopted=8")
+				wantText(t, "agent log of "+n, log, "loaded=0 adopted=9")
 				if strings.Contains(strings.ReplaceAll(log, "loaded=0", ""), " loaded=") {
 					t.Errorf("agent log of %s tells of loaded programs:\n%s", n, log)
 				}

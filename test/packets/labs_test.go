@@ -173,9 +173,19 @@ func (c *cluster) settle(t *testing.T) {
 	}
 }
 
+// seen is a policy that selects nobody and sees the label by which the pods
+// differ, so that each has an identity of its own.
+const seen = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: sees-app}
+spec:
+  podSelector: {matchLabels: {app: none-of-them}}
+`
+
 // manifest is YAML of pods that do nothing: traffic is made by the tests.
 func manifest(pods map[string]string) []byte {
 	var b strings.Builder
+	b.WriteString(seen)
 	for _, name := range slices.Sorted(maps.Keys(pods)) {
 		fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: %s, labels: {app: %s}}\n"+
 			"spec: {nodeName: %s, containers: [{name: c, image: sleep, command: [sleep, infinity]}]}\n", name, name, pods[name])

@@ -110,6 +110,13 @@ func TestRowE1RoutesGoWithTheirNode(t *testing.T) {
 		if !await(2*time.Second, func() bool { return len(gone()) == 2 }) {
 			t.Errorf("2 s after node n3 came back: routes %+v", gone())
 		}
+		// The routes come by themselves, the addresses a little later.
+		if !await(2*time.Second, func() bool {
+			return c.tunnelEndpoint(t, "n1", c.addr(t, "d", true)).IsValid() && c.tunnelEndpoint(t, "n1", c.addr(t, "d", false)).IsValid() &&
+				c.tunnelEndpoint(t, "n2", c.addr(t, "d", true)).IsValid()
+		}) {
+			t.Errorf("2 s after node n3 came back: no way to its pods")
+		}
 		c.eachFamily(t, func(t *testing.T, is4 bool) { c.reach(t, "a", c.addr(t, "d", is4)) })
 	})
 }

@@ -296,3 +296,16 @@ spec:
 	advisoryIn(t, oracle.Settings{Mode: "default", HostFirewall: true}, policy, flows...)
 	advisoryIn(t, oracle.Settings{Mode: "never"}, policy, flow{web, db, 80, true})
 }
+
+// Found by these tests: what came from outside for an address of the host other
+// than the underlay's was not asked about.
+func TestHostFirewallIsAskedForEveryAddressOfTheHost(t *testing.T) {
+	advisoryIn(t, oracle.Settings{HostFirewall: true}, `
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: p}
+spec:
+  nodeSelector: {}
+  ingress: [{fromEntities: [remote-node]}]
+`, flow{world, "172.18.0.2", 80, false}, flow{world, "10.0.1.1", 80, false}, flow{otherNode, "10.0.1.1", 80, true})
+}

@@ -20,6 +20,14 @@ const (
 	perCase    = 25 // packets that one set of policies is asked about
 )
 
+// triples is how many a run makes when it is not told.
+func triples() uint64 {
+	if testing.Short() {
+		return 1_000
+	}
+	return 10_000
+}
+
 func number(t *testing.T, name string, otherwise uint64) uint64 {
 	text := os.Getenv(name)
 	if text == "" {
@@ -33,7 +41,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 }
 
 func TestEveryReaderSaysWhatTheObjectsSay(t *testing.T) {
-	n := number(t, envTriples, 10_000)
+	n := number(t, envTriples, triples())
 	if k := theKernel(t); k != nil {
 		defer func() {
 			for _, name := range slices.Sorted(maps.Keys(k.ran)) {

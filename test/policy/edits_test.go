@@ -13,7 +13,7 @@ import (
 // what it wrote in the end is what the objects say, as if it had started with
 // them.
 func TestTheWayToAStateDoesNotMatter(t *testing.T) {
-	scripts := number(t, envTriples, 10_000) / 200
+	scripts := number(t, envTriples, triples()) / 200
 	seed := number(t, envSeed, uint64(time.Now().UnixNano())>>16)
 	t.Logf("%s=%d, %d scripts", envSeed, seed, scripts)
 	l := newLab(t)

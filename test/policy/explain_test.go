@@ -40,7 +40,7 @@ func explained(want oracle.Judgement, got policy.Judgement) string {
 	if verdict == "" && (got.Verdict == policy.Denied || got.Verdict == policy.Unknown) || verdict != "" && got.Verdict != verdict {
 		return "another verdict"
 	}
-	foreign := func(name string) bool { return isPolicy(name) && slices.Contains(want.By, name) }
+	foreign := func(name string) bool { return isPolicy(name) && !slices.Contains(want.By, name) }
 	switch {
 	case (want.Verdict == oracle.RuleDeny) != (got.Rule.ID != 0 && got.Rule.Deny):
 		return "another kind of denial"
