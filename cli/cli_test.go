@@ -204,7 +204,7 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 		"policy of nobody":   {"policy get default/nobody", 1, `no endpoint "default/nobody" on this node`},
 		"policy noun alone":  {"policy", 2, "weir policy needs one of its commands: explain, get, list, trace"},
 		"explain one end":    {"policy explain default/web", 2, "accepts 2 arg(s), received 1"},
-		"explain bare name":  {"policy explain web default/web", 2, `"web" is not an end of a connection: give NAMESPACE/POD`},
+		"explain bare name":  {"policy explain web default/web", 2, `no pod "default/web" is known`},
 		"explain bad port":   {"policy explain default/web host:70000", 2, `"70000" is not a port: use 1 to 65535`},
 		"explain bad proto":  {"policy explain default/web host:80/tpc", 2, `"TPC" is not a protocol: known are TCP, UDP, SCTP`},
 		"explain refusal":    {"policy explain default/gone host:80", 2, `no pod "default/gone"`},

@@ -55,7 +55,7 @@ func findEndpoint(ctx context.Context, env *Env, what string) (agent.Endpoint, e
 		return agent.Endpoint{}, err
 	}
 	for _, e := range all {
-		if what == number(e.ID) || what == e.Pod || what == e.IPv4 || what == e.IPv6 {
+		if what == number(e.ID) || what == e.Pod || "default/"+what == e.Pod || what == e.IPv4 || what == e.IPv6 {
 			return e, nil
 		}
 	}

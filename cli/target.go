@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,8 +21,10 @@ const identityPrefix = "identity:"
 var (
 	podPattern      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`)
 	identityPattern = regexp.MustCompile(`^identity:[0-9]+$`)
-	portless        = []string{"VRRP", "IGMP", "GRE", "IPIP", "IPV6", "ESP", "AH"}
-	protocols       = append([]string{"TCP", "UDP", "SCTP", "ICMP", "ICMPv6"}, portless...)
+	// entities are words of policies that are many ends, and none of them.
+	entities  = []string{"all", "cluster", "remote-node", "health", "init", "unmanaged", "ingress", "none", "kube-apiserver"}
+	portless  = []string{"VRRP", "IGMP", "GRE", "IPIP", "IPV6", "ESP", "AH"}
+	protocols = append([]string{"TCP", "UDP", "SCTP", "ICMP", "ICMPv6"}, portless...)
 )
 
 // Types of an ICMP echo request (RFC 792, RFC 4443): what ping sends.
@@ -80,8 +83,15 @@ func parsePeer(s string) (string, error) {
 	if s == theHost || s == "world" || podPattern.MatchString(s) || identityPattern.MatchString(s) {
 		return s, nil
 	}
+	if podPattern.MatchString("default/"+s) && !looksLikeAddress(s) && !slices.Contains(entities, s) {
+		return "default/" + s, nil // as kubectl takes a name
+	}
 	return "", badPeer(s)
 }
+
+// looksLikeAddress reports whether s was meant to be an IPv4 address: digits and
+// dots, which may be a pod's name, too.
+func looksLikeAddress(s string) bool { return strings.Trim(s, "0123456789.") == "" }
 
 func badPeer(s string) error {
 	return fmt.Errorf("%q is not an end of a connection: give NAMESPACE/POD, an address (IPv6 in brackets when a port follows), host, world or identity:NUMBER", s)

@@ -46,7 +46,6 @@ func TestTargetsAreTakenApart(t *testing.T) {
 func TestBadTargetsAreNamed(t *testing.T) {
 	cases := map[string]string{
 		"":                     `"" is not an end of a connection`,
-		"web":                  `"web" is not an end`,
 		"Default/web":          `"Default/web" is not an end`,
 		"default/":             `"default/" is not an end`,
 		"10.0.0.3/TCP":         `"10.0.0.3/TCP" is not an end`,

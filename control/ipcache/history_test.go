@@ -84,7 +84,8 @@ func agree(t *testing.T, seed uint64, want map[netip.Prefix]state.IP, tables *st
 		if number != 0 && nodes[uint32(number)].Addr != bpf.AddrFrom(row.TunnelEndpoint) {
 			t.Fatalf("seed %d: %s has node %d, which is %s", seed, row.Prefix, number, nodes[uint32(number)].Addr)
 		}
-		key, entries[key] = entry(row, number)
+		_, value := entry(row, number)
+		entries[key] = value
 		if row.TunnelEndpoint.IsValid() {
 			named[bpf.AddrFrom(row.TunnelEndpoint)] = true
 		}
