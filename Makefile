@@ -53,7 +53,7 @@ generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
 
 test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
-	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle)|bench)")
+	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab)|bench)")
 
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
 	$(GO) test ./bpf/... ./datapath/...

@@ -15,6 +15,7 @@ import (
 	api "weir/api/agent"
 	"weir/bpf"
 	"weir/control/policy"
+	"weir/internal/reconcile"
 	"weir/state"
 )
 
@@ -51,8 +52,12 @@ func (d *drops) all() []api.Drop {
 
 func (a *Agent) listDrops(*http.Request) ([]api.Drop, error) { return a.drops.all(), nil }
 
-// readEvents keeps what programs say, with the names that count at the time.
+// readEvents keeps what programs say, with the names that count at the time: not
+// before the tables have names.
 func (a *Agent) readEvents(ctx context.Context) error {
+	if !reconcile.Wait(ctx, a.tables.IPs, a.tables.EndpointPolicies) {
+		return nil
+	}
 	return a.dp.ReadEvents(ctx, lookForEvents, func(e bpf.Event) { a.drops.add(a.drop(e)) })
 }
 

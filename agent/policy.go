@@ -138,8 +138,11 @@ func (a *Agent) policyTrace(_ ctx, q api.TraceRequest) (api.TraceReply, error) {
 		out.Problems = append(out.Problems, api.Problem{Object: key.String(), File: q.File, Error: why})
 	}
 	for _, c := range t.Changes {
-		row := api.TraceChange{Endpoint: uint32(c.Endpoint), Pod: c.Pod.String(), Direction: "egress", Isolates: c.Isolates, Frees: c.Frees,
+		row := api.TraceChange{Endpoint: uint32(c.Endpoint), Direction: "egress", Isolates: c.Isolates, Frees: c.Frees,
 			Added: c.Added, Removed: c.Removed}
+		if c.Pod != (state.PodName{}) { // neither the host nor the health endpoint
+			row.Pod = c.Pod.String()
+		}
 		if c.Ingress {
 			row.Direction = "ingress"
 		}

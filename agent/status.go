@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	api "weir/api/agent"
+	"weir/bpf"
 	"weir/datapath"
 	"weir/internal/version"
 	"weir/state"
@@ -166,7 +167,21 @@ func (a *Agent) config(*http.Request) (api.Config, error) {
 	add("ipv6", c.IPv6)
 	add("host_routing", c.HostRouting)
 	add("underlay_ipv6", c.UnderlayIPv6)
+	add("host_firewall", c.HostFirewall)
+	add("tunnel_port", bpf.Host(c.TunnelPort))
+	add("failsafe", failSafeText(c.Failsafe[:]))
 	return out, nil
+}
+
+// failSafeText is what hostFirewall.failSafe says, as the programs have it.
+func failSafeText(ports []uint32) string {
+	var out []string
+	for _, p := range ports {
+		if p != 0 {
+			out = append(out, fmt.Sprintf("%s:%s/%d", [...]string{"egress", "ingress"}[p>>24&1], protocolName(uint8(p>>16)), uint16(p)))
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 func addrText(a netip.Addr) string {

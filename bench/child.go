@@ -91,3 +91,22 @@ func (b *bench) measure(ctx context.Context, p path.Path, kind traffic.Kind) (tr
 	}
 	return res, json.Unmarshal(out, &res)
 }
+
+// serveAll starts the servers of all paths. Stop them in any case.
+func (b *bench) serveAll(ctx context.Context, paths []path.Path) (stop func(), err error) {
+	var stops []func()
+	for _, p := range paths {
+		end, err := b.serve(ctx, p)
+		if err != nil {
+			return func() { each(stops) }, err
+		}
+		stops = append(stops, end)
+	}
+	return func() { each(stops) }, nil
+}
+
+func each(list []func()) {
+	for _, f := range list {
+		f()
+	}
+}

@@ -70,7 +70,7 @@ func flags(args []string) options {
 	f.StringVar(&o.out, "out", "results", "folder for bench.json and the plots")
 	f.StringVar(&o.prefix, "prefix", "bch", "of the names of network namespaces")
 	f.IntVar(&o.cpu, "cpu", 1, "CPU that client and server share")
-	f.StringVar(&o.only, "only", "", "comma separated: traffic, cni, agent, programs")
+	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, policy, cni, agent")
 	_ = f.Parse(args) // exits on errors
 	if o.quick {
 		o.rounds, o.slice, o.adds, o.storm, o.pods, o.settle = 2, 60*time.Millisecond, 10, 16, 10, time.Second
@@ -100,7 +100,8 @@ func run(o options) (err error) {
 	defer os.RemoveAll(b.dir)
 	b.report.printHead(os.Stdout)
 	var errs []error
-	for _, p := range []part{{"programs", (*bench).programs}, {"traffic", (*bench).traffic}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
+	for _, p := range []part{{"programs", (*bench).programs}, {"flows", (*bench).flows}, {"connections", (*bench).connections},
+		{"traffic", (*bench).traffic}, {"policy", (*bench).policy}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
 		if o.only != "" && !strings.Contains(","+o.only+",", ","+p.name+",") {
 			continue
 		}

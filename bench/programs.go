@@ -12,7 +12,7 @@ import (
 
 // programs times every program alone.
 func (b *bench) programs(ctx context.Context) (err error) {
-	set, err := prog.Make(b.prefix)
+	set, err := prog.Make(b.prefix, b.dir)
 	defer func() { err = errors.Join(err, set.Close()) }()
 	if err != nil {
 		return err

@@ -32,19 +32,17 @@ func (b *bench) traffic(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, p := range set.Paths {
-		stop, err := b.serve(ctx, p)
-		if err != nil {
-			return err
-		}
-		defer stop()
+	stop, err := b.serveAll(ctx, set.Paths)
+	defer stop()
+	if err != nil {
+		return err
 	}
-	control, err := b.inTurn(ctx, set.Paths[:2], max(2, b.rounds))
+	control, err := b.inTurn(ctx, set.Paths[:2], traffic.Kinds, max(2, b.rounds))
 	if err != nil {
 		return err
 	}
 	b.report.add(os.Stdout, b.controlTable(control, "A/A control before the run: two equal direct veth pairs"))
-	all, err := b.inTurn(ctx, set.Paths, b.rounds)
+	all, err := b.inTurn(ctx, set.Paths, traffic.Kinds, b.rounds)
 	if err != nil {
 		return err
 	}
@@ -58,18 +56,18 @@ func (b *bench) traffic(ctx context.Context) (err error) {
 	return nil
 }
 
-// inTurn measures every path with every kind, in turn: a round goes through
+// inTurn measures every path with each of the kinds, in turn: a round goes through
 // the paths and back, so that a drift of the machine is in all of them alike.
-func (b *bench) inTurn(ctx context.Context, paths []path.Path, rounds int) (measured, error) {
+func (b *bench) inTurn(ctx context.Context, paths []path.Path, kinds []traffic.Kind, rounds int) (measured, error) {
 	m := measured{}
-	for _, kind := range traffic.Kinds {
+	for _, kind := range kinds {
 		m[kind] = map[string]*series{}
 		for _, p := range paths {
 			m[kind][p.Name] = &series{}
 		}
 	}
 	for r := range rounds {
-		for _, kind := range traffic.Kinds {
+		for _, kind := range kinds {
 			if err := b.round(ctx, paths, kind, r, m[kind]); err != nil {
 				return nil, err
 			}

@@ -41,9 +41,12 @@ static __always_inline int is_before(const struct packet *p)
 /* Returns the side of the sender: 0 when it is key->a. */
 static __always_inline __u8 ct_key_set(const struct packet *p, struct ct_key *key)
 {
+	__u8 side = !is_before(p);
+
 	key->proto = p->proto;
+	key->echo = p->echo ? 1 + (side ^ (p->echo == ECHO_REPLY)) : 0;
 	__builtin_memset(key->pad, 0, sizeof(key->pad));
-	if (is_before(p)) {
+	if (!side) {
 		key->a = p->src;
 		key->b = p->dst;
 		key->port_a = p->sport;

@@ -15,6 +15,11 @@ enum kind {
 	KIND_ERROR,	/* ICMP about another packet, which it quotes */
 };
 
+/* Of ICMP and ICMPv6. */
+enum echo { ECHO_NONE = 0, ECHO_REQUEST = 1, ECHO_REPLY = 2 };
+
+enum fragment_of { FRAGMENT_NONE = 0, FRAGMENT_FIRST = 1, FRAGMENT_LATER = 2 };
+
 struct packet {
 	struct addr src, dst;
 	__u16 sport, dport; /* as in struct ct_key, network byte order; KIND_CONTROL and KIND_ERROR:
@@ -27,8 +32,8 @@ struct packet {
 	__u8 dont_fragment;
 	__u8 kind; /* enum kind */
 	__u8 tcp_flags;
-	__u8 first_fragment; /* 1: more follow */
-	__u8 echo_reply;     /* 1: ICMP or ICMPv6, an answer to an echo request */
+	__u8 fragment; /* enum fragment_of */
+	__u8 echo;     /* enum echo */
 };
 
 enum way {

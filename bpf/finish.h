@@ -13,6 +13,10 @@
 /* In skb->tc_index: another program has judged and counted the packet, which was redirected. */
 enum { JUDGED = 0x5745 };
 
+/* In skb->mark: an answer of ours on its way into the stack by a device's ingress. A mark does not
+ * cross into another network namespace, so no pod can send one. */
+enum { ANSWERED = 0x57455245 };
+
 enum { TC_NEXT = -1 }; /* TCX_NEXT, TC_ACT_UNSPEC: whoever else is on the hook goes on */
 
 /*
@@ -80,8 +84,19 @@ static __always_inline int answer(struct __sk_buff *skb, const struct decision *
 		return bpf_redirect(config.tunnel_ifindex, 0);
 	case PLACE_FROM_NETDEV:
 		return bpf_redirect(skb->ifindex, 0);
+	case PLACE_TO_POD:
+	case PLACE_TO_NETDEV:
+		skb->mark = ANSWERED;
+		break;
 	}
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+}
+
+/* Lets an answer on into the stack: nobody has sent it, so no policy is asked. */
+static __always_inline int answer_pass(struct __sk_buff *skb, __u32 place)
+{
+	skb->mark = 0;
+	return pass(skb, place, REASON_PASSED);
 }
 
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,

@@ -90,15 +90,15 @@ static __always_inline int flow_hit(struct __sk_buff *skb, const struct packet *
 	struct ct_key key;
 	__u8 dir, side;
 
-	if (p->kind != KIND_PLAIN || p->first_fragment || is_syn(p))
+	if (p->kind != KIND_PLAIN || p->fragment || is_syn(p))
 		return 0;
 	side = ct_key_set(p, &key);
 	e = ct_find(&key, CT_TABLE);
 	if (!e)
 		return 0;
 	dir = ct_dir(e, side) & 1;
-	if (!from && !d->host && e->way[!dir] == OUT_ENDPOINT)
-		return 0; /* a pod of this node, and not from its device */
+	if (!from && !d->host && (e->way[!dir] == OUT_ENDPOINT || e->way[!dir] == OUT_HOST))
+		return 0; /* this node's own does not come from elsewhere: the slow path says so */
 	src = from ? from : e->way[!dir] == OUT_ENDPOINT ? e->out[!dir] : 0;
 	dst = e->way[dir] == OUT_ENDPOINT ? e->out[dir] : 0;
 	src = epoch_of(&p->src, src);
@@ -144,12 +144,12 @@ static __always_inline void end_set(struct work *w, __u8 which, const struct add
 		end->identity = ep->identity;
 }
 
-/* The ports of a fragmented datagram: notes those of a first fragment, finds those of a later one.
- */
+/* A fragmented datagram: notes what its first fragment says, and finds it for a later one. */
 static __always_inline __u8 fragment_follow(struct __sk_buff *skb, struct work *w, __u32 id)
 {
-	struct fragment_key key = {.src = w->p.src, .dst = w->p.dst, .id = id, .proto = w->p.proto};
-	struct fragment ports = {w->p.sport, w->p.dport};
+	struct fragment_key key = {
+		.src = w->p.src, .dst = w->p.dst, .id = id, .proto = IPPROTO_FRAGMENT};
+	struct fragment says = {w->p.sport, w->p.dport, w->p.proto, w->p.kind, w->p.echo};
 	const struct fragment *first;
 	__u16 id4;
 
@@ -157,9 +157,10 @@ static __always_inline __u8 fragment_follow(struct __sk_buff *skb, struct work *
 		if (bpf_skb_load_bytes(skb, L3 + offsetof(struct iphdr, id), &id4, 2))
 			return DROP_INVALID_PACKET;
 		key.id = id4;
+		key.proto = w->p.proto;
 	}
 	if (w->p.kind != KIND_FRAGMENT) {
-		bpf_map_update_elem(&weir_fragments, &key, &ports, BPF_ANY);
+		bpf_map_update_elem(&weir_fragments, &key, &says, BPF_ANY);
 		return REASON_NONE;
 	}
 	first = bpf_map_lookup_elem(&weir_fragments, &key);
@@ -167,7 +168,10 @@ static __always_inline __u8 fragment_follow(struct __sk_buff *skb, struct work *
 		return DROP_FRAGMENT;
 	w->p.sport = first->sport;
 	w->p.dport = first->dport;
-	w->p.kind = KIND_PLAIN;
+	w->p.proto = first->proto;
+	w->p.kind = first->kind;
+	w->p.echo = first->echo;
+	w->p.fragment = FRAGMENT_LATER;
 	return REASON_NONE;
 }
 
@@ -227,7 +231,7 @@ static __always_inline __u16 policy_port(const struct packet *p, __u8 dir)
 {
 	if (p->kind != KIND_PLAIN)
 		return p->dport; /* the type */
-	if (p->echo_reply && !dir)
+	if (p->echo == ECHO_REPLY && !dir)
 		return p->proto == IPPROTO_ICMP ? bpf_htons(ICMP_ECHO_REPLY)
 						: bpf_htons(ICMPV6_ECHO_REPLY);
 	return dir ? p->sport : p->dport;
@@ -277,7 +281,7 @@ STAGE int packet_complete(struct __sk_buff *skb)
 		return DROP_NO_POLICY;
 	if (w->p.kind == KIND_EXTENSION)
 		refused = ports_extension(skb, &w->p, &id);
-	if (!refused && (w->p.kind == KIND_FRAGMENT || w->p.first_fragment))
+	if (!refused && (w->p.kind == KIND_FRAGMENT || w->p.fragment))
 		refused = fragment_follow(skb, w, id);
 	return refused;
 }
@@ -301,15 +305,13 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	refused = packet_complete(skb);
 	if (refused)
 		return refused;
-	if (w->p.kind == KIND_ERROR && icmp_related(skb))
-		return REASON_NONE;
 	w->side = ct_key_set(&w->p, &w->key);
 	e = 0;
 	if (w->p.kind == KIND_PLAIN) {
 		e = ct_find(&w->key, CT_TABLE);
 		if (!e)
 			e = ct_find(&w->key, CT_PREDECESSOR);
-		w->keep = !w->p.echo_reply;
+		w->keep = w->p.echo != ECHO_REPLY;
 		if (is_syn(&w->p))
 			e = 0;
 		if (e) {
@@ -325,6 +327,8 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	if ((w->place == PLACE_FROM_NETDEV || w->place == PLACE_FROM_OVERLAY) &&
 	    (w->ends[w->dir & 1].endpoint || w->ends[w->dir & 1].host))
 		return DROP_INVALID_SOURCE_IP; /* this node's own does not come from elsewhere */
+	if (w->p.kind == KIND_ERROR && w->p.fragment != FRAGMENT_LATER && icmp_related(skb))
+		return REASON_NONE;
 	sender_from_tunnel(w);
 	if (w->ends[w->dir & 1].endpoint)
 		src = epoch_of(&w->p.src, w->ends[w->dir & 1].endpoint);
@@ -380,27 +384,20 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 }
 
 /*
- * Writes the judged connection down. Returns REASON_NONE, or DROP_CT_FULL. An entry that is there
- * is written in place: replacing it would give its memory to another connection while others still
- * count in it.
+ * Writes the connection into the table. Negative when there is no room. An entry that is there is
+ * written in place: replacing it would give its memory to another connection while others still
+ * count in it. One that another CPU has just made says what this one would.
  */
-STAGE int flow_store(void)
+static __always_inline int entry_store(struct work *w)
 {
-	struct work *w = work_slot();
-	struct ct_entry *e;
+	struct ct_entry *e = ct_find(&w->key, CT_TABLE);
 	__u32 which = CT_TABLE;
 	void *table;
+	long err;
 
-	if (!w || !w->keep)
-		return REASON_NONE;
-	if (!w->dir) {
-		rule_account(w->rule[0], w->segments, w->bytes);
-		rule_account(w->rule[1], w->segments, w->bytes);
-	}
-	e = ct_find(&w->key, CT_TABLE);
 	if (e) {
 		entry_fill(w, e);
-		return REASON_NONE;
+		return 0;
 	}
 	__builtin_memset(&w->next, 0, sizeof(w->next));
 	w->next.opener = w->side;
@@ -409,8 +406,26 @@ STAGE int flow_store(void)
 		w->next = *e;
 	entry_fill(w, &w->next);
 	table = bpf_map_lookup_elem(&weir_ct, &which);
-	if (!table || bpf_map_update_elem(table, &w->key, &w->next, BPF_NOEXIST))
+	if (!table)
+		return -1;
+	err = bpf_map_update_elem(table, &w->key, &w->next, BPF_NOEXIST);
+	return err == -EEXIST ? 0 : err;
+}
+
+/* Writes down what was judged: the connection, unless its packets are judged one by one, and the
+ * rules that allowed its opener's packet. Returns REASON_NONE, or DROP_CT_FULL. */
+STAGE int flow_store(void)
+{
+	struct work *w = work_slot();
+
+	if (!w)
+		return REASON_NONE;
+	if (w->keep && entry_store(w))
 		return DROP_CT_FULL;
+	if (!w->dir) {
+		rule_account(w->rule[0], w->segments, w->bytes);
+		rule_account(w->rule[1], w->segments, w->bytes);
+	}
 	return REASON_NONE;
 }
 

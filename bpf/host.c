@@ -43,6 +43,13 @@ static __always_inline int is_of_host(const struct addr *a)
 	return entry && entry->flags & IPCACHE_HOST;
 }
 
+static __always_inline int is_other_node(const struct addr *a)
+{
+	const struct ipcache_entry *entry = ipcache_lookup(a);
+
+	return entry && entry->identity == IDENTITY_REMOTE_NODE;
+}
+
 /*
  * The host firewall: the host is endpoint 0. What it does not know, ARP and the like, passes; so do
  * the neighbours' messages of IPv6 (RFC 4890 section 4.4.1), without which nobody can be reached.
@@ -59,9 +66,10 @@ static __always_inline void judge_firewall(struct __sk_buff *skb, struct packet 
 	if (p->proto == IPPROTO_ICMPV6 && p->kind == KIND_CONTROL && type >= ICMPV6_MLD_FIRST &&
 	    type <= ICMPV6_NEIGHBOUR_ADVERTISEMENT + 1)
 		return;
-	if (p->proto == IPPROTO_UDP && p->dport == config.tunnel_port)
-		return; /* between nodes; what is in it is judged when it is out */
-	d->host = 1;
+	if (p->proto == IPPROTO_UDP && p->dport == config.tunnel_port &&
+	    is_other_node(place == PLACE_FROM_NETDEV ? &p->src : &p->dst))
+		return; /* what is in it is judged when it is out */
+	d->host = place == PLACE_TO_NETDEV;
 	if (!flow_hit(skb, p, 0, 0, d)) {
 		if (!flow_allow(skb, 0, 0, place, d))
 			return;
@@ -113,6 +121,8 @@ int from_netdev(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_ACT_SHOT;
+	if (skb->mark == ANSWERED)
+		return answer_pass(skb, PLACE_FROM_NETDEV);
 	judge_netdev(skb, p, &d);
 	return finish(skb, p, &d, PLACE_FROM_NETDEV);
 }

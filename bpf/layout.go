@@ -168,6 +168,9 @@ var placeText = map[Place]string{
 }
 
 func (p Place) String() string {
+	if p == PlaceNone { // beside what a program counts
+		return "any"
+	}
 	if s, ok := placeText[p]; ok {
 		return s
 	}

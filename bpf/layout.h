@@ -166,14 +166,15 @@ struct node {
  * that does not depend on the packet: a is the one whose (address, port) is less, word by word.
  *
  * Ports are as in the packet; of ICMP and ICMPv6 echo the one who asks has the identifier, the
- * other the request's type (8 or 128) in the low byte of the port, so that a request never looks
- * like the answer to another.
+ * other the request's type (8 or 128) in the low byte of the port, and echo says who asks: a
+ * request never looks like the answer to another, whatever its identifier.
  */
 struct ct_key {
 	struct addr a, b;
 	__u16 port_a, port_b; /* network byte order */
 	__u8 proto;
-	__u8 pad[3];
+	__u8 echo; /* 0: it is none; 1: a asks, 2: b */
+	__u8 pad[2];
 };
 
 enum ct_flag {
@@ -228,16 +229,21 @@ struct ct_expire {
 	struct ct_key keys[CT_EXPIRE_MAX];
 };
 
-/* The addresses and ports of a datagram's first fragment: key and value of weir_fragments. */
+/* What a datagram's fragments have in common: key of weir_fragments. */
 struct fragment_key {
 	struct addr src, dst;
 	__u32 id;
-	__u8 proto;
+	__u8 proto; /* of IPv6 44: its fragments may name others (RFC 8200 section 4.5) */
 	__u8 pad[3];
 };
 
+/* What only the first fragment says: value of weir_fragments. See struct packet. */
 struct fragment {
 	__u16 sport, dport; /* network byte order */
+	__u8 proto;
+	__u8 kind;
+	__u8 echo;
+	__u8 pad;
 };
 
 enum policy_flag {
@@ -321,7 +327,7 @@ struct event {
 	__u32 endpoint;	    /* whose policy denied it; 0 is the host, ENDPOINTS_MAX nobody */
 	__u32 ifindex;	    /* where the program runs */
 	__u32 len;	    /* of the packet, from the Ethernet header on */
-	__u16 sport, dport; /* network byte order; of ICMP type and code in sport */
+	__u16 sport, dport; /* network byte order; of ICMP dport is the type */
 	__u8 family;	    /* AF_INET, AF_INET6, or 0: not parsed */
 	__u8 proto;
 	__u8 reason;	/* enum reason */
@@ -382,4 +388,5 @@ _Static_assert(sizeof(struct policy_row_key) == 8, "policy_row_key");
 _Static_assert(sizeof(struct policy_rule_key) == 12, "policy_rule_key");
 _Static_assert(sizeof(struct policy_range_key) == 12, "policy_range_key");
 _Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
+_Static_assert(sizeof(struct fragment) == 8, "fragment");
 _Static_assert(sizeof(struct event) == 80, "event");

@@ -57,7 +57,8 @@ type CTKey struct {
 	PortA uint16
 	PortB uint16
 	Proto uint8
-	Pad   [3]uint8
+	Echo  uint8
+	Pad   [2]uint8
 }
 
 // CTOut is enum ct_out of layout.h.
@@ -144,6 +145,10 @@ type Fragment struct {
 	_     structs.HostLayout
 	Sport uint16
 	Dport uint16
+	Proto uint8
+	Kind  uint8
+	Echo  uint8
+	Pad   uint8
 }
 
 // FragmentKey is struct fragment_key of layout.h.

@@ -71,7 +71,7 @@ static __always_inline __u8 parse_ipv4(struct __sk_buff *skb, struct packet *p)
 	if (ip->frag_off & bpf_htons(0x1fff))
 		p->kind = KIND_FRAGMENT;
 	else if (ip->frag_off & bpf_htons(0x2000))
-		p->first_fragment = 1;
+		p->fragment = FRAGMENT_FIRST;
 	len = bpf_ntohs(ip->tot_len);
 	if (skb->gso_size) {
 		p->len = segment_len(skb, p);

@@ -62,8 +62,9 @@ int from_pod(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_ACT_SHOT;
-	if (!config.host_routing)
-		skb->tc_index = 0; /* whatever the pod has set */
+	if (skb->mark == ANSWERED)
+		return answer_pass(skb, PLACE_FROM_POD);
+	skb->tc_index = 0; /* whatever the pod has set: see JUDGED */
 	judge(skb, p, &d);
 	return finish(skb, p, &d, PLACE_FROM_POD);
 }

@@ -36,10 +36,11 @@ static __always_inline void icmp_parse(struct packet *p, __u8 type, __u16 id)
 	if (type == request) {
 		p->sport = id;
 		p->dport = bpf_htons(request);
+		p->echo = ECHO_REQUEST;
 	} else if (type == reply) {
 		p->sport = bpf_htons(request);
 		p->dport = id;
-		p->echo_reply = 1;
+		p->echo = ECHO_REPLY;
 	} else {
 		p->sport = 0;
 		p->dport = bpf_htons(type);
@@ -109,7 +110,8 @@ struct extension {
 };
 
 /* Walks the extension headers up to the transport header, or to that of a later fragment, and gives
- * the datagram's id. A packet with more of them than EXTENSIONS_MAX is refused. */
+ * the datagram's id. A packet with more of them than EXTENSIONS_MAX is refused, and one whose
+ * headers do not end within it. */
 static __always_inline __u8 ports_extension(struct __sk_buff *skb, struct packet *p, __u32 *id)
 {
 	struct extension x;
@@ -117,15 +119,15 @@ static __always_inline __u8 ports_extension(struct __sk_buff *skb, struct packet
 
 	p->kind = KIND_PLAIN;
 	for (i = 0; i < EXTENSIONS_MAX && is_extension(p->proto); i++) {
-		if (p->l4 > OFFSET_MAX - 255 || bpf_skb_load_bytes(skb, p->l4, &x, sizeof(x)))
+		if (p->l4 > OFFSET_MAX - 255 || p->l4 - L3 + sizeof(x) > p->len ||
+		    bpf_skb_load_bytes(skb, p->l4, &x, sizeof(x)))
 			return DROP_INVALID_PACKET;
 		if (p->proto == IPPROTO_FRAGMENT) {
 			*id = x.id;
-			p->first_fragment = !!(x.fragment & bpf_htons(1));
-			if (x.fragment & bpf_htons(0xfff8)) {
-				p->first_fragment = 0;
+			if (x.fragment & bpf_htons(0xfff8))
 				p->kind = KIND_FRAGMENT;
-			}
+			else if (x.fragment & bpf_htons(1))
+				p->fragment = FRAGMENT_FIRST;
 			x.len = 0;
 		}
 		p->l4 += p->proto == IPPROTO_AH ? (x.len + 2) * 4 : (x.len + 1) * 8;
@@ -133,7 +135,7 @@ static __always_inline __u8 ports_extension(struct __sk_buff *skb, struct packet
 		if (p->kind == KIND_FRAGMENT)
 			return REASON_NONE;
 	}
-	if (is_extension(p->proto))
+	if (is_extension(p->proto) || p->l4 - L3 > p->len)
 		return DROP_INVALID_PACKET;
 	return transport_parse(skb, p);
 }

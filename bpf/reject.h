@@ -79,12 +79,24 @@ static __always_inline __u32 pseudo_sum(const struct packet *p, __u16 len, __u8 
 	return bpf_csum_diff(0, 0, (__be32 *)&p->dst, 16, sum);
 }
 
+/*
+ * Whether the stack has left the packet's sum to a device (CHECKSUM_PARTIAL): the field then has
+ * the sum of the pseudo header. No helper takes the task back, so a device that computes sums will
+ * put one into the answer, at the same offset.
+ */
+static __always_inline int sum_is_left(struct __sk_buff *skb, const struct packet *p, __u16 check)
+{
+	__u16 len = skb->gso_size ? skb->len - p->l4 : p->len - (p->l4 - L3);
+
+	return check == fold(pseudo_sum(p, len, p->proto));
+}
+
 /* The sequence numbers of a reset: as if the connection did not exist. */
 static __always_inline int reset_fill(struct __sk_buff *skb, const struct packet *p,
 				      struct tcphdr *rst)
 {
 	struct tcphdr tcp;
-	__u32 data;
+	__u32 data, sum;
 
 	if (bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)) || tcp.rst)
 		return -1;
@@ -99,8 +111,11 @@ static __always_inline int reset_fill(struct __sk_buff *skb, const struct packet
 		rst->ack = 1;
 		rst->ack_seq = bpf_htonl(bpf_ntohl(tcp.seq) + data);
 	}
-	rst->check = ~fold(fold(bpf_csum_diff(0, 0, (__be32 *)rst, sizeof(*rst),
-					      pseudo_sum(p, sizeof(*rst), IPPROTO_TCP))));
+	sum = pseudo_sum(p, sizeof(*rst), IPPROTO_TCP);
+	if (sum_is_left(skb, p, tcp.check))
+		rst->check = fold(sum);
+	else
+		rst->check = ~fold(bpf_csum_diff(0, 0, (__be32 *)rst, sizeof(*rst), sum));
 	return 0;
 }
 
@@ -131,6 +146,8 @@ static __always_inline int reject_tcp(struct __sk_buff *skb, struct work *w)
 static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 {
 	struct answer *a = &w->answer;
+	__u16 check;
+	__u32 sum;
 
 	if (w->p.family == AF_INET) {
 		if (bpf_skb_load_bytes(skb, L3, a->v4.icmp.quoted, sizeof(a->v4.icmp.quoted)))
@@ -146,8 +163,13 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 		return -1;
 	a->v6.icmp.type = ICMPV6_UNREACHABLE;
 	a->v6.icmp.code = ICMPV6_PROHIBITED;
-	a->v6.icmp.checksum = ~fold(fold(bpf_csum_diff(0, 0, (__be32 *)&a->v6.icmp, 56,
-						       pseudo_sum(&w->p, 56, IPPROTO_ICMPV6))));
+	sum = pseudo_sum(&w->p, 56, IPPROTO_ICMPV6);
+	/* Where UDP has its sum: with what a device will put there the message's own is right. (In
+	 * ICMP, without a pseudo header, any is.) */
+	__builtin_memcpy(&check, &a->v6.icmp.quoted[46], sizeof(check));
+	if (w->p.proto == IPPROTO_UDP && sum_is_left(skb, &w->p, check))
+		a->v6.icmp.unused = bpf_htonl(bpf_ntohs(fold(sum)));
+	a->v6.icmp.checksum = ~fold(bpf_csum_diff(0, 0, (__be32 *)&a->v6.icmp, 56, sum));
 	ipv6_answer(&a->v6.ip, &w->p, 56, IPPROTO_ICMPV6);
 	return answer_put(skb, w, 96);
 }
@@ -155,7 +177,7 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 /* Whether an answer may be sent at all. */
 static __always_inline int reject_fits(const struct packet *p)
 {
-	if (p->kind == KIND_ERROR || p->kind == KIND_FRAGMENT || p->first_fragment)
+	if (p->kind == KIND_ERROR || p->kind == KIND_FRAGMENT || p->fragment)
 		return 0;
 	return p->family == AF_INET6 ? p->l4 == L3 + 40 : p->l4 == L3 + 20;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "ip.h"
+#include "ports.h"
 #include "work.h"
 
 static __always_inline void count(struct __sk_buff *skb, __u32 place, __u8 reason)
@@ -47,6 +48,9 @@ STAGE int drop_report(struct __sk_buff *skb)
 	e->dst = w->p.dst;
 	e->sport = w->p.sport;
 	e->dport = w->p.dport;
+	if (w->p.echo == ECHO_REPLY)
+		e->dport = w->p.proto == IPPROTO_ICMP ? bpf_htons(ICMP_ECHO_REPLY)
+						      : bpf_htons(ICMPV6_ECHO_REPLY);
 	e->family = w->p.family;
 	e->proto = w->p.proto;
 	e->tcp_flags = w->p.tcp_flags;

@@ -11,7 +11,12 @@
  * be zero (RFC 7348 section 5); over IPv6 it may not (RFC 8200 section 8.1). */
 static __always_inline int tunnel_key_set(struct __sk_buff *skb, const struct decision *d)
 {
-	struct bpf_tunnel_key key = {.tunnel_id = d->identity, .tunnel_ttl = 64};
+	struct bpf_tunnel_key key = {.tunnel_ttl = 64};
+
+	/* A number of this node's own means nothing to others; cut to 24 bits it would be another.
+	 */
+	if (d->identity < IDENTITY_LOCAL)
+		key.tunnel_id = d->identity;
 
 	if (config.underlay_ipv6) {
 		__builtin_memcpy(key.remote_ipv6, &d->via, sizeof(d->via));

@@ -91,6 +91,14 @@ type PodIdentity struct {
 // Columns implements table.Row.
 func (p PodIdentity) Columns() []string { return []string{p.Pod.String(), p.ID.String()} }
 
+// JudgedIdentity is a number that the maps of policy know: whoever has it meets
+// the selectors that its labels meet. One without a row here meets none, so that
+// no rule by labels denies it: no address may have it yet.
+type JudgedIdentity struct{ ID IdentityID }
+
+// Columns implements table.Row.
+func (j JudgedIdentity) Columns() []string { return []string{j.ID.String()} }
+
 // AllReserved returns the reserved identities with their labels, by number.
 func AllReserved() []Identity {
 	var out []Identity

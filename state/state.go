@@ -24,6 +24,7 @@ type Tables struct {
 	Identities        *table.Table[IdentityID, Identity]       // writer: control/identity (those, the reserved ones, and this node's own)
 	PodIdentities     *table.Table[PodName, PodIdentity]       // writer: control/identity
 	VisibleLabels     *table.Table[string, VisibleLabel]       // writer: control/identity (the keys that all of these tell apart)
+	JudgedIdentities  *table.Table[IdentityID, JudgedIdentity] // writer: control/policy (the numbers that the maps of policy know)
 	EndpointPolicies  *table.Table[EndpointID, EndpointPolicy] // writer: control/policy
 	Endpoints         *table.Table[EndpointID, Endpoint]       // writer: control/endpoint
 	IPs               *table.Table[IPKey, IP]                  // writer: control/ipcache
@@ -47,6 +48,7 @@ func New() *Tables {
 		Identities:        table.New("identities", func(i Identity) IdentityID { return i.ID }),
 		PodIdentities:     table.New("podIdentities", func(p PodIdentity) PodName { return p.Pod }),
 		VisibleLabels:     table.New("visibleLabels", func(v VisibleLabel) string { return v.Key }),
+		JudgedIdentities:  table.New("judgedIdentities", func(j JudgedIdentity) IdentityID { return j.ID }),
 		EndpointPolicies:  table.New("endpointPolicies", func(p EndpointPolicy) EndpointID { return p.Endpoint }),
 		Endpoints:         table.New("endpoints", func(e Endpoint) EndpointID { return e.ID }),
 		IPs:               table.New("ips", func(i IP) IPKey { return i.Key() }),
@@ -78,6 +80,7 @@ func (t *Tables) Views() []View {
 		view(t.Identities, "ID", "Labels"),
 		view(t.PodIdentities, "Pod", "Identity"),
 		view(t.VisibleLabels, "Key"),
+		view(t.JudgedIdentities, "ID"),
 		view(t.EndpointPolicies, "Endpoint", "Class", "Epoch", "Ingress", "Egress"),
 		view(t.Endpoints, "ID", "Pod", "IPv4", "IPv6", "Device", "Identity", "State"),
 		view(t.IPs, "Prefix", "Identity", "Tunnel endpoint", "Source"),

@@ -35,6 +35,7 @@ type Spec struct {
 	Attach string // bpf.attachMode; empty: the agent's default
 	Nodes  int    // 1 or 2
 	Second byte   // of the pod addresses: 10.Second.NODE.0/24
+	Rules  int    // of the policies in force; see package rules
 }
 
 // Cluster is a running cluster.
@@ -82,6 +83,9 @@ func (c *Cluster) build(ctx context.Context) error {
 		if err := c.writeNode(n); err != nil {
 			return err
 		}
+	}
+	if err := c.writePolicies(); err != nil {
+		return err
 	}
 	if len(ends) == 1 { // an underlay with nobody on it
 		far, err := topo.Make(c.Name + "-far")
@@ -167,15 +171,29 @@ func (c *Cluster) writeNode(n *Node) error {
 
 // write puts a YAML file in place in one step.
 func (c *Cluster) write(file string, object any) error {
-	data, err := yaml.Marshal(object)
+	swap, err := c.prepare(file, object)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", file, err)
+		return err
+	}
+	return swap()
+}
+
+// prepare writes a YAML file of one or more objects beside its place. What it
+// returns is the step that puts it there.
+func (c *Cluster) prepare(file string, objects ...any) (swap func() error, err error) {
+	var data []byte
+	for _, o := range objects {
+		text, err := yaml.Marshal(o)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", file, err)
+		}
+		data = append(append(data, "---\n"...), text...)
 	}
 	tmp := filepath.Join(c.Dir, ".tmp-"+filepath.Base(file))
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return nil, fmt.Errorf("write %s: %w", file, err)
 	}
-	return os.Rename(tmp, file)
+	return func() error { return os.Rename(tmp, file) }, nil
 }
 
 // Down ends the agents and removes everything that Up and Add made.

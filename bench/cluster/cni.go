@@ -15,11 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"weir/api/v1"
+	"weir/bench/rules"
 	"weir/bench/topo"
-	"weir/operator"
-	"weir/source/convert"
-	"weir/state"
 )
 
 // Plugin is a CNI plugin as a runtime would call it.
@@ -116,7 +113,7 @@ func (c *Cluster) writePod(n *Node, p Pod) error {
 	namespace, name, _ := strings.Cut(p.Pod, "/")
 	o := corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": "bench"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": rules.Label}},
 		Spec:       corev1.PodSpec{NodeName: n.Name, Containers: []corev1.Container{{Name: "bench", Image: "bench"}}},
 		Status: corev1.PodStatus{Phase: corev1.PodPending, HostIP: n.Addrs[0].String(),
 			HostIPs: []corev1.HostIP{{IP: n.Addrs[0].String()}, {IP: n.Addrs[1].String()}}},
@@ -126,33 +123,4 @@ func (c *Cluster) writePod(n *Node, p Pod) error {
 		o.Status.PodIPs = append(o.Status.PodIPs, corev1.PodIP{IP: ip.String()})
 	}
 	return errors.Join(c.write(filepath.Join(c.objects(), "pod-"+name+".yaml"), o), c.writeIdentity(&o))
-}
-
-// writeIdentity gives the pod's labels their number, as the operator does. All
-// pods of a cluster have the same.
-func (c *Cluster) writeIdentity(pod *corev1.Pod) error {
-	c.identity.Do(func() { c.identityErr = c.makeIdentity(pod) })
-	return c.identityErr
-}
-
-func (c *Cluster) makeIdentity(pod *corev1.Pod) error {
-	row, err := convert.Pod(pod)
-	if err != nil {
-		return err
-	}
-	for _, id := range operator.Identities([]state.Pod{row}, nil, nil, "bench", nil) {
-		o := v1.CiliumIdentity{
-			TypeMeta:       metav1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindCiliumIdentity},
-			ObjectMeta:     metav1.ObjectMeta{Name: id.ID.String()},
-			SecurityLabels: map[string]string{},
-		}
-		for _, l := range id.Labels {
-			key, value, _ := strings.Cut(l, "=")
-			o.SecurityLabels[key] = value
-		}
-		if err := c.write(filepath.Join(c.objects(), "identity-"+o.Name+".yaml"), o); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -52,16 +52,19 @@ type Set struct {
 // files, bin has the programs. Close it in any case.
 func Make(ctx context.Context, prefix, dir, bin string) (*Set, error) {
 	s := &Set{prefix: prefix, dir: dir, bin: bin}
-	for _, step := range []func(context.Context) error{
+	return s, s.make(ctx,
 		func(context.Context) error { return s.direct(Direct, "dir") },
 		func(context.Context) error { return s.direct(Control, "aa") },
-		s.kernelSame, s.minimal, s.weirNative, s.kernelFar, s.kernelVXLAN, s.weirVXLAN,
-	} {
+		s.kernelSame, s.minimal, s.weirNative, s.kernelFar, s.kernelVXLAN, s.weirVXLAN)
+}
+
+func (s *Set) make(ctx context.Context, steps ...func(context.Context) error) error {
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
-			return s, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // Close removes everything.
@@ -188,9 +191,9 @@ func (s *Set) kernelVXLAN(context.Context) error {
 		n1.Route("10.42.2.0/24", "10.42.2.0", "vx0"), n2.Route("10.42.1.0/24", "10.42.1.0", "vx0"))
 }
 
-func (s *Set) weir(ctx context.Context, short string, native bool, second byte) (*cluster.Cluster, error) {
+func (s *Set) weir(ctx context.Context, short string, native bool, second byte, rules int) (*cluster.Cluster, error) {
 	c, err := cluster.Up(ctx, cluster.Spec{Name: s.prefix + "-" + short, Dir: filepath.Join(s.dir, short), Bin: s.bin,
-		Native: native, Nodes: 2, Second: second})
+		Native: native, Nodes: 2, Second: second, Rules: rules})
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", short, err)
 	}
@@ -208,7 +211,7 @@ func (s *Set) weirPod(c *cluster.Cluster, node int, name string) (cluster.Pod, e
 }
 
 func (s *Set) weirNative(ctx context.Context) error {
-	c, err := s.weir(ctx, "wn", true, 50)
+	c, err := s.weir(ctx, "wn", true, 50, 0)
 	if err != nil {
 		return err
 	}
@@ -224,7 +227,7 @@ func (s *Set) weirNative(ctx context.Context) error {
 }
 
 func (s *Set) weirVXLAN(ctx context.Context) error {
-	c, err := s.weir(ctx, "wv", false, 51)
+	c, err := s.weir(ctx, "wv", false, 51, 0)
 	if err != nil {
 		return err
 	}

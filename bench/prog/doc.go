@@ -43,24 +43,34 @@ const perCall = 240
 // Time runs the program calls times perCall over the packet and returns the
 // mean time of one run in nanoseconds, and what the program returned.
 func Time(p *ebpf.Program, packet []byte, ifindex uint32, calls int) (float64, uint32, error) {
-	var ctx [ctxSize]byte
-	binary.NativeEndian.PutUint32(ctx[ctxIfindex:], ifindex)
-	attr := testRun{fd: uint32(p.FD()), sizeIn: uint32(len(packet)), repeat: perCall, ctxIn: ctxSize,
-		in: uint64(uintptr(unsafe.Pointer(&packet[0]))), ctxInPtr: uint64(uintptr(unsafe.Pointer(&ctx[0])))}
-	total := 0.0
+	total, done := 0.0, 0
+	var verdict uint32
 	for range calls {
-		_, _, errno := unix.Syscall(unix.SYS_BPF, cmdTestRun, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-		if errors.Is(errno, unix.EINTR) {
+		ns, got, err := testRunOnce(p, packet, ifindex, perCall)
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if errno != 0 {
-			return 0, 0, fmt.Errorf("run program: %w", errno)
+		if err != nil {
+			return 0, 0, err
 		}
-		total += float64(attr.duration)
+		total, done, verdict = total+ns, done+1, got
 	}
+	return total / float64(max(done, 1)), verdict, nil
+}
+
+// testRunOnce is one system call, which sends a packet repeat times.
+func testRunOnce(p *ebpf.Program, packet []byte, ifindex, repeat uint32) (ns float64, verdict uint32, err error) {
+	var ctx [ctxSize]byte
+	binary.NativeEndian.PutUint32(ctx[ctxIfindex:], ifindex)
+	attr := testRun{fd: uint32(p.FD()), sizeIn: uint32(len(packet)), repeat: repeat, ctxIn: ctxSize,
+		in: uint64(uintptr(unsafe.Pointer(&packet[0]))), ctxInPtr: uint64(uintptr(unsafe.Pointer(&ctx[0])))}
+	_, _, errno := unix.Syscall(unix.SYS_BPF, cmdTestRun, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
 	runtime.KeepAlive(packet)
 	runtime.KeepAlive(&ctx)
-	return total / float64(calls), attr.ret, nil
+	if errno != 0 {
+		return 0, 0, fmt.Errorf("run program: %w", errno)
+	}
+	return float64(attr.duration), attr.ret, nil
 }
 
 // Empty is the program whose time is the loop's.

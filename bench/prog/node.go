@@ -1,81 +1,144 @@
 package prog
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"os"
+	"strings"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"weir/bpf"
+	"weir/control/policy"
+	"weir/datapath"
+	"weir/state"
 )
 
-// The node that the programs believe to be on. Pod 1 sends, pod 2 is beside
-// it, the others are on other nodes.
+// The node that the programs believe to be on. Pod 1 sends, the pods behind it
+// are beside it, the others are on another node.
 var (
-	pods   = [2][2]string{{"10.60.1.11", "10.60.1.12"}, {"fd60:1::11", "fd60:1::12"}}
+	pods   = [2]string{"10.60.1.11", "fd60:1::11"}
+	beside = [2]string{"10.60.1.12", "fd60:1::12"}
 	far    = [2]string{"10.60.2.11", "fd60:2::11"}
 	node   = "172.30.60.1"
 	next   = [2]string{"172.30.60.2", "fd30:60::2"}
 	subnet = [2]string{"10.60.1.0/24", "fd60:1::/112"}
 )
 
-// others is how many pods of other nodes the ipcache holds beside the one that
-// is spoken to.
-const others = 1000
+const (
+	neighbours = 100  // pods of this node, beside the one that sends
+	others     = 1000 // pods of the other node
+	identity   = 20001
+	nextNode   = 1 // row of weir_nodes
+)
 
-// loaded is the programs of one configuration, with their maps.
+// loaded is the programs of one configuration, with the agent's own maps.
 type loaded struct {
+	datapath *datapath.Datapath
+	cfg      bpf.Config
+	root     string // of the bpffs
 	programs map[string]*ebpf.Program
 	maps     map[string]*ebpf.Map
 	colls    []*ebpf.Collection
+
+	tables *state.Tables
+	policy *policy.Control
 }
 
-func (l *loaded) close() {
+func (l *loaded) close() error {
 	for _, c := range l.colls {
 		c.Close()
 	}
+	for _, m := range l.maps {
+		m.Close()
+	}
+	if l.datapath != nil {
+		l.datapath.Close()
+	}
+	err := os.RemoveAll(datapath.NewTree(l.root).Root())
+	for unix.Unmount(l.root, unix.MNT_DETACH) == nil { // as often as it is mounted
+	}
+	return errors.Join(err, os.Remove(l.root))
 }
 
 // load loads all objects for a node in tunnel mode, or in native mode when
-// tunnel is 0, and fills the maps.
-func load(tunnel uint32) (*loaded, error) {
-	l := &loaded{programs: map[string]*ebpf.Program{}, maps: map[string]*ebpf.Map{}}
+// tunnel is 0, and fills the maps. Programs see what wrap makes of them. root is
+// a folder that becomes a bpffs, connections the size of their table. Close it
+// in any case.
+func load(root string, tunnel, connections uint32, wrap func(*ebpf.ProgramSpec)) (*loaded, error) {
+	l := &loaded{root: root, programs: map[string]*ebpf.Program{}, maps: map[string]*ebpf.Map{}, tables: state.New()}
 	build, err := bpf.Build()
 	if err != nil {
-		return nil, err
+		return l, err
 	}
-	cfg := bpf.Config{RouterIPv4: bpf.AddrFrom(netip.MustParseAddr("10.60.1.1")), RouterIPv6: bpf.AddrFrom(netip.MustParseAddr("fd60:1::1")),
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return l, err
+	}
+	if l.datapath, err = datapath.Open(slog.New(slog.DiscardHandler), datapath.Options{Root: root,
+		Connections: datapath.ConnectionOptions{Size: connections}}); err != nil {
+		return l, err
+	}
+	l.cfg = bpf.Config{RouterIPv4: bpf.AddrFrom(netip.MustParseAddr("10.60.1.1")), RouterIPv6: bpf.AddrFrom(netip.MustParseAddr("fd60:1::1")),
 		Build: build, TunnelIfindex: tunnel, HostIfindex: 1, TunnelMTU: 1450, IPv4: 1, IPv6: 1, HostRouting: 1}
 	for _, name := range bpf.Objects {
-		if err := l.object(name, cfg); err != nil {
-			l.close()
-			return nil, fmt.Errorf("load object %s: %w", name, err)
+		if err := l.object(name, wrap); err != nil {
+			return l, fmt.Errorf("load object %s: %w", name, err)
 		}
 	}
 	if err := l.fill(tunnel > 0); err != nil {
-		l.close()
-		return nil, fmt.Errorf("fill maps: %w", err)
+		return l, fmt.Errorf("fill maps: %w", err)
 	}
-	return l, nil
+	l.policy = policy.New(slog.New(slog.DiscardHandler), policy.Options{}, l.tables, l.datapath.Policy)
+	return l, l.enforce(nil)
 }
 
-func (l *loaded) object(name string, cfg bpf.Config) error {
+// enforce puts these policies in force, in place of those that were.
+func (l *loaded) enforce(rows []state.Policy) error {
+	old := l.tables.Policies
+	for key := range old.All() {
+		old.Delete(key)
+	}
+	for _, r := range rows {
+		old.Put(r)
+	}
+	if err := l.policy.Step(context.Background()); err != nil {
+		return fmt.Errorf("put policies in force: %w", err)
+	}
+	for _, s := range l.policy.Policies() {
+		if s.State != policy.StateInForce {
+			return fmt.Errorf("policy %s is %s: %s", s.Key, s.State, s.Message)
+		}
+	}
+	return nil
+}
+
+func (l *loaded) object(name string, wrap func(*ebpf.ProgramSpec)) error {
 	spec, err := bpf.Spec(name)
 	if err != nil {
 		return err
 	}
-	if err := spec.Variables["config"].Set(cfg); err != nil {
+	if err := spec.Variables["config"].Set(l.cfg); err != nil {
 		return err
 	}
-	if p := spec.Programs[bpf.ProgFromOverlay]; p != nil {
-		wrapPacket(p)
+	for _, p := range spec.Programs {
+		wrap(p)
 	}
 	replace := map[string]*ebpf.Map{}
 	for n, m := range spec.Maps {
-		m.Pinning = ebpf.PinNone
-		if l.maps[n] != nil {
-			replace[n] = l.maps[n]
+		if !strings.HasPrefix(n, "weir_") {
+			continue
 		}
+		if l.maps[n] == nil {
+			if l.maps[n], err = ebpf.LoadPinnedMap(l.datapath.Tree().Map(n), nil); err != nil {
+				return fmt.Errorf("open %s: %w", n, err)
+			}
+		}
+		m.Pinning, m.MaxEntries = ebpf.PinNone, l.maps[n].MaxEntries()
+		replace[n] = l.maps[n]
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
@@ -85,36 +148,51 @@ func (l *loaded) object(name string, cfg bpf.Config) error {
 	for n, p := range coll.Programs {
 		l.programs[n] = p
 	}
-	for n, m := range coll.Maps {
-		if len(n) > 5 && n[:5] == "weir_" {
-			l.maps[n] = m
-		}
-	}
 	return nil
 }
 
+// fill writes the maps that say who is where, and the rows that policy is
+// derived from.
 func (l *loaded) fill(tunnel bool) error {
-	for i := range 2 {
-		id := uint32(i + 1)
-		row := bpf.Endpoint{IPv4: bpf.AddrFrom(netip.MustParseAddr(pods[0][i])), IPv6: bpf.AddrFrom(netip.MustParseAddr(pods[1][i])),
-			ID: id, Ifindex: uint32(bpf.IfindexBase) + id, Identity: 20000 + id}
+	labels := state.Labels{"k8s:app=bench", state.LabelCluster + "=bench", state.LabelNamespace + "=default"}
+	for _, r := range append(state.AllReserved(), state.Identity{ID: identity, Labels: labels}) {
+		l.tables.Identities.Put(r)
+	}
+	l.tables.VisibleLabels.Put(state.VisibleLabel{Key: "k8s:app"})
+	ips := [2]netip.Addr{netip.MustParseAddr(pods[0]), netip.MustParseAddr(pods[1])}
+	for id := uint32(1); id <= neighbours+1; id++ {
+		row := bpf.Endpoint{IPv4: bpf.AddrFrom(ips[0]), IPv6: bpf.AddrFrom(ips[1]), ID: id, Ifindex: uint32(bpf.IfindexBase) + id, Identity: identity}
 		if err := l.maps[bpf.MapEndpoints].Put(id, row); err != nil {
 			return err
 		}
-		for f := range 2 {
-			if err := l.ip(pods[f][i], bpf.IPCacheEntry{Identity: 20000 + id, Endpoint: id}); err != nil {
+		l.tables.Endpoints.Put(state.Endpoint{ID: state.EndpointID(id), IPv4: ips[0], IPv6: ips[1], Identity: identity, Labels: labels,
+			Pod: state.PodName{Namespace: "default", Name: fmt.Sprintf("p%d", id)}, State: state.EndpointReady})
+		for f := range ips {
+			if err := l.ip(ips[f], bpf.IPCacheEntry{Identity: identity, Endpoint: id}); err != nil {
 				return err
 			}
+			ips[f] = ips[f].Next()
 		}
 	}
-	remote := bpf.IPCacheEntry{Identity: 20003}
+	if err := l.elsewhere(tunnel); err != nil {
+		return err
+	}
+	return l.ip(netip.MustParseAddr(node), bpf.IPCacheEntry{Identity: uint32(bpf.IdentityHost), Flags: uint8(bpf.IPCacheHost)})
+}
+
+// elsewhere fills in the other node's pods, and the rest of the world.
+func (l *loaded) elsewhere(tunnel bool) error {
+	remote := bpf.IPCacheEntry{Identity: identity}
 	if tunnel {
-		remote.TunnelEndpoint = bpf.AddrFrom(netip.MustParseAddr(next[0]))
+		remote.TunnelEndpoint, remote.Node = bpf.AddrFrom(netip.MustParseAddr(next[0])), nextNode
+		if err := l.maps[bpf.MapNodes].Put(uint32(nextNode), bpf.Node{Addr: remote.TunnelEndpoint}); err != nil {
+			return err
+		}
 	}
 	for f := range 2 {
 		a := netip.MustParseAddr(far[f])
-		for range others + 1 {
-			if err := l.ip(a.String(), remote); err != nil {
+		for range others {
+			if err := l.ip(a, remote); err != nil {
 				return err
 			}
 			a = a.Next()
@@ -130,12 +208,11 @@ func (l *loaded) fill(tunnel bool) error {
 			return err
 		}
 	}
-	return l.ip(node, bpf.IPCacheEntry{Identity: uint32(bpf.IdentityHost), Flags: uint8(bpf.IPCacheHost)})
+	return nil
 }
 
-func (l *loaded) ip(a string, e bpf.IPCacheEntry) error {
-	addr := netip.MustParseAddr(a)
-	return l.prefix(netip.PrefixFrom(addr, addr.BitLen()), e)
+func (l *loaded) ip(a netip.Addr, e bpf.IPCacheEntry) error {
+	return l.prefix(netip.PrefixFrom(a, a.BitLen()), e)
 }
 
 func (l *loaded) prefix(p netip.Prefix, e bpf.IPCacheEntry) error {

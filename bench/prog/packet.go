@@ -9,9 +9,12 @@ import (
 )
 
 // frame is a TCP segment of one byte with the largest TTL.
-func frame(src, dst netip.Addr) ([]byte, error) {
+func frame(src, dst netip.Addr) ([]byte, error) { return segment(src, dst, 80, false, 1) }
+
+// segment is one of an established connection, or the one that opens it.
+func segment(src, dst netip.Addr, port int, syn bool, payload int) ([]byte, error) {
 	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv4}
-	tcp := &layers.TCP{SrcPort: 40000, DstPort: 80, ACK: true, PSH: true, Window: 1000}
+	tcp := &layers.TCP{SrcPort: 40000, DstPort: layers.TCPPort(port), SYN: syn, ACK: !syn, PSH: !syn, Window: 1000}
 	stack := []gopacket.SerializableLayer{eth}
 	if src.Is4() {
 		ip := &layers.IPv4{Version: 4, TTL: 255, Protocol: layers.IPProtocolTCP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice(), Flags: layers.IPv4DontFragment}
@@ -29,6 +32,6 @@ func frame(src, dst netip.Addr) ([]byte, error) {
 	}
 	b := gopacket.NewSerializeBuffer()
 	err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		append(stack, tcp, gopacket.Payload("x"))...)
+		append(stack, tcp, gopacket.Payload(make([]byte, payload)))...)
 	return b.Bytes(), err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -28,6 +29,7 @@ const (
 	podIndex = 1000001
 	redirect = 7          // TC_ACT_REDIRECT
 	pass     = 0xffffffff // TCX_NEXT
+	overlay  = 2          // index of the tunnel's device: nobody looks for it
 )
 
 // Bench is every case, and the empty program.
@@ -39,8 +41,8 @@ type Bench struct {
 }
 
 // Make loads the programs and prepares a namespace for them, whose name begins
-// with prefix. Close it in any case.
-func Make(prefix string) (*Bench, error) {
+// with prefix; dir is for the maps' bpffs. Close it in any case.
+func Make(prefix, dir string) (*Bench, error) {
 	b := &Bench{}
 	var err error
 	if b.netns, err = topo.Make(prefix + "-prog"); err != nil {
@@ -52,17 +54,14 @@ func Make(prefix string) (*Bench, error) {
 	if b.Empty, err = Empty(); err != nil {
 		return b, err
 	}
-	tunnel, err := load(2)
-	if err != nil {
-		return b, err
+	for _, index := range []uint32{overlay, 0} {
+		l, err := load(filepath.Join(dir, fmt.Sprint("bpf", index)), index, 0, wrapPacket)
+		b.sets = append(b.sets, l)
+		if err != nil {
+			return b, err
+		}
 	}
-	b.sets = append(b.sets, tunnel)
-	native, err := load(0)
-	if err != nil {
-		return b, err
-	}
-	b.sets = append(b.sets, native)
-	return b, b.fill(tunnel, native)
+	return b, b.fill(b.sets[0], b.sets[1])
 }
 
 // Inside runs f where the devices are that the packets come from.
@@ -70,13 +69,14 @@ func (b *Bench) Inside(f func() error) error { return b.netns.Inside(f) }
 
 // Close removes what Make made.
 func (b *Bench) Close() error {
+	var errs []error
 	for _, s := range b.sets {
-		s.close()
+		errs = append(errs, s.close())
 	}
 	if b.Empty != nil {
 		b.Empty.Close()
 	}
-	return b.netns.Remove()
+	return errors.Join(append(errs, b.netns.Remove())...)
 }
 
 // devices are the pod's device, and the underlay's with a neighbour.
@@ -124,9 +124,9 @@ func (b *Bench) fill(tunnel, native *loaded) error {
 	}
 	eth0 := uint32(index)
 	for f, v := range []string{"IPv4", "IPv6"} {
-		own, beside, remote := pods[f][0], pods[f][1], far[f]
+		own, neighbour, remote := pods[f], beside[f], far[f]
 		err = errors.Join(err,
-			b.add("from_pod, pod of this node, "+v, tunnel, bpf.ProgFromPod, own, beside, podIndex, redirect),
+			b.add("from_pod, pod of this node, "+v, tunnel, bpf.ProgFromPod, own, neighbour, podIndex, redirect),
 			b.add("from_pod, into the tunnel, "+v, tunnel, bpf.ProgFromPod, own, remote, podIndex, redirect),
 			b.add("from_pod, native by the FIB, "+v, native, bpf.ProgFromPod, own, remote, podIndex, redirect),
 			b.add("from_overlay, into a pod, "+v, tunnel, bpf.ProgFromOverlay, remote, own, eth0, redirect),
@@ -134,10 +134,10 @@ func (b *Bench) fill(tunnel, native *loaded) error {
 			b.add("from_netdev, not for a pod, "+v, native, bpf.ProgFromNetdev, remote, next[f], eth0, pass))
 	}
 	return errors.Join(err,
-		b.add("to_overlay", tunnel, bpf.ProgToOverlay, pods[0][0], far[0], eth0, pass),
-		b.add("to_netdev", native, bpf.ProgToNetdev, pods[0][0], far[0], eth0, pass),
-		b.add("to_host", native, bpf.ProgToHost, pods[0][0], far[0], eth0, pass),
-		b.add("from_host, into a pod, IPv4", tunnel, bpf.ProgFromHost, node, pods[0][0], eth0, redirect))
+		b.add("to_overlay", tunnel, bpf.ProgToOverlay, pods[0], far[0], eth0, pass),
+		b.add("to_netdev", native, bpf.ProgToNetdev, pods[0], far[0], eth0, pass),
+		b.add("to_host", native, bpf.ProgToHost, pods[0], far[0], eth0, pass),
+		b.add("from_host, into a pod, IPv4", tunnel, bpf.ProgFromHost, node, pods[0], eth0, redirect))
 }
 
 func (b *Bench) add(name string, l *loaded, program, src, dst string, ifindex, want uint32) error {

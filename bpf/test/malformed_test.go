@@ -75,20 +75,21 @@ func TestUnusualButValidHeadersAreForwarded(t *testing.T) {
 			add("router alert option", options)
 			return out
 		}
-		for name, h := range map[string]struct {
+		for _, h := range []struct { // a later fragment follows its first one
+			name  string
 			proto layers.IPProtocol
 			bytes []byte
 		}{
-			"hop-by-hop options":  {layers.IPProtocolIPv6HopByHop, []byte{59, 0, 1, 4, 0, 0, 0, 0}},
-			"destination options": {layers.IPProtocolIPv6Destination, []byte{59, 0, 1, 4, 0, 0, 0, 0}},
-			"routing header":      {layers.IPProtocolIPv6Routing, []byte{59, 0, 4, 0, 0, 0, 0, 0}},
-			"first fragment":      {layers.IPProtocolIPv6Fragment, []byte{17, 0, 0, 1, 0, 0, 0, 9, 4, 210, 0, 53, 0, 8, 0, 0}},
-			"later fragment":      {layers.IPProtocolIPv6Fragment, []byte{17, 0, 0, 0xb9, 0, 0, 0, 9, 1, 2, 3, 4}},
-			"no next header":      {layers.IPProtocolNoNextHeader, []byte{}},
+			{"hop-by-hop options", layers.IPProtocolIPv6HopByHop, []byte{59, 0, 1, 4, 0, 0, 0, 0}},
+			{"destination options", layers.IPProtocolIPv6Destination, []byte{59, 0, 1, 4, 0, 0, 0, 0}},
+			{"routing header", layers.IPProtocolIPv6Routing, []byte{59, 0, 4, 0, 0, 0, 0, 0}},
+			{"first fragment", layers.IPProtocolIPv6Fragment, []byte{17, 0, 0, 1, 0, 0, 0, 9, 4, 210, 0, 53, 0, 8, 0, 0}},
+			{"later fragment", layers.IPProtocolIPv6Fragment, []byte{17, 0, 0, 0xb9, 0, 0, 0, 9, 1, 2, 3, 4}},
+			{"no next header", layers.IPProtocolNoNextHeader, []byte{}},
 		} {
 			p := p
 			p.proto, p.raw = h.proto, h.bytes
-			add(name, p)
+			add(h.name, p)
 		}
 		return out
 	})

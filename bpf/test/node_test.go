@@ -41,6 +41,7 @@ type node struct {
 	endpoints, ipcache, metrics *ebpf.Map
 	seen                        []uint64 // counters at the last look
 	jobs                        chan func()
+	epoch                       uint32
 }
 
 // newNode loads every object with constants, and maps that only this node has.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -24,6 +25,9 @@ type packet struct {
 	options        []layers.IPv4Option
 	payload        int               // octets behind the UDP or TCP header
 	tcp            bool              // TCP instead of UDP
+	sport, dport   uint16            // 0: 1234, and 53 of UDP, 80 of TCP
+	flags          string            // of TCP: some of "SAFRP"; "": A
+	seq, ack       uint32            // of TCP
 	proto          layers.IPProtocol // with raw
 	raw            []byte            // what follows the IP header, instead of UDP
 }
@@ -54,6 +58,40 @@ func (p packet) to(srcMAC, dstMAC net.HardwareAddr) packet {
 func (p packet) sized(n int) packet {
 	p.payload = 100 // more than what pads a short frame
 	p.payload = n - (len(p.bytes()) - 14 - p.payload)
+	return p
+}
+
+func (p packet) has(flag rune) bool { return strings.ContainsRune(p.flags, flag) }
+
+// ports are those on the wire.
+func (p packet) ports() (src, dst uint16) {
+	src, dst = p.sport, p.dport
+	if src == 0 {
+		src = 1234
+	}
+	if dst == 0 {
+		dst = 53
+		if p.tcp {
+			dst = 80
+		}
+	}
+	return src, dst
+}
+
+// window is that of a reset, or some other.
+func (p packet) window() uint16 {
+	if p.has('R') {
+		return 0
+	}
+	return 1000
+}
+
+// reply is what the other end sends back; to whom the frame is addressed is
+// left to the caller.
+func (p packet) reply() packet {
+	p.sport, p.dport = p.ports()
+	p.sport, p.dport = p.dport, p.sport
+	p.src, p.dst = p.dst, p.src
 	return p
 }
 
@@ -88,11 +126,14 @@ func (p packet) bytes() []byte {
 	case p.raw != nil:
 		stack = append(stack, gopacket.Payload(p.raw))
 	case p.tcp:
-		tcp := &layers.TCP{SrcPort: 1234, DstPort: 80, ACK: true, Window: 1000}
+		sport, dport := p.ports()
+		tcp := &layers.TCP{SrcPort: layers.TCPPort(sport), DstPort: layers.TCPPort(dport), Window: p.window(), Seq: p.seq, Ack: p.ack,
+			SYN: p.has('S'), ACK: p.flags == "" || p.has('A'), FIN: p.has('F'), RST: p.has('R'), PSH: p.has('P')}
 		tcp.SetNetworkLayerForChecksum(network)
 		stack = append(stack, tcp, gopacket.Payload(make([]byte, p.payload)))
 	default:
-		udp := &layers.UDP{SrcPort: 1234, DstPort: 53}
+		sport, dport := p.ports()
+		udp := &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}
 		udp.SetNetworkLayerForChecksum(network)
 		stack = append(stack, udp, gopacket.Payload(make([]byte, p.payload)))
 	}

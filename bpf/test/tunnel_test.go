@@ -141,3 +141,42 @@ func wrappedBy(sender netip.Addr, mac []byte, inner []byte) []byte {
 	vxlan := append([]byte{8, 0, 0, 0}, 0, 2000>>8, 2000&0xff, 0)
 	return serialize(&layers.Ethernet{SrcMAC: otherMAC, DstMAC: mac, EthernetType: layers.EthernetTypeIPv4}, ip, udp, gopacket.Payload(append(vxlan, inner...)))
 }
+
+// A connection's entry is no pass for whoever knows its ports: its packets come
+// from the node that has the other end.
+func TestConnectionThroughTheTunnelNeedsTheNodeOfItsOtherEnd(t *testing.T) {
+	n := tunnelled(t)
+	n.attach(t, bpf.ProgFromOverlay, tunnelIfindex)
+	mac := linktest.Link(t, "underlay").Attrs().HardwareAddr
+	another := families[0].gateway // another node of the cluster
+	n.know(t, netip.PrefixFrom(another, 32), bpf.IPCacheEntry{Identity: uint32(bpf.IdentityRemoteNode)})
+	perFamily(t, n, func(t *testing.T, f family) {
+		out := f.from(f.remote)
+		in := out.reply()
+		in.ttl = 63
+		n.isolate(t, podID, bpf.PolicyIngress)
+		n.inject(t, "underlay-in", wrapped(mac, in.bytes()))
+		n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.DropPolicy: 1})
+		n.want(t, "a connection", bpf.ProgFromPod, out, bpf.ReasonToOverlay)
+		n.inject(t, "underlay-in", wrapped(mac, in.bytes()))
+		n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.ReasonToEndpoint: 1})
+		_, before := n.entry(t)
+		if before.Packets != [2]uint32{1, 1} {
+			t.Errorf("after a packet each way: %s", before)
+		}
+		n.inject(t, "underlay-in", wrappedBy(another, mac, in.bytes()), wrappedBy(families[0].world, mac, in.bytes()))
+		n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.DropTunnelSource: 2})
+		if _, after := n.entry(t); after != before {
+			t.Errorf("the wrong node's packets changed the connection: %s, was %s", after, before)
+		}
+		// The node got another address: its number has it, and the ipcache.
+		n.set(t, bpf.MapNodes, uint32(1), bpf.Node{Addr: bpf.AddrFrom(another)})
+		n.know(t, f.remotes, bpf.IPCacheEntry{Identity: 2000, TunnelEndpoint: bpf.AddrFrom(another), Node: 1})
+		n.inject(t, "underlay-in", wrappedBy(another, mac, in.bytes()))
+		n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.ReasonToEndpoint: 1})
+		n.inject(t, "underlay-in", wrapped(mac, in.bytes()))
+		n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{bpf.DropTunnelSource: 1})
+		n.set(t, bpf.MapNodes, uint32(1), bpf.Node{Addr: bpf.AddrFrom(families[0].node)})
+		n.know(t, f.remotes, bpf.IPCacheEntry{Identity: 2000, TunnelEndpoint: bpf.AddrFrom(families[0].node), Node: 1})
+	})
+}

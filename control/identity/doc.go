@@ -14,5 +14,9 @@
 // depends on the labels alone: after a restart it is the same. A number that
 // nobody has any more is kept for a while, because connections in flight name it.
 //
+// A pod gets a number only when control/policy has written what it means
+// (judgedIdentities): an address whose number the maps do not know meets no rule by
+// labels, and so none that denies it.
+//
 // Nothing here knows what an identity may do.
 package identity

@@ -107,6 +107,7 @@ func (w *world) settled(seed uint64) {
 		Pods: w.tables.Pods, Namespaces: w.tables.Namespaces, Policies: w.tables.Policies, Services: w.tables.Services,
 		ClusterIdentities: w.tables.ClusterIdentities,
 		Identities:        state.New().Identities, PodIdentities: state.New().PodIdentities, VisibleLabels: state.New().VisibleLabels,
+		JudgedIdentities: state.New().JudgedIdentities,
 	})
 	if err := fresh.Step(w.t.Context()); err != nil {
 		w.t.Fatal(err)

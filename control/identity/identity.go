@@ -35,6 +35,7 @@ type Control struct {
 	cluster cluster
 	local   locals
 	idle    map[state.IdentityID]time.Time // identities that nobody has, since when
+	held    held
 }
 
 // revisions of the tables as of the last step.
@@ -46,13 +47,13 @@ func New(log *slog.Logger, o Options, t *state.Tables) *Control {
 		o.Now = time.Now
 	}
 	return &Control{log: log, opts: o, tables: t, sight: newSight(), sets: newSets(), cluster: newCluster(),
-		local: locals{}, idle: map[state.IdentityID]time.Time{}}
+		local: locals{}, idle: map[state.IdentityID]time.Time{}, held: newHeld()}
 }
 
 // Run reconciles until ctx ends.
 func (c *Control) Run(ctx context.Context) error {
 	return reconcile.Loop(ctx, c.log, c.Step, c.tables.Pods, c.tables.Namespaces, c.tables.Policies,
-		c.tables.Services, c.tables.ClusterIdentities, reconcile.Every(ctx, tick))
+		c.tables.Services, c.tables.ClusterIdentities, judged{c.tables.JudgedIdentities}, reconcile.Every(ctx, tick))
 }
 
 // Step brings the tables up to date. A changed pod costs its own work; a changed
@@ -61,6 +62,7 @@ func (c *Control) Step(context.Context) error {
 	now := c.opts.Now()
 	grown, dropped := c.look(now)
 	d := newDiff()
+	c.held.again(d, grown, dropped)
 	for name := range c.dirty(grown, dropped) {
 		c.assign(name, d)
 	}
@@ -69,7 +71,7 @@ func (c *Control) Step(context.Context) error {
 		c.renumber(key, now, d)
 	}
 	c.retire(now, d)
-	c.write(d, grown, dropped)
+	c.write(now, d, grown, dropped)
 	return nil
 }
 

@@ -44,7 +44,8 @@ func (c *Control) row(id state.IdentityID) (state.Identity, bool) {
 // has its labels: new identities, pods, identities that mean something else than
 // before with the pods that get them, and last what goes. Keys that become
 // visible are told when all identities tell them apart, others before they stop.
-func (c *Control) write(d *diff, grown, dropped state.Visible) {
+// A number that the maps of policy do not know yet is nobody's: see held.
+func (c *Control) write(now time.Time, d *diff, grown, dropped state.Visible) {
 	var fresh, changed []state.Identity
 	var gone []state.IdentityID
 	other := map[state.IdentityID]bool{} // means something else than before
@@ -66,7 +67,7 @@ func (c *Control) write(d *diff, grown, dropped state.Visible) {
 			fresh = append(fresh, row)
 		}
 	}
-	early, late, left := c.podRows(d, other)
+	early, late, left := c.podRows(now, d, other)
 	if !c.tables.Identities.Synced() {
 		fresh = append(fresh, state.AllReserved()...)
 	}
@@ -77,7 +78,7 @@ func (c *Control) write(d *diff, grown, dropped state.Visible) {
 	put(c.tables.PodIdentities.Put, late)
 	remove(c.tables.PodIdentities.Delete, left)
 	remove(c.tables.Identities.Delete, gone)
-	for key := range grown {
+	for key := range c.held.told(grown) {
 		c.tables.VisibleLabels.Put(state.VisibleLabel{Key: key})
 	}
 	if !c.tables.Identities.Synced() {
@@ -89,13 +90,18 @@ func (c *Control) write(d *diff, grown, dropped state.Visible) {
 
 // podRows returns the pods whose number changed: to one that means what it
 // meant, to one that does not, to none.
-func (c *Control) podRows(d *diff, other map[state.IdentityID]bool) (early, late []state.PodIdentity, left []state.PodName) {
+func (c *Control) podRows(now time.Time, d *diff, other map[state.IdentityID]bool) (early, late []state.PodIdentity, left []state.PodName) {
 	for name := range d.pods {
 		old, had := c.tables.PodIdentities.Get(name)
 		row := state.PodIdentity{Pod: name}
 		if key, ok := c.sets.of[name]; ok {
 			row.ID = c.sets.byKey[key].id
 		}
+		if row.ID != 0 && !(had && old == row) && !c.mayUse(row.ID, name, now) {
+			c.held.keep(name, now)
+			continue
+		}
+		c.held.release(name)
 		switch {
 		case row.ID == 0 && had:
 			left = append(left, name)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"weir/datapath"
 	"weir/internal/reconcile"
@@ -30,6 +31,7 @@ type Control struct {
 	seen    seen
 	said    string
 	gate    gate
+	unsaid  map[state.IdentityID]bool // identities that judgedIdentities does not tell right: whether they are there
 }
 
 // errNoRoom is of a pass that was written; it is tried again, since a change takes
@@ -38,15 +40,15 @@ var errNoRoom = errors.New("there is no room for their policy in the maps: make 
 
 // New returns a Control that writes to maps.
 func New(log *slog.Logger, o Options, t *state.Tables, m *datapath.PolicyMaps) *Control {
-	return &Control{log: log, opts: o.withDefaults(), tables: t, maps: m, refused: map[state.PolicyKey]refusal{},
-		gate: gate{waiting: map[state.PolicyKey]state.Policy{}, clear: state.Visible{}}}
+	return &Control{log: log, opts: o.withDefaults(), tables: t, maps: m, refused: map[state.PolicyKey]refusal{}, unsaid: map[state.IdentityID]bool{},
+		gate: gate{waiting: map[state.PolicyKey]state.Policy{}, clear: state.Visible{}, leaving: map[state.PolicyKey]time.Time{}}}
 }
 
 // Run reconciles until ctx ends.
 func (c *Control) Run(ctx context.Context) error {
 	t := c.tables
 	return reconcile.Loop(ctx, c.log, c.Step, t.Endpoints, t.Identities, t.Policies, t.Namespaces, t.CIDRGroups, t.Services, t.Slices, t.Nodes,
-		t.VisibleLabels, t.PodIdentities, t.IPs)
+		t.VisibleLabels, t.PodIdentities, t.IPs, reconcile.Every(ctx, leaveLimit))
 }
 
 // Step brings the maps and then the table to match: a row of the table is in the
@@ -67,6 +69,8 @@ func (c *Control) Step(context.Context) error {
 		replace(c.gate.waiting, p.key, p.row)
 	}
 	through := c.open()
+	changes.policies = c.gate.leave(changes.policies, len(through), time.Now())
+	changes.any = changes.any || len(changes.policies) > 0
 	switch {
 	case c.e == nil && len(through) < len(c.gate.waiting):
 		return nil // the maps stay as they are
@@ -85,11 +89,13 @@ func (c *Control) Step(context.Context) error {
 	}
 	plan := newPlan(c.e, c.maps, c.failed)
 	c.failed = true
+	c.unjudge()
 	if err := plan.write(); err != nil {
 		return fmt.Errorf("write policy: %w", err)
 	}
 	c.failed = false
 	c.e.settle()
+	c.judge()
 	c.publish()
 	c.tell()
 	if cut := c.e.cut(); len(cut) > 0 {
@@ -105,7 +111,13 @@ func (c *Control) giveUp() {
 		c.kept[key] = p.row
 	}
 	c.e = nil
+	for id := range c.tables.JudgedIdentities.All() {
+		if _, there := c.tables.Identities.Get(id); !there {
+			c.unsaid[id] = false // the table of identities has forgotten that it went
+		}
+	}
 	clear(c.gate.waiting)
+	clear(c.gate.leaving)
 	for key, p := range c.tables.Policies.All() {
 		c.gate.waiting[key] = p
 	}

@@ -3,7 +3,8 @@
 //
 // It reads policies, namespaces, CIDR groups, services, slices, nodes,
 // identities and this node's endpoints, and writes the table endpointPolicies:
-// who waits for an endpoint's row there finds its policy in the maps.
+// who waits for an endpoint's row there finds its policy in the maps; and
+// judgedIdentities, the numbers whose sets are in the maps.
 //
 //	policies ──> specs ──> classes ──> rules, rows, ranges
 //	                │          (what endpoints share that the same specs select)

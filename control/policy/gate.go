@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"weir/state"
 )
@@ -18,8 +19,34 @@ import (
 // gate lets versions through.
 type gate struct {
 	waiting map[state.PolicyKey]state.Policy
-	clear   state.Visible // labels that are told, and that addresses and endpoints were seen to have
+	clear   state.Visible                 // labels that are told, and that addresses and endpoints were seen to have
+	leaving map[state.PolicyKey]time.Time // deleted since, and in force while others wait: they may be to take its place
 	said    string
+}
+
+// leaveLimit is for how long a deleted policy stays at most.
+const leaveLimit = 5 * time.Second
+
+// leave keeps the deletions back while a policy waits, and returns the changes
+// that may be made now, with the deletions whose time has come.
+func (g *gate) leave(list []candidate, through int, now time.Time) []candidate {
+	var out []candidate
+	for _, x := range list {
+		if x.row != nil {
+			delete(g.leaving, x.key)
+			out = append(out, x)
+		} else if _, there := g.leaving[x.key]; !there {
+			g.leaving[x.key] = now
+		}
+	}
+	waits := through < len(g.waiting)
+	for _, key := range slices.SortedFunc(maps.Keys(g.leaving), compareKeys) {
+		if !waits || now.Sub(g.leaving[key]) >= leaveLimit {
+			delete(g.leaving, key)
+			out = append(out, candidate{key: key})
+		}
+	}
+	return out
 }
 
 // open brings clear up to date, and returns which of the waiting may go on.

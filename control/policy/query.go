@@ -99,6 +99,11 @@ func (c *Control) Policies() []Status {
 			out[i].Message = "the version before is in force: this one " + why
 		}
 	}
+	for i := range out {
+		if _, leaving := c.gate.leaving[out[i].Key]; leaving {
+			out[i].Message = "deleted; in force until the policies that wait are"
+		}
+	}
 	slices.SortFunc(out, func(a, b Status) int { return compareKeys(a.Key, b.Key) })
 	return out
 }

@@ -31,6 +31,9 @@ func (c *Control) changes() changes {
 	endpoints := since(&out, t.Endpoints, &c.seen.endpoints)
 	policies := since(&out, t.Policies, &c.seen.policies)
 	identities := since(&out, t.Identities, &c.seen.identities)
+	for _, ch := range identities {
+		c.unsaid[ch.Key] = !ch.Deleted
+	}
 	edit(&out, identities, func(e *engine, ch table.Change[state.IdentityID, state.Identity]) {
 		if ch.Deleted {
 			e.deleteIdentity(ch.Key)

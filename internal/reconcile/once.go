@@ -1,5 +1,7 @@
 package reconcile
 
+import "context"
+
 // Once is an input that only says when another is synced: for steps that must
 // not run before, and need not run again when it changes.
 func Once(in Input) Input { return once{in} }
@@ -28,4 +30,21 @@ func (o once) Notify(wake chan<- struct{}) (stop func()) {
 		}
 	}()
 	return func() { close(done) }
+}
+
+// Wait returns true when all inputs are synced, and false when ctx ends before.
+func Wait(ctx context.Context, inputs ...Input) bool {
+	for _, in := range inputs {
+		wake := make(chan struct{}, 1)
+		stop := Once(in).Notify(wake)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		}
+		stop()
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	return true
 }

@@ -29,11 +29,28 @@ func constantText(name string, b []byte) string {
 			out = append(out, fmt.Sprint(binary.NativeEndian.Uint16(b[i:])))
 		}
 		return strings.Join(out, " ")
+	case name == "failsafe":
+		var out []string
+		for i := 0; i < len(b); i += 4 {
+			if port := binary.NativeEndian.Uint32(b[i:]); port != 0 {
+				out = append(out, failSafeText(port))
+			}
+		}
+		return strings.Join(out, ",")
+	case name == "tunnel_port": // as on the wire
+		return fmt.Sprint(binary.BigEndian.Uint16(b))
 	case len(b) == 1:
 		return fmt.Sprint(b[0])
 	default:
 		return fmt.Sprint(binary.NativeEndian.Uint32(b))
 	}
+}
+
+// failSafeText is a fail-safe port as the configuration writes it.
+func failSafeText(port uint32) string {
+	direction := map[uint32]string{0: "egress", 1: "ingress"}[port>>24]
+	proto := map[uint8]string{6: "TCP", 17: "UDP", 132: "SCTP"}[uint8(port>>16)]
+	return fmt.Sprintf("%s:%s/%d", direction, proto, uint16(port))
 }
 
 // agentWith starts an agent of node n1 with one more setting; it must end.

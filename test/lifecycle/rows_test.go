@@ -315,7 +315,7 @@ func TestRowL2ConfigListsEveryConstantOfThePrograms(t *testing.T) {
 		t.Fatalf("config is a %T, want a struct", spec.Variables["config"].Type.Type)
 	}
 	for _, m := range typ.Members {
-		if m.Name == "pad" {
+		if strings.HasPrefix(m.Name, "pad") {
 			continue
 		}
 		size, err := btf.Sizeof(m.Type)

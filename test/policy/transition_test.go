@@ -80,17 +80,19 @@ func TestNoWriteOpensWhatNeitherStateAllows(t *testing.T) {
 		if err := a.start(); err != nil {
 			t.Fatal(err)
 		}
-		r := rand.New(rand.NewPCG(seed, i))
-		for range 4 {
-			if err := a.apply(mixture(r, from, to).ObjectsYAML()); err != nil {
-				t.Fatal(err)
-			}
+		a.stepped = func() {
 			if len(history) > 1 {
 				opens(t, seed+i, history, done, packets)
 			}
 			writes += len(history)
 			if len(history) > 0 {
 				history, done = history[len(history)-1:], []string{"before"}
+			}
+		}
+		r := rand.New(rand.NewPCG(seed, i))
+		for range 4 {
+			if err := a.apply(mixture(r, from, to).ObjectsYAML()); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}

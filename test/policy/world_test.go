@@ -37,6 +37,7 @@ type agent struct {
 	nodes     datapath.Memory[uint32, bpf.Node]
 	policy    *policy.Control
 	stores    datapath.PolicyStores
+	stepped   func() // after each step of the policies, or nil
 }
 
 // generations counts nothing: no connection lives here.
@@ -92,7 +93,19 @@ func (a *agent) apply(objects []byte) error {
 	for _, p := range a.tables.Problems.All() {
 		return &mismatch{"refused: " + regexp.MustCompile(`[0-9]+|".*?"`).ReplaceAllString(p.Error, "_"), p.Key.Object + ": " + p.Error}
 	}
-	ctx := context.Background()
+	for before := uint64(0); ; { // numbers come into use when policy knows them
+		if err := a.step(context.Background()); err != nil {
+			return err
+		}
+		_, now, _ := a.tables.JudgedIdentities.Changes(before)
+		if now == before {
+			return nil
+		}
+		before = now
+	}
+}
+
+func (a *agent) step(ctx context.Context) error {
 	if err := a.identity.Step(ctx); err != nil {
 		return fmt.Errorf("identities: %w", err)
 	}
@@ -102,6 +115,9 @@ func (a *agent) apply(objects []byte) error {
 	}
 	if err := a.policy.Step(ctx); err != nil {
 		return fmt.Errorf("policy: %w", err)
+	}
+	if a.stepped != nil {
+		a.stepped()
 	}
 	return nil
 }

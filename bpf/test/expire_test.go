@@ -1,0 +1,130 @@
+package bpftest
+
+import (
+	"net/netip"
+	"testing"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"weir/bpf"
+)
+
+// expire runs the program with some keys and returns its output.
+func (n *node) expire(t *testing.T, in bpf.CTExpire, keys ...bpf.CTKey) bpf.CTExpire {
+	t.Helper()
+	in.Count = uint32(len(keys))
+	copy(in.Keys[:], keys)
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&in)), unsafe.Sizeof(in))
+	data := append(make([]byte, 14), raw...)
+	o := ebpf.RunOptions{Data: data, DataOut: make([]byte, len(data)+64)}
+	verdict, err := n.exec(bpf.ProgExpire, &o)
+	if err != nil || verdict != 0 || len(o.DataOut) != len(data) {
+		t.Fatalf("expire: verdict %d, %d octets, %v", verdict, len(o.DataOut), err)
+	}
+	return *(*bpf.CTExpire)(unsafe.Pointer(&o.DataOut[14]))
+}
+
+// Each state has a timeout of its own, to the tick.
+func TestIdleConnectionsGoAfterTheTimeoutOfTheirState(t *testing.T) {
+	n := filled(t, config())
+	// Far apart: the clock ticks on while the test runs.
+	timeouts := bpf.CTExpire{TCPNew: 10_000_000, TCPEstablished: 20_000_000, TCPClosing: 30_000_000, UDPNew: 40_000_000, UDPEstablished: 50_000_000, ICMP: 60_000_000}
+	const slack = 1_000_000
+	fin := uint8(bpf.CTFinOriginal | bpf.CTFinReply)
+	for _, f := range families {
+		for name, c := range map[string]struct {
+			proto, flags uint8
+			timeout      uint32
+		}{
+			"TCP, no answer":                {unix.IPPROTO_TCP, 0, timeouts.TCPNew},
+			"TCP, answered":                 {unix.IPPROTO_TCP, uint8(bpf.CTReplied), timeouts.TCPNew},
+			"TCP, established":              {unix.IPPROTO_TCP, uint8(bpf.CTReplied | bpf.CTEstablished), timeouts.TCPEstablished},
+			"TCP, one end done":             {unix.IPPROTO_TCP, uint8(bpf.CTReplied | bpf.CTEstablished | bpf.CTFinOriginal), timeouts.TCPEstablished},
+			"TCP, the other done":           {unix.IPPROTO_TCP, uint8(bpf.CTReplied | bpf.CTEstablished | bpf.CTFinReply), timeouts.TCPEstablished},
+			"TCP, both done":                {unix.IPPROTO_TCP, uint8(bpf.CTReplied|bpf.CTEstablished) | fin, timeouts.TCPClosing},
+			"TCP, both done, not answered":  {unix.IPPROTO_TCP, fin, timeouts.TCPClosing},
+			"TCP, reset":                    {unix.IPPROTO_TCP, uint8(bpf.CTReset), timeouts.TCPClosing},
+			"UDP":                           {unix.IPPROTO_UDP, 0, timeouts.UDPNew},
+			"UDP, answered":                 {unix.IPPROTO_UDP, uint8(bpf.CTReplied), timeouts.UDPEstablished},
+			"SCTP":                          {unix.IPPROTO_SCTP, 0, timeouts.UDPNew},
+			"SCTP, answered":                {unix.IPPROTO_SCTP, uint8(bpf.CTReplied), timeouts.UDPEstablished},
+			"a protocol without ports":      {47, 0, timeouts.UDPNew},
+			"ping":                          {uint8(f.icmp()), 0, timeouts.ICMP},
+			"ping, answered":                {uint8(f.icmp()), uint8(bpf.CTReplied), timeouts.ICMP},
+			"TCP's flags on another":        {unix.IPPROTO_UDP, fin | uint8(bpf.CTReset), timeouts.UDPNew},
+			"established is TCP's business": {unix.IPPROTO_UDP, uint8(bpf.CTEstablished), timeouts.UDPNew},
+		} {
+			n.forget(t)
+			now := n.expire(t, timeouts).Now
+			old := bpf.CTKey{A: bpf.AddrFrom(f.pod), B: bpf.AddrFrom(f.peer), PortA: 1, Proto: c.proto}
+			young := old
+			young.PortA = 2
+			ahead := old // used after the clock was read, by another CPU
+			ahead.PortA = 3
+			n.put(t, n.table, old, bpf.CTEntry{Flags: c.flags, Seen: now - c.timeout - slack})
+			n.put(t, n.table, young, bpf.CTEntry{Flags: c.flags, Seen: now - c.timeout + slack})
+			n.put(t, n.table, ahead, bpf.CTEntry{Flags: c.flags, Seen: now + slack})
+			if got := n.expire(t, timeouts, old, young, ahead).Count; got != 1 {
+				t.Errorf("%s, %s: %d deleted, want one", f.name, name, got)
+			}
+			left := n.entries(t)
+			_, goneOld := left[old]
+			_, keptYoung := left[young]
+			_, keptAhead := left[ahead]
+			if goneOld || !keptYoung || !keptAhead {
+				t.Errorf("%s, %s: left are %v", f.name, name, left)
+			}
+		}
+	}
+}
+
+// The agent has read the table, and then a packet came.
+func TestConnectionUsedSinceItWasReadStays(t *testing.T) {
+	n := filled(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		p := f.from(f.peer)
+		n.want(t, "the opener", bpf.ProgFromPod, p, bpf.ReasonToEndpoint)
+		k, e := n.entry(t)
+		idle := e
+		idle.Seen -= 1000
+		n.put(t, n.table, k, idle)
+		n.want(t, "a packet", bpf.ProgFromPod, p, bpf.ReasonToEndpoint)
+		if got := n.expire(t, bpf.CTExpire{UDPNew: 900}, k).Count; got != 0 {
+			t.Errorf("%d deleted", got)
+		}
+		_, e = n.entry(t)
+		e.Seen -= 1000
+		n.put(t, n.table, k, e)
+		n.want(t, "a reply", bpf.ProgFromPod, p.reply(), bpf.ReasonToEndpoint)
+		if got := n.expire(t, bpf.CTExpire{UDPNew: 900, UDPEstablished: 900}, k).Count; got != 0 {
+			t.Errorf("%d deleted", got)
+		}
+		_, e = n.entry(t)
+		e.Seen -= 1000
+		n.put(t, n.table, k, e)
+		if got := n.expire(t, bpf.CTExpire{UDPNew: 900, UDPEstablished: 900}, k).Count; got != 1 {
+			t.Errorf("%d deleted, want the idle one", got)
+		}
+		n.noEntries(t, "the idle one is gone")
+	})
+}
+
+func TestAsManyConnectionsExpireAsAreNamed(t *testing.T) {
+	n := filled(t, config())
+	now := n.expire(t, bpf.CTExpire{}).Now
+	var keys []bpf.CTKey
+	for port := range uint16(bpf.CTExpireMax) + 10 {
+		k := bpf.CTKey{A: bpf.AddrFrom(netip.MustParseAddr("10.0.1.1")), B: bpf.AddrFrom(netip.MustParseAddr("10.0.1.2")), PortA: port, Proto: udp}
+		keys = append(keys, k)
+		n.put(t, n.table, k, bpf.CTEntry{Seen: now - 5000})
+	}
+	keys[3].PortB = 9 // is not in the table
+	if got := n.expire(t, bpf.CTExpire{UDPNew: 100}, keys[:bpf.CTExpireMax]...).Count; got != uint32(bpf.CTExpireMax)-1 {
+		t.Errorf("%d deleted, want %d", got, bpf.CTExpireMax-1)
+	}
+	if got := len(n.entries(t)); got != 11 {
+		t.Errorf("%d left, want 11", got)
+	}
+}
