@@ -17,6 +17,9 @@ import (
 	"weir/bench/topo"
 )
 
+// announced is the time from the last pod's object to the first ADD.
+const announced = time.Second
+
 // width is how many ADDs of a storm run at once.
 const width = 8
 
@@ -24,6 +27,7 @@ const width = 8
 type contender struct {
 	name     string
 	plugin   cluster.Plugin
+	cluster  *cluster.Cluster // nil: a plugin that asks nobody about pods
 	add, del []float64
 	storm    []float64
 	took     time.Duration // of the storm
@@ -41,7 +45,8 @@ func (b *bench) cni(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, filters.Down()) }()
-	all := []*contender{{name: "weir-cni", plugin: c.Nodes[0].Plugin()}, {name: "weir-cni, bpf.attachMode tc", plugin: filters.Nodes[0].Plugin()}}
+	all := []*contender{{name: "weir-cni", plugin: c.Nodes[0].Plugin(), cluster: c},
+		{name: "weir-cni, bpf.attachMode tc", plugin: filters.Nodes[0].Plugin(), cluster: filters}}
 	reference, node, err := b.reference(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stdout, "\nThe reference plugins are skipped:", err)
@@ -101,6 +106,11 @@ func peersDir() string {
 
 // sequential runs ADD and DEL one after the other, the contenders in turn.
 func (b *bench) sequential(ctx context.Context, all []*contender) error {
+	for _, x := range all {
+		if err := x.announce("s", b.adds+1); err != nil {
+			return err
+		}
+	}
 	for i := range b.adds + 1 { // the first is for warming up
 		for j := range all {
 			x := all[(i+j)%len(all)]
@@ -116,6 +126,21 @@ func (b *bench) sequential(ctx context.Context, all []*contender) error {
 			}
 		}
 	}
+	return nil
+}
+
+// announce makes the objects of count pods known to the agent, long enough before
+// they are added: an ADD waits for the identity that they make.
+func (x *contender) announce(prefix string, count int) error {
+	if x.cluster == nil {
+		return nil
+	}
+	for i := range count {
+		if err := x.cluster.Announce(x.cluster.Nodes[0], fmt.Sprint(prefix, i)); err != nil {
+			return err
+		}
+	}
+	time.Sleep(announced)
 	return nil
 }
 
@@ -147,6 +172,9 @@ func call(p cluster.Plugin, verb string, a cluster.Attachment) (ms float64, err 
 
 // stormOf adds many pods, width at once, and deletes them again.
 func (b *bench) stormOf(ctx context.Context, x *contender) (err error) {
+	if err := x.announce("t", b.storm); err != nil {
+		return err
+	}
 	var pods []cluster.Attachment
 	defer func() {
 		for _, a := range pods {

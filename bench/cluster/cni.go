@@ -108,6 +108,12 @@ func (c *Cluster) Add(n *Node, name string) (Pod, error) {
 	return p, c.writePod(n, p)
 }
 
+// Announce writes the object of a pod that is to be added, as the API server
+// shows it before a runtime calls the plugin.
+func (c *Cluster) Announce(n *Node, name string) error {
+	return c.writePod(n, Pod{Attachment: Attachment{Pod: "default/" + name}})
+}
+
 // writePod writes the Pod object as the API server would show it.
 func (c *Cluster) writePod(n *Node, p Pod) error {
 	namespace, name, _ := strings.Cut(p.Pod, "/")

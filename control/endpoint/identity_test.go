@@ -55,9 +55,9 @@ func TestAnAddWaitsToKnowItsPodButNotForEver(t *testing.T) {
 		waited time.Duration
 	}{
 		"known already":      {web, -1, time.Minute, 0},
-		"known soon":         {web, time.Second, time.Minute, time.Second},
+		"known soon":         {web, identityWait / 2, time.Minute, identityWait / 2},
 		"never known":        {web, time.Hour, time.Minute, identityWait},
-		"the request ends":   {web, time.Hour, time.Second, time.Second},
+		"the request ends":   {web, time.Hour, identityWait / 4, identityWait / 4},
 		"a pod without name": {state.PodName{}, time.Hour, time.Minute, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
