@@ -64,7 +64,7 @@ test-lab: build ## real agents, real traffic (root)
 bench: build ## figures as ratios in one run; takes a while
 	$(GO) run ./bench
 
-bench-quick: build ## the same, in a minute, to see that it runs
+bench-quick: build ## the same, in two minutes, to see that it runs
 	$(GO) run ./bench -quick
 
 fuzz: $(BPF_OBJECTS) ## each fuzz target for FUZZTIME

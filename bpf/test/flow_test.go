@@ -3,7 +3,6 @@ package bpftest
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"maps"
 	"runtime"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"weir/bpf"
 )
@@ -252,16 +250,6 @@ func (f family) message(p packet, kind, code byte, rest ...byte) packet {
 func (f family) unreachable(p packet, about packet) packet {
 	quoted := about.bytes()[14:]
 	return f.message(p, f.pick(3, 1), 1, append(make([]byte, 4), quoted...)...)
-}
-
-func protoName(proto uint8) string {
-	switch proto {
-	case unix.IPPROTO_TCP:
-		return "TCP"
-	case unix.IPPROTO_UDP:
-		return "UDP"
-	}
-	return fmt.Sprint(proto)
 }
 
 // inNamespace runs f on a thread of its own in the caller's namespace.

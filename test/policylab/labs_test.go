@@ -165,9 +165,11 @@ func (c *cluster) addr(t *testing.T, ref string, is4 bool) netip.Addr {
 func get[T any](t *testing.T, c *cluster, node, path string) T {
 	t.Helper()
 	var out T
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	n, err := c.Node(node)
 	if err == nil {
-		err = agent.NewClient(n.Socket()).Get(t.Context(), path, &out)
+		err = agent.NewClient(n.Socket()).Get(ctx, path, &out)
 	}
 	if err != nil {
 		t.Fatalf("ask the agent of %s for %s: %v", node, path, err)
@@ -253,7 +255,7 @@ func (c *cluster) enforce(t *testing.T, text string) {
 }
 
 // calm is for how many polls in a row nothing must change.
-const calm = 40
+const calm = 15
 
 // settle waits until each node knows the same numbers of pods, and these have
 // been the same for a while: what changes from then on, the test has changed.
