@@ -224,6 +224,9 @@ func TestNothingForbiddenReachesAPodThatIsBeingMade(t *testing.T) {
 				if !await(patience, func() bool { return s.echoed.Load() > 20 }) {
 					t.Errorf("a talks to %s: %d records came back", name, s.echoed.Load())
 				}
+				if err := s.finish(); err != nil {
+					t.Errorf("a talks to %s: %v", name, err)
+				}
 			}
 		}
 		for _, p := range probers {

@@ -223,6 +223,7 @@ func (s *stream) halt() {
 	case <-s.stop:
 	default:
 		close(s.stop)
+		_ = s.conn.SetWriteDeadline(time.Now().Add(patience)) // a peer that is gone takes nothing any more
 	}
 	s.done.Wait()
 }
