@@ -101,10 +101,7 @@ func (a *Agent) decided(e bpf.Event, src, dst netip.Addr, out *api.Drop) {
 		if e.Direction == 1 {
 			j = answer.Ingress
 		}
-		out.Nearest, out.Missed = j.Nearest, j.Missed
-		if j.Nearest != "" && len(j.Source) > 0 {
-			out.Nearest += " (" + strings.Join(j.Source, ", ") + ")"
-		}
+		out.Nearest, out.Missed = nearest(j), j.Missed
 	}
 }
 

@@ -14,8 +14,6 @@ import (
 	"weir/state"
 )
 
-type ctx = context.Context
-
 // protocols are the names that policies write.
 var protocols = map[string]uint8{"": 6, "TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPV4": 1, "ICMPV6": 58,
 	"VRRP": 112, "IGMP": 2, "GRE": 47, "IPIP": 4, "IPV6": 41, "ESP": 50, "AH": 51}
@@ -30,7 +28,7 @@ func protocolName(n uint8) string {
 }
 
 // explainPolicy says what would become of a connection.
-func (a *Agent) explainPolicy(_ ctx, q api.ExplainRequest) (api.Explanation, error) {
+func (a *Agent) explainPolicy(_ context.Context, q api.ExplainRequest) (api.Explanation, error) {
 	proto, ok := protocols[strings.ToUpper(q.Proto)]
 	if !ok {
 		return api.Explanation{}, fmt.Errorf("%q is no protocol: use TCP, UDP, SCTP, ICMPv4 or ICMPv6", q.Proto)
@@ -68,14 +66,19 @@ func isPod(e api.ExplainedEnd) bool {
 }
 
 func judgement(j policy.Judgement) api.Judgement {
-	out := api.Judgement{Known: j.Known, Enforced: j.Enforced, Verdict: j.Verdict, Origin: j.Origins, Missed: j.Missed, Nearest: j.Nearest}
+	out := api.Judgement{Known: j.Known, Enforced: j.Enforced, Verdict: j.Verdict, Origin: j.Origins, Missed: j.Missed, Nearest: nearest(j)}
 	if j.Rule.ID != 0 {
 		out.Rule = j.Rule.String()
 	}
-	if j.Nearest != "" && len(j.Source) > 0 {
-		out.Nearest += " (" + strings.Join(j.Source, ", ") + ")"
-	}
 	return out
+}
+
+// nearest is the rule that came closest, with where it stands.
+func nearest(j policy.Judgement) string {
+	if j.Nearest == "" || len(j.Source) == 0 {
+		return j.Nearest
+	}
+	return j.Nearest + " (" + strings.Join(j.Source, ", ") + ")"
 }
 
 // party finds who a name means: a pod, an address, the host, the world or an

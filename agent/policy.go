@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -127,7 +128,7 @@ func (a *Agent) direction(d policy.Direction) (api.DirectionRule, error) {
 }
 
 // policyTrace says what objects would change, before they are applied.
-func (a *Agent) policyTrace(_ ctx, q api.TraceRequest) (api.TraceReply, error) {
+func (a *Agent) policyTrace(_ context.Context, q api.TraceRequest) (api.TraceReply, error) {
 	rows, problems := files.Policies(q.File, []byte(q.YAML), a.scope())
 	out := api.TraceReply{Problems: []api.Problem{}, Changes: []api.TraceChange{}, Verdicts: []api.TraceFlow{}}
 	for _, p := range problems {

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"weir/bpf"
+	"weir/datapath/link/linktest"
 	"weir/lab"
 )
 
@@ -35,7 +36,7 @@ type program struct {
 func (c *cluster) programs(t *testing.T, node, dev, hook string) ([]program, error) {
 	t.Helper()
 	var ids []int
-	err := inside(c.netns(t, node), func() error {
+	err := linktest.Inside(c.netns(t, node), func() error {
 		l, err := netlink.LinkByName(dev)
 		if err != nil {
 			return fmt.Errorf("find %s: %w", dev, err)

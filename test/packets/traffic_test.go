@@ -9,41 +9,18 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"weir/datapath/link/linktest"
 )
 
 // patience is how long anything that should happen at once may take on a busy
 // machine.
 const patience = 5 * time.Second
-
-// inside runs f on a thread in the network namespace at path. A socket made
-// there stays there; the thread is thrown away.
-func inside(path string, f func() error) error {
-	done := make(chan error, 1) // 1: the goroutine need not wait for its reader
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		ns, err := os.Open(path)
-		if err != nil {
-			done <- fmt.Errorf("open network namespace: %w", err)
-			return
-		}
-		defer ns.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter network namespace %s: %w", path, err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
-}
 
 // await polls until done says yes, and reports whether that came in time.
 func await(limit time.Duration, done func() bool) bool {
@@ -64,7 +41,7 @@ func await(limit time.Duration, done func() bool) bool {
 func listen(t *testing.T, netns string, a netip.Addr) net.Listener {
 	t.Helper()
 	var l net.Listener
-	err := inside(netns, func() (err error) {
+	err := linktest.Inside(netns, func() (err error) {
 		lc := net.ListenConfig{}
 		lc.SetMultipathTCP(false)
 		l, err = lc.Listen(context.Background(), "tcp", netip.AddrPortFrom(a, 0).String())
@@ -80,7 +57,7 @@ func listen(t *testing.T, netns string, a netip.Addr) net.Listener {
 // dial connects from a namespace.
 func dial(netns, network, to string) (net.Conn, error) {
 	var conn net.Conn
-	err := inside(netns, func() (err error) {
+	err := linktest.Inside(netns, func() (err error) {
 		conn, err = (&net.Dialer{Timeout: patience}).Dial(network, to)
 		return err
 	})
@@ -135,7 +112,7 @@ func payload(size int) []byte {
 func (c *cluster) datagram(t *testing.T, from, to string, is4 bool, size int) error {
 	t.Helper()
 	var server net.PacketConn
-	err := inside(c.netns(t, to), func() (err error) {
+	err := linktest.Inside(c.netns(t, to), func() (err error) {
 		server, err = net.ListenPacket("udp", netip.AddrPortFrom(c.addr(t, to, is4), 0).String())
 		return err
 	})

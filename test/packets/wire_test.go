@@ -9,6 +9,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
+
+	"weir/datapath/link/linktest"
 )
 
 // tap listens on a device as tcpdump does. Frames wait in the socket until
@@ -36,7 +38,7 @@ func (c *cluster) open(t *testing.T, ref, device string) *tap {
 		netns, device = c.netns(t, p.Node), p.HostDevice
 	}
 	w := &tap{}
-	err := inside(netns, func() (err error) {
+	err := linktest.Inside(netns, func() (err error) {
 		w.fd, err = packetSocket(device, unix.ETH_P_ALL)
 		return err
 	})
@@ -160,7 +162,7 @@ func (c *cluster) emit(t *testing.T, ref, device string, n int, frames ...[]byte
 func (c *cluster) sender(t *testing.T, ref, device string) func(n int, frames ...[]byte) {
 	t.Helper()
 	var fd int
-	err := inside(c.netns(t, ref), func() (err error) {
+	err := linktest.Inside(c.netns(t, ref), func() (err error) {
 		fd, err = packetSocket(device, 0)
 		return err
 	})

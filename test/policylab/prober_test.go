@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"weir/datapath/link/linktest"
 )
 
 // shape is a kind of packet that must not pass; one that looks like an answer
@@ -128,9 +130,9 @@ func (c *cluster) startStream(t *testing.T, network, from, to string, is4 bool, 
 	t.Helper()
 	s := &stream{stop: make(chan struct{}), tcp: network == "tcp"}
 	at := netip.AddrPortFrom(c.addr(t, to, is4), uint16(port)).String()
-	err := inside(c.netns(t, to), func() error { return s.serve(network, at) })
+	err := linktest.Inside(c.netns(t, to), func() error { return s.serve(network, at) })
 	if err == nil {
-		err = inside(c.netns(t, from), func() (err error) {
+		err = linktest.Inside(c.netns(t, from), func() (err error) {
 			s.conn, err = (&net.Dialer{Timeout: patience}).Dial(network, at)
 			return err
 		})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/api/agent"
+	"weir/datapath/link/linktest"
 )
 
 const (
@@ -209,7 +210,7 @@ func (c *cluster) datagram(t *testing.T, to string, is4 bool, port uint16, size 
 	t.Helper()
 	at := netip.AddrPortFrom(c.addr(t, to, is4), port)
 	var server net.PacketConn
-	err := inside(c.netns(t, to), func() (err error) {
+	err := linktest.Inside(c.netns(t, to), func() (err error) {
 		server, err = net.ListenPacket("udp", at.String())
 		return err
 	})

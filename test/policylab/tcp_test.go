@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+
+	"weir/datapath/link/linktest"
 )
 
 func listenTCP(at string) (net.Listener, error) {
@@ -38,7 +40,7 @@ func (c *cluster) echoServer(t *testing.T, ref string, is4 bool, port uint16) ne
 	t.Helper()
 	at := netip.AddrPortFrom(c.addr(t, ref, is4), port)
 	var l net.Listener
-	err := inside(c.netns(t, ref), func() (err error) {
+	err := linktest.Inside(c.netns(t, ref), func() (err error) {
 		l, err = listenTCP(at.String())
 		return err
 	})
@@ -54,7 +56,7 @@ func (c *cluster) echoServer(t *testing.T, ref string, is4 bool, port uint16) ne
 func (c *cluster) dial(t *testing.T, from, network, to string) (net.Conn, error) {
 	t.Helper()
 	var conn net.Conn
-	err := inside(c.netns(t, from), func() (err error) {
+	err := linktest.Inside(c.netns(t, from), func() (err error) {
 		conn, err = (&net.Dialer{Timeout: patience}).Dial(network, to)
 		return err
 	})

@@ -6,35 +6,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
-)
 
-// inside runs f on a thread in the network namespace at path. A socket made
-// there stays there; the thread is thrown away.
-func inside(path string, f func() error) error {
-	done := make(chan error, 1) // 1: the goroutine need not wait for its reader
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		ns, err := os.Open(path)
-		if err != nil {
-			done <- fmt.Errorf("open network namespace: %w", err)
-			return
-		}
-		defer ns.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter network namespace %s: %w", path, err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
-}
+	"weir/datapath/link/linktest"
+)
 
 // shot is a packet to be made. Ports are those of the packet; of ICMP sport is
 // the identifier.
@@ -107,7 +87,7 @@ type gun struct{ fd4, fd6 int }
 func newGun(t *testing.T, netns string) *gun {
 	t.Helper()
 	g := &gun{}
-	err := inside(netns, func() (err error) {
+	err := linktest.Inside(netns, func() (err error) {
 		if g.fd4, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
 			return err
 		}
@@ -167,7 +147,7 @@ func marked(packet []byte) string {
 // any of its interfaces, which exist by now or come later.
 func openTap(netns string, local bool) (*tap, error) {
 	p := &tap{seen: map[string]int{}}
-	err := inside(netns, func() error {
+	err := linktest.Inside(netns, func() error {
 		if !local {
 			return p.open(unix.AF_PACKET, unix.SOCK_DGRAM, int(unixHtons(unix.ETH_P_ALL)))
 		}
