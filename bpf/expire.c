@@ -6,6 +6,12 @@
  * deleted is decided here, on the entry as it is: none goes that a packet has used since it was
  * read.
  *
+ * A packet may be in the middle of using an entry, so an idle one goes in two steps, a sweep apart.
+ * The first makes it void: packets then take the slow path, which judges the connection again and
+ * makes the entry valid. The second deletes what is still void. A packet that comes in that very
+ * moment either finds its entry gone and makes it anew (entry_store), or has made it valid before:
+ * then it is put back.
+ *
  * Input and output: struct ct_expire, behind room for an Ethernet header.
  */
 #include "config.h"
@@ -25,9 +31,10 @@ static __always_inline __u32 timeout_of(const struct ct_expire *t, const struct 
 	return e->flags & CT_ESTABLISHED ? t->tcp_established : t->tcp_new;
 }
 
+/* Returns 1 when the connection was deleted. */
 static __always_inline int expire_one(const struct ct_expire *t, const struct ct_key *key)
 {
-	const struct ct_entry *e;
+	struct ct_entry *e, kept;
 	__u32 which = 0, idle;
 	void *table = bpf_map_lookup_elem(&weir_ct, &which);
 
@@ -40,7 +47,20 @@ static __always_inline int expire_one(const struct ct_expire *t, const struct ct
 	/* A packet that came after the clock was read makes it negative. */
 	if ((__s32)idle < 0 || idle <= timeout_of(t, key, e))
 		return 0;
-	return !bpf_map_delete_elem(table, key);
+	if (e->stamp) {
+		e->stamp = 0;
+		return 0;
+	}
+	kept = *e;
+	if (bpf_map_delete_elem(table, key))
+		return 0;
+	if (!e->stamp)
+		return 1;
+	/* Void, since the one who made it valid may not be done: the next packet is judged. If the
+	 * memory has become another connection's already, an idle one lives a little longer. */
+	kept.seen = bpf_jiffies64();
+	bpf_map_update_elem(table, key, &kept, BPF_NOEXIST);
+	return 0;
 }
 
 /* Everything of the input but its keys. */

@@ -286,10 +286,25 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 	e->stamp = w->stamp;
 }
 
+/* What is to be inserted: the entry of the predecessor, if it has one, or an empty one. */
+static __always_inline void entry_begin(struct work *w)
+{
+	const struct ct_entry *e = ct_find(&w->key, CT_PREDECESSOR);
+
+	__builtin_memset(&w->next, 0, sizeof(w->next));
+	w->next.opener = w->side;
+	if (e && !is_syn(&w->p))
+		w->next = *e;
+}
+
 /*
  * Writes the connection into the table. Negative when there is no room. An entry that is there is
  * written in place: replacing it would give its memory to another connection while others still
  * count in it. One that another CPU has just made says what this one would.
+ *
+ * expire may delete an idle entry while it is written here, so it is inserted all the same, which
+ * fails as long as it is there. Both take the lock of the key's bucket: either expire sees the
+ * stamp that was written before, or this finds the entry gone.
  */
 static __always_inline int entry_store(struct work *w)
 {
@@ -299,14 +314,11 @@ static __always_inline int entry_store(struct work *w)
 	long err;
 
 	if (e) {
-		entry_fill(w, e);
-		return 0;
-	}
-	__builtin_memset(&w->next, 0, sizeof(w->next));
-	w->next.opener = w->side;
-	e = ct_find(&w->key, CT_PREDECESSOR);
-	if (e && !is_syn(&w->p))
 		w->next = *e;
+		entry_fill(w, e);
+	} else {
+		entry_begin(w);
+	}
 	entry_fill(w, &w->next);
 	table = bpf_map_lookup_elem(&weir_ct, &which);
 	if (!table)

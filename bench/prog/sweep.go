@@ -34,9 +34,16 @@ func (f *Flows) Memory() (bytes uint64, connections uint32) {
 	return f.node.datapath.CT.Memory(), f.node.datapath.CT.Size().Capacity
 }
 
-// Sweeps times a sweep that finds nothing to delete, and one that finds half of
-// the connections idle; then one during which packets of the idle half come.
-func (f *Flows) Sweeps(w Way, flows uint32) (busy, half, racing Sweep, err error) {
+// Sweeps are one of each kind.
+type Sweeps struct {
+	Busy   Sweep // finds nothing idle
+	Mark   Sweep // finds half of the connections idle, and makes them void
+	Half   Sweep // deletes these
+	Racing Sweep // deletes these while packets of them come
+}
+
+// Sweeps times one sweep of each kind.
+func (f *Flows) Sweeps(w Way, flows uint32) (s Sweeps, err error) {
 	d := f.node.datapath
 	if _, err = d.Load(f.node.cfg); err != nil {
 		return
@@ -48,16 +55,19 @@ func (f *Flows) Sweeps(w Way, flows uint32) (busy, half, racing Sweep, err error
 	if err = f.Open(w, flows); err != nil {
 		return
 	}
-	if busy, err = f.sweep(ticks, flows, datapath.DefaultTimeouts()); err != nil {
+	if s.Busy, err = f.sweep(ticks, flows, datapath.DefaultTimeouts()); err != nil {
 		return
 	}
 	if err = f.halfIdle(w, flows); err != nil {
 		return
 	}
-	if half, err = f.sweep(ticks, flows, allAfter(idleAfter)); err != nil {
+	if s.Mark, err = f.sweep(ticks, flows, allAfter(idleAfter)); err != nil {
 		return
 	}
-	racing, err = f.race(ticks, w, flows)
+	if s.Half, err = f.sweep(ticks, flows, allAfter(idleAfter)); err != nil {
+		return
+	}
+	s.Racing, err = f.race(ticks, w, flows)
 	return
 }
 
@@ -96,6 +106,9 @@ func threadTime() time.Duration {
 // has to be there afterwards.
 func (f *Flows) race(ticks datapath.Ticks, w Way, flows uint32) (s Sweep, err error) {
 	if err := f.halfIdle(w, flows); err != nil {
+		return s, err
+	}
+	if _, err := f.sweep(ticks, flows, allAfter(idleAfter)); err != nil { // makes them void
 		return s, err
 	}
 	stop, sent := make(chan struct{}), make(chan error, 1)

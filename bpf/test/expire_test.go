@@ -19,7 +19,7 @@ func (n *node) expire(t *testing.T, in bpf.CTExpire, keys ...bpf.CTKey) bpf.CTEx
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&in)), unsafe.Sizeof(in))
 	data := append(make([]byte, 14), raw...)
 	o := ebpf.RunOptions{Data: data, DataOut: make([]byte, len(data)+64)}
-	verdict, err := n.exec(bpf.ProgExpire, &o)
+	verdict, err := n.programs[bpf.ProgExpire].Run(&o) // wherever this thread is
 	if err != nil || verdict != 0 || len(o.DataOut) != len(data) {
 		t.Fatalf("expire: verdict %d, %d octets, %v", verdict, len(o.DataOut), err)
 	}
@@ -63,9 +63,12 @@ func TestIdleConnectionsGoAfterTheTimeoutOfTheirState(t *testing.T) {
 			young.PortA = 2
 			ahead := old // used after the clock was read, by another CPU
 			ahead.PortA = 3
-			n.put(t, n.table, old, bpf.CTEntry{Flags: c.flags, Seen: now - c.timeout - slack})
-			n.put(t, n.table, young, bpf.CTEntry{Flags: c.flags, Seen: now - c.timeout + slack})
-			n.put(t, n.table, ahead, bpf.CTEntry{Flags: c.flags, Seen: now + slack})
+			n.put(t, n.table, old, bpf.CTEntry{Stamp: 1, Flags: c.flags, Seen: now - c.timeout - slack})
+			n.put(t, n.table, young, bpf.CTEntry{Stamp: 1, Flags: c.flags, Seen: now - c.timeout + slack})
+			n.put(t, n.table, ahead, bpf.CTEntry{Stamp: 1, Flags: c.flags, Seen: now + slack})
+			if got := n.expire(t, timeouts, old, young, ahead).Count; got != 0 {
+				t.Errorf("%s, %s: the first time %d deleted, want none", f.name, name, got)
+			}
 			if got := n.expire(t, timeouts, old, young, ahead).Count; got != 1 {
 				t.Errorf("%s, %s: %d deleted, want one", f.name, name, got)
 			}
@@ -104,7 +107,22 @@ func TestConnectionUsedSinceItWasReadStays(t *testing.T) {
 		_, e = n.entry(t)
 		e.Seen -= 1000
 		n.put(t, n.table, k, e)
-		if got := n.expire(t, bpf.CTExpire{UDPNew: 900, UDPEstablished: 900}, k).Count; got != 1 {
+		idleNow := bpf.CTExpire{UDPNew: 900, UDPEstablished: 900}
+		if got := n.expire(t, idleNow, k).Count; got != 0 {
+			t.Errorf("%d deleted at once", got)
+		}
+		if _, e = n.entry(t); e.Stamp != 0 {
+			t.Errorf("the idle one holds: %v", e)
+		}
+		n.want(t, "a reply", bpf.ProgFromPod, p.reply(), bpf.ReasonToEndpoint)
+		_, e = n.entry(t)
+		if e.Stamp == 0 || e.Packets != [2]uint32{2, 2} {
+			t.Errorf("after a packet the idle one is %v, want it to hold and to have counted all", e)
+		}
+		e.Seen -= 1000
+		n.put(t, n.table, k, e)
+		n.expire(t, idleNow, k)
+		if got := n.expire(t, idleNow, k).Count; got != 1 {
 			t.Errorf("%d deleted, want the idle one", got)
 		}
 		n.noEntries(t, "the idle one is gone")
@@ -127,4 +145,47 @@ func TestAsManyConnectionsExpireAsAreNamed(t *testing.T) {
 	if got := len(n.entries(t)); got != 11 {
 		t.Errorf("%d left, want 11", got)
 	}
+}
+
+// A packet that comes in the very moment in which its idle connection is deleted
+// is not forgotten: it finds the entry and keeps it, or makes it anew.
+func TestConnectionUsedWhileItIsDeletedIsThere(t *testing.T) {
+	const rounds = 8000
+	n := filled(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		p := f.from(f.peer)
+		n.want(t, "the opener", bpf.ProgFromPod, p, bpf.ReasonToEndpoint)
+		k, e := n.entry(t)
+		e.Stamp, e.Seen = 0, e.Seen-100000
+		first := 0
+		for round := range rounds {
+			n.put(t, n.table, k, e)
+			start, used := make(chan struct{}), make(chan error, 1)
+			go func() {
+				<-start
+				_, err := n.run(bpf.ProgFromPod, skb{Ifindex: usualDevice(bpf.ProgFromPod)}, p.bytes())
+				used <- err
+			}()
+			close(start)
+			for range round % 30 { // the two meet at another moment each time
+				n.expire(t, bpf.CTExpire{})
+			}
+			deleted := n.expire(t, bpf.CTExpire{UDPNew: 900, UDPEstablished: 900}, k).Count
+			if err := <-used; err != nil {
+				t.Fatal(err)
+			}
+			first += int(1 - deleted)
+			var left bpf.CTEntry
+			if err := n.table.Lookup(&k, &left); err != nil {
+				t.Fatalf("round %d: a packet came, and its connection is gone", round)
+			}
+		}
+		if _, err := n.count(); err != nil { // nobody else is to count these
+			t.Fatal(err)
+		}
+		t.Logf("the packet was first %d times of %d", first, rounds)
+		if first == 0 || first == rounds {
+			t.Errorf("the packet was first %d times of %d: this test shows nothing", first, rounds)
+		}
+	})
 }
