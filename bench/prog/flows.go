@@ -21,6 +21,8 @@ type Flows struct {
 	b     *Bench
 	node  *loaded
 	empty *ebpf.Program
+	bare  *ebpf.Program // looks one entry of table up
+	table *ebpf.Map
 	picks picks
 }
 
@@ -44,6 +46,9 @@ func (b *Bench) MakeFlows(dir string, connections uint32) (*Flows, error) {
 	if f.empty, err = ebpf.NewProgram(spec); err != nil {
 		return f, fmt.Errorf("load the program that only picks flows: %w", err)
 	}
+	if err := f.makeBare(connections); err != nil {
+		return f, err
+	}
 	f.node, err = load(filepath.Join(dir, "flows"), overlay, connections, func(p *ebpf.ProgramSpec) {
 		if p.Name == bpf.ProgFromPod {
 			f.picks.wrap(p)
@@ -58,8 +63,13 @@ func (b *Bench) MakeFlows(dir string, connections uint32) (*Flows, error) {
 
 // Close removes what MakeFlows made.
 func (f *Flows) Close() error {
-	if f.empty != nil {
-		f.empty.Close()
+	for _, p := range []*ebpf.Program{f.empty, f.bare} {
+		if p != nil {
+			p.Close()
+		}
+	}
+	if f.table != nil {
+		f.table.Close()
 	}
 	if f.picks.m != nil {
 		f.picks.m.Close()
@@ -140,7 +150,7 @@ func (f *Flows) run(p *ebpf.Program, w Way, syn bool, v picker, packets uint32) 
 		return 0, err
 	}
 	want := uint32(redirect)
-	if p == f.empty {
+	if p == f.empty || p == f.bare {
 		want = pass
 	}
 	total, runs := 0.0, 0
@@ -168,7 +178,7 @@ func (f *Flows) run(p *ebpf.Program, w Way, syn bool, v picker, packets uint32) 
 
 // Forget empties the table.
 func (f *Flows) Forget() error {
-	table, err := f.table()
+	table, err := f.connections()
 	if err != nil {
 		return err
 	}
@@ -187,8 +197,8 @@ func (f *Flows) Forget() error {
 	}
 }
 
-// table opens the map that is in use.
-func (f *Flows) table() (*ebpf.Map, error) {
+// connections opens the map that is in use.
+func (f *Flows) connections() (*ebpf.Map, error) {
 	var id ebpf.MapID
 	if err := f.node.maps[bpf.MapCT].Lookup(uint32(0), &id); err != nil {
 		return nil, fmt.Errorf("find the connection table: %w", err)
