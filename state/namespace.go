@@ -3,7 +3,6 @@ package state
 import (
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 )
@@ -37,44 +36,6 @@ func (g CIDRGroup) Same(o CIDRGroup) bool {
 
 // Columns implements table.Row.
 func (g CIDRGroup) Columns() []string { return []string{g.Name, join(g.CIDRs)} }
-
-// ServiceName names a service in the cluster.
-type ServiceName struct{ Namespace, Name string }
-
-func (n ServiceName) String() string { return n.Namespace + "/" + n.Name }
-
-// Service is as much of a Kubernetes Service as policies refer to.
-type Service struct {
-	Name     ServiceName
-	Labels   map[string]string
-	Selector map[string]string // of pods in its namespace; nil: its backends are those of its slices
-}
-
-// Same reports whether two rows say the same.
-func (s Service) Same(o Service) bool { return reflect.DeepEqual(s, o) }
-
-// Columns implements table.Row.
-func (s Service) Columns() []string { return []string{s.Name.String(), labelList(s.Selector)} }
-
-// SliceName names an EndpointSlice in the cluster.
-type SliceName struct{ Namespace, Name string }
-
-func (n SliceName) String() string { return n.Namespace + "/" + n.Name }
-
-// Slice is the addresses of one EndpointSlice.
-type Slice struct {
-	Name    SliceName
-	Service ServiceName // by its label kubernetes.io/service-name; empty: of none
-	Addrs   []netip.Addr
-}
-
-// Same reports whether two rows say the same.
-func (s Slice) Same(o Slice) bool { return reflect.DeepEqual(s, o) }
-
-// Columns implements table.Row.
-func (s Slice) Columns() []string {
-	return []string{s.Name.String(), s.Service.String(), join(s.Addrs)}
-}
 
 func labelList(labels map[string]string) string {
 	var out []string

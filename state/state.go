@@ -74,7 +74,7 @@ func (t *Tables) Views() []View {
 		view(t.Namespaces, "Name", "Labels"),
 		view(t.Policies, "Kind", "Namespace", "Name", "Rules"),
 		view(t.CIDRGroups, "Name", "CIDRs"),
-		view(t.Services, "Name", "Selector"),
+		view(t.Services, "Name", "Type", "Cluster IPs", "Ports", "Selector"),
 		view(t.Slices, "Name", "Service", "Addresses"),
 		view(t.ClusterIdentities, "ID", "Labels"),
 		view(t.Identities, "ID", "Labels"),
