@@ -38,6 +38,16 @@ const (
 	MapPolicyRanges   = "weir_policy_ranges"   // PolicyRangeKey -> number
 	MapPolicyCounters = "weir_policy_counters" // PolicyRule.ID -> Metric for each CPU
 
+	MapServices      = "weir_services"      // 0: ServiceKey -> Service
+	MapSlots         = "weir_slots"         // 0: row -> Slots
+	MapBackends      = "weir_backends"      // 0: number -> Backend
+	MapFrontends     = "weir_frontends"     // 0: number -> Frontend
+	MapAffinity      = "weir_affinity"      // AffinityKey -> Affinity
+	MapSourceRanges  = "weir_source_ranges" // SourceRange -> uint32, which says nothing
+	MapUnmasqueraded = "weir_unmasqueraded" // IPCacheKey -> uint32, which says nothing
+	MapSocketPeer    = "weir_socket_peer"   // of a socket: SocketPeer
+	MapSocketPeers   = "weir_socket_peers"  // of a socket: SocketPeers
+
 	MapEvents = "weir_events" // ring of Event
 )
 

@@ -165,6 +165,7 @@ var placeText = map[Place]string{
 	PlaceToNetdev:    ProgToNetdev,
 	PlaceFromHost:    ProgFromHost,
 	PlaceToHost:      ProgToHost,
+	PlaceSocket:      "socket",
 }
 
 func (p Place) String() string {

@@ -39,6 +39,8 @@ enum limits {
 	SELECTORS_MAX = 0x7fff,
 	FAILSAFES_MAX = 16,
 	CT_EXPIRE_MAX = 64, /* connections in one run of expire */
+	ROW_SLOTS = 16,	    /* backends in one row of weir_slots */
+	PEERS_MAX = 16,	    /* services that an unconnected socket can hear from at a time */
 };
 
 /* Security identities that have a meaning of their own. */
@@ -68,6 +70,7 @@ enum place {
 	PLACE_TO_NETDEV = 6,
 	PLACE_FROM_HOST = 7,
 	PLACE_TO_HOST = 8,
+	PLACE_SOCKET = 9, /* the programs of sock.c: they see sockets, not packets */
 };
 
 /*
@@ -183,6 +186,8 @@ enum ct_flag {
 	CT_FIN_REPLY = 8,    /* TCP: the other end is done */
 	CT_RESET = 16,	     /* TCP: either end has reset */
 	CT_ESTABLISHED = 32, /* TCP: the opener has answered an answer */
+	CT_IS_FORWARD = 64,  /* its packets are translated: see struct ct_forward */
+	CT_IS_REVERSE = 128, /* and these are the answers: see struct ct_reverse */
 };
 
 /* Which way packets of one direction go on. Index: see enum ct_out. */
@@ -211,6 +216,152 @@ struct ct_entry {
 	__u8 way[2];  /* enum ct_out */
 	__u8 flags;   /* enum ct_flag */
 	__u8 opener;  /* 0: a opened it, 1: b */
+};
+
+/* Whose address takes the opener's place. */
+enum nat_source {
+	NAT_NONE = 0,	/* nobody's: its own address and port stay */
+	NAT_PORT = 1,	/* its own address, with another port */
+	NAT_NODE = 2,	/* this node's */
+	NAT_ROUTER = 3, /* the router's: a pod that is its own backend */
+};
+
+/*
+ * A connection whose packets are translated has two entries, since its packets have other addresses
+ * on either side: one by the addresses that the opener knows, for its packets, and one by those
+ * that the other end knows, for the answers. Each is as large as a ct_entry, and has the fields
+ * from seen on in common with it. The verdict is on the opener's own address and the backend's.
+ */
+struct ct_forward {
+	__u64 bytes;
+	__u32 packets;
+	__u32 backend;	  /* row of weir_backends, or 0: the destination stays */
+	__u32 generation; /* of that row: another one is another backend */
+	__u16 nat_port;	  /* of the opener beyond this node, network byte order; 0 with NAT_NONE */
+	__u8 source;	  /* enum nat_source */
+	__u8 pad;
+	__u32 rule[2];
+	__u32 seen;
+	__u32 stamp;
+	__u16 out[2];
+	__u8 way[2];
+	__u8 flags;
+	__u8 opener;
+};
+
+struct ct_reverse {
+	struct addr addr; /* of the opener */
+	__u32 packets;
+	__u32 frontend; /* row of weir_frontends, whose address the opener knows; 0: the sender's */
+	__u32 bytes;	/* modulo 2^32; see bytes_high */
+	__u16 port;	/* of the opener, network byte order */
+	__u16 bytes_high; /* times 2^32 */
+	__u32 seen;
+	__u32 stamp;
+	__u16 out[2];
+	__u8 way[2];
+	__u8 flags;
+	__u8 opener;
+};
+
+/*
+ * An address and port at which a service is asked for: key of weir_services. An address of all
+ * zeroes stands for every address of any node: what sockets look up when they name a NodePort.
+ */
+struct service_key {
+	struct addr addr;
+	__u16 port; /* network byte order */
+	__u8 proto;
+	__u8 pad;
+};
+
+enum service_flag {
+	SERVICE_EXTERNAL = 1, /* may be asked for from outside of the cluster */
+	SERVICE_NODEPORT = 2,
+	SERVICE_RANGES = 4, /* from outside: only by clients in weir_source_ranges */
+	SERVICE_MAGLEV = 8, /* the slot follows from the connection, on every node alike */
+	SERVICE_KEEP_CLIENT =
+		16,	  /* externalTrafficPolicy Local: no address takes the client's place */
+	SERVICE_DSR = 32, /* the backend's node answers the client itself */
+	SERVICE_DROP_INSIDE = 64, /* no backend because of a traffic policy: dropped, not refused */
+	SERVICE_DROP_OUTSIDE = 128,
+};
+
+/* Backends to choose from: slots first to first + count - 1. A row of weir_slots has ROW_SLOTS
+ * slots, and first is the first slot of a row. What is in the slots does not change while anything
+ * names them; Maglev's tables are slots, too. */
+struct selection {
+	__u32 first;
+	__u32 count; /* 0: there is no backend */
+};
+
+/* Value of weir_services. */
+struct service {
+	__u32 id; /* of the service's port, whatever the address: affinity and ranges hang on it */
+	__u32 frontend;		  /* row of weir_frontends */
+	__u32 affinity;		  /* seconds that a client stays with its backend; 0: it does not */
+	__u32 flags;		  /* enum service_flag */
+	struct selection inside;  /* for those who are in the cluster */
+	struct selection outside; /* for everybody else */
+};
+
+/* Value of weir_slots: rows of weir_backends. */
+struct slots {
+	__u32 backends[16]; /* ROW_SLOTS */
+};
+
+/* A backend: value of weir_backends, whose index 0 stays empty. A row that is given to another
+ * backend, or to none, gets another generation. */
+struct backend {
+	struct addr addr; /* all zero: the row is free */
+	__u16 port;	  /* network byte order */
+	__u8 proto;
+	__u8 pad;
+	__u32 generation;
+};
+
+/* What answers of a service come from: value of weir_frontends, whose index 0 stays empty. */
+struct frontend {
+	struct addr addr; /* all zero: the row is free, or the frontend is every node's */
+	__u16 port;	  /* network byte order */
+	__u8 proto;
+	__u8 pad[5];
+};
+
+/* A client of a service with affinity: key of weir_affinity. A socket's client is its network
+ * namespace: w[0] and w[1] are the cookie, w[2] and w[3] all ones. */
+struct affinity_key {
+	struct addr client;
+	__u32 service; /* struct service's id */
+	__u32 pad;
+};
+
+struct affinity {
+	__u32 used; /* low bits of jiffies of the last connection */
+	__u32 backend;
+	__u32 generation;
+	__u32 pad;
+};
+
+/* Key of weir_source_ranges. */
+struct source_range {
+	__u32 prefix_len; /* 32 + bits of addr that count: an IPv4 /24 is 32 + 96 + 24 */
+	__u32 service;	  /* struct service's id */
+	struct addr addr;
+};
+
+/* A service that a socket talks to, and the backend in whose place it did so. */
+struct socket_peer {
+	struct addr service, backend;
+	__u16 service_port, backend_port; /* network byte order */
+	__u32 backend_row;		  /* of weir_backends */
+};
+
+/* What an unconnected socket has sent to, the youngest overwriting the oldest. */
+struct socket_peers {
+	struct socket_peer peers[16]; /* PEERS_MAX */
+	__u32 next;
+	__u32 pad;
 };
 
 /*
@@ -365,7 +516,14 @@ struct config {
 	__u8 host_firewall; /* 1: the host is an endpoint, too: number 0 */
 	__u8 pad;
 	__u16 tunnel_port; /* network byte order; 0: no tunnel */
-	__u32 pad2;
+	__u8 services;	   /* 1: there are services; 0: kube-proxy does what they need */
+	__u8 set_retval;   /* 1: the kernel has bpf_set_retval (5.18) */
+	__u8 masquerade;   /* 1: what leaves the cluster does so as this node */
+	__u8 pad2;
+	__u16 nat_first; /* ports of this node for translated connections, host byte order */
+	__u16 nat_last;	 /* inclusive */
+	__u32 jiffies;	 /* in a second */
+	__u64 netns;	 /* cookie of this node's own network namespace */
 	/* Ports of the host that no policy closes: direction (1 ingress) << 24 | proto << 16 |
 	 * port in host byte order; 0 ends the list. */
 	__u32 failsafe[16];
@@ -377,10 +535,22 @@ _Static_assert(sizeof(struct endpoint) == 64, "endpoint: one cache line");
 _Static_assert(sizeof(struct ipcache_key) == 20, "ipcache_key");
 _Static_assert(sizeof(struct ipcache_entry) == 32, "ipcache_entry");
 _Static_assert(sizeof(struct metric) == 16, "metric");
-_Static_assert(sizeof(struct config) == 176, "config");
+_Static_assert(sizeof(struct config) == 192, "config");
 _Static_assert(sizeof(struct node) == 16, "node");
 _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
 _Static_assert(sizeof(struct ct_entry) == 48, "ct_entry: with key and the kernel's header 136");
+_Static_assert(sizeof(struct ct_forward) == sizeof(struct ct_entry), "ct_forward");
+_Static_assert(sizeof(struct ct_reverse) == sizeof(struct ct_entry), "ct_reverse");
+_Static_assert(sizeof(struct service_key) == 20, "service_key");
+_Static_assert(sizeof(struct service) == 32, "service");
+_Static_assert(sizeof(struct slots) == 4 * ROW_SLOTS, "slots: one cache line");
+_Static_assert(sizeof(struct backend) == 24, "backend");
+_Static_assert(sizeof(struct frontend) == 24, "frontend");
+_Static_assert(sizeof(struct affinity_key) == 24, "affinity_key");
+_Static_assert(sizeof(struct affinity) == 16, "affinity");
+_Static_assert(sizeof(struct source_range) == 24, "source_range");
+_Static_assert(sizeof(struct socket_peer) == 40, "socket_peer");
+_Static_assert(sizeof(struct socket_peers) == 40 * PEERS_MAX + 8, "socket_peers");
 _Static_assert(sizeof(struct ct_expire) == 32 + 40 * CT_EXPIRE_MAX, "ct_expire");
 _Static_assert(sizeof(struct policy) == 16, "policy");
 _Static_assert(sizeof(struct policy_set) == 64, "policy_set: one cache line");

@@ -10,6 +10,33 @@ type Addr struct {
 	W [4]uint32
 }
 
+// Affinity is struct affinity of layout.h.
+type Affinity struct {
+	_          structs.HostLayout
+	Used       uint32
+	Backend    uint32
+	Generation uint32
+	Pad        uint32
+}
+
+// AffinityKey is struct affinity_key of layout.h.
+type AffinityKey struct {
+	_       structs.HostLayout
+	Client  Addr
+	Service uint32
+	Pad     uint32
+}
+
+// Backend is struct backend of layout.h.
+type Backend struct {
+	_          structs.HostLayout
+	Addr       Addr
+	Port       uint16
+	Proto      uint8
+	Pad        uint8
+	Generation uint32
+}
+
 // CTEntry is struct ct_entry of layout.h.
 type CTEntry struct {
 	_       structs.HostLayout
@@ -47,7 +74,28 @@ const (
 	CTFinReply    CTFlag = 8
 	CTReset       CTFlag = 16
 	CTEstablished CTFlag = 32
+	CTIsForward   CTFlag = 64
+	CTIsReverse   CTFlag = 128
 )
+
+// CTForward is struct ct_forward of layout.h.
+type CTForward struct {
+	_          structs.HostLayout
+	Bytes      uint64
+	Packets    uint32
+	Backend    uint32
+	Generation uint32
+	NATPort    uint16
+	Source     uint8
+	Pad        uint8
+	Rule       [2]uint32
+	Seen       uint32
+	Stamp      uint32
+	Out        [2]uint16
+	Way        [2]uint8
+	Flags      uint8
+	Opener     uint8
+}
 
 // CTKey is struct ct_key of layout.h.
 type CTKey struct {
@@ -72,6 +120,23 @@ const (
 	OutHost     CTOut = 4
 )
 
+// CTReverse is struct ct_reverse of layout.h.
+type CTReverse struct {
+	_         structs.HostLayout
+	Addr      Addr
+	Packets   uint32
+	Frontend  uint32
+	Bytes     uint32
+	Port      uint16
+	BytesHigh uint16
+	Seen      uint32
+	Stamp     uint32
+	Out       [2]uint16
+	Way       [2]uint8
+	Flags     uint8
+	Opener    uint8
+}
+
 // Config is struct config of layout.h.
 type Config struct {
 	_             structs.HostLayout
@@ -91,7 +156,14 @@ type Config struct {
 	HostFirewall  uint8
 	Pad           uint8
 	TunnelPort    uint16
-	Pad2          uint32
+	Services      uint8
+	SetRetval     uint8
+	Masquerade    uint8
+	Pad2          uint8
+	NATFirst      uint16
+	NATLast       uint16
+	Jiffies       uint32
+	Netns         uint64
 	Failsafe      [16]uint32
 }
 
@@ -161,6 +233,15 @@ type FragmentKey struct {
 	Pad   [3]uint8
 }
 
+// Frontend is struct frontend of layout.h.
+type Frontend struct {
+	_     structs.HostLayout
+	Addr  Addr
+	Port  uint16
+	Proto uint8
+	Pad   [5]uint8
+}
+
 // IPCacheEntry is struct ipcache_entry of layout.h.
 type IPCacheEntry struct {
 	_              structs.HostLayout
@@ -226,6 +307,8 @@ const (
 	SelectorsMax      Limits = 32767
 	FailsafesMax      Limits = 16
 	CTExpireMax       Limits = 64
+	RowSlots          Limits = 16
+	PeersMax          Limits = 16
 )
 
 // MAC is struct mac of layout.h.
@@ -240,6 +323,16 @@ type Metric struct {
 	Packets uint64
 	Bytes   uint64
 }
+
+// NATSource is enum nat_source of layout.h.
+type NATSource uint32
+
+const (
+	NATNone   NATSource = 0
+	NATPort   NATSource = 1
+	NATNode   NATSource = 2
+	NATRouter NATSource = 3
+)
 
 // Node is struct node of layout.h.
 type Node struct {
@@ -260,6 +353,7 @@ const (
 	PlaceToNetdev    Place = 6
 	PlaceFromHost    Place = 7
 	PlaceToHost      Place = 8
+	PlaceSocket      Place = 9
 )
 
 // Policy is struct policy of layout.h.
@@ -390,3 +484,76 @@ const (
 	RuleDeny   RuleFlag = 1
 	RuleReject RuleFlag = 2
 )
+
+// Selection is struct selection of layout.h.
+type Selection struct {
+	_     structs.HostLayout
+	First uint32
+	Count uint32
+}
+
+// Service is struct service of layout.h.
+type Service struct {
+	_        structs.HostLayout
+	ID       uint32
+	Frontend uint32
+	Affinity uint32
+	Flags    uint32
+	Inside   Selection
+	Outside  Selection
+}
+
+// ServiceFlag is enum service_flag of layout.h.
+type ServiceFlag uint32
+
+const (
+	ServiceExternal    ServiceFlag = 1
+	ServiceNodePort    ServiceFlag = 2
+	ServiceRanges      ServiceFlag = 4
+	ServiceMaglev      ServiceFlag = 8
+	ServiceKeepClient  ServiceFlag = 16
+	ServiceDSR         ServiceFlag = 32
+	ServiceDropInside  ServiceFlag = 64
+	ServiceDropOutside ServiceFlag = 128
+)
+
+// ServiceKey is struct service_key of layout.h.
+type ServiceKey struct {
+	_     structs.HostLayout
+	Addr  Addr
+	Port  uint16
+	Proto uint8
+	Pad   uint8
+}
+
+// Slots is struct slots of layout.h.
+type Slots struct {
+	_        structs.HostLayout
+	Backends [16]uint32
+}
+
+// SocketPeer is struct socket_peer of layout.h.
+type SocketPeer struct {
+	_           structs.HostLayout
+	Service     Addr
+	Backend     Addr
+	ServicePort uint16
+	BackendPort uint16
+	BackendRow  uint32
+}
+
+// SocketPeers is struct socket_peers of layout.h.
+type SocketPeers struct {
+	_     structs.HostLayout
+	Peers [16]SocketPeer
+	Next  uint32
+	Pad   uint32
+}
+
+// SourceRange is struct source_range of layout.h.
+type SourceRange struct {
+	_         structs.HostLayout
+	PrefixLen uint32
+	Service   uint32
+	Addr      Addr
+}

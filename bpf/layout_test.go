@@ -35,10 +35,27 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapPolicyRanges:   {unsafe.Sizeof(PolicyRangeKey{}), unsafe.Sizeof(uint32(0))},
 	MapPolicyCounters: {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Metric{})},
 
+	MapServices:      {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))}, // a map's id; see also the test of inner maps
+	MapSlots:         {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))},
+	MapBackends:      {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))},
+	MapFrontends:     {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))},
+	MapAffinity:      {unsafe.Sizeof(AffinityKey{}), unsafe.Sizeof(Affinity{})},
+	MapSourceRanges:  {unsafe.Sizeof(SourceRange{}), unsafe.Sizeof(uint32(0))},
+	MapUnmasqueraded: {unsafe.Sizeof(IPCacheKey{}), unsafe.Sizeof(uint32(0))},
+
 	MapEvents: {0, 0}, // a ring of Event
 }
 
-func TestConnectionsHaveTheSizesOfTheirGoTypes(t *testing.T) {
+// inner are the same of the maps that are in other maps.
+var inner = map[string]struct{ key, value uintptr }{
+	MapCT:        {unsafe.Sizeof(CTKey{}), unsafe.Sizeof(CTEntry{})},
+	MapServices:  {unsafe.Sizeof(ServiceKey{}), unsafe.Sizeof(Service{})},
+	MapSlots:     {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Slots{})},
+	MapBackends:  {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Backend{})},
+	MapFrontends: {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Frontend{})},
+}
+
+func TestInnerMapsHaveTheSizesOfTheirGoTypes(t *testing.T) {
 	spec, err := Spec("pod")
 	if errors.Is(err, ErrNotBuilt) {
 		t.Skip(err)
@@ -46,9 +63,11 @@ func TestConnectionsHaveTheSizesOfTheirGoTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inner := spec.Maps[MapCT].InnerMap
-	if uintptr(inner.KeySize) != unsafe.Sizeof(CTKey{}) || uintptr(inner.ValueSize) != unsafe.Sizeof(CTEntry{}) {
-		t.Errorf("a connection's key has %d octets and its value %d, the Go types %d and %d", inner.KeySize, inner.ValueSize, unsafe.Sizeof(CTKey{}), unsafe.Sizeof(CTEntry{}))
+	for name, want := range inner {
+		m := spec.Maps[name].InnerMap
+		if uintptr(m.KeySize) != want.key || uintptr(m.ValueSize) != want.value {
+			t.Errorf("%s: key %d and value %d, its Go types %d and %d", name, m.KeySize, m.ValueSize, want.key, want.value)
+		}
 	}
 }
 

@@ -179,6 +179,105 @@ struct {
 	__uint(max_entries, 65536);
 } weir_policy_counters SEC(".maps");
 
+/*
+ * Services. Each of the next four is a map in a map of one: when it is full, the agent, who alone
+ * writes it, fills a larger one and puts that in its place, so that nobody needs to say how many
+ * services there will be. Written by control/service, read for the first packet of a connection,
+ * and by sockets.
+ */
+struct service_table {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(key_size, sizeof(struct service_key));
+	__uint(value_size, sizeof(struct service));
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__type(key, __u32);
+	__uint(max_entries, 1);
+	__array(values, struct service_table);
+} weir_services SEC(".maps");
+
+struct slot_table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct slots));
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_INNER_MAP);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__type(key, __u32);
+	__uint(max_entries, 1);
+	__array(values, struct slot_table);
+} weir_slots SEC(".maps");
+
+/* Read for every packet of a connection to a backend, too: its address is here only. */
+struct backend_table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct backend));
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_INNER_MAP);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__type(key, __u32);
+	__uint(max_entries, 1);
+	__array(values, struct backend_table);
+} weir_backends SEC(".maps");
+
+/* Read for every answer of a backend. */
+struct frontend_table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct frontend));
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_INNER_MAP);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__type(key, __u32);
+	__uint(max_entries, 1);
+	__array(values, struct frontend_table);
+} weir_frontends SEC(".maps");
+
+/*
+ * Which backend a client of a service with affinity had last. Written by every program that chooses
+ * one; who has not come for longest goes first. 88 bytes each.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity);
+	__uint(max_entries, 16384);
+} weir_affinity SEC(".maps");
+
+/* From where a service with loadBalancerSourceRanges may be asked for. The value says nothing.
+ * Written by control/service, read for the first packet of a connection from outside. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct source_range);
+	__type(value, __u32);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} weir_source_ranges SEC(".maps");
+
+/* Where this node's address does not take a pod's place: prefixes. The value says nothing. Written
+ * by control/masquerade, read for the first packet of a connection that leaves the cluster. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct ipcache_key);
+	__type(value, __u32);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} weir_unmasqueraded SEC(".maps");
+
 /* What is worth saying: struct event. Written by every program, which never wakes the reader; the
  * agent looks now and then. Full: counted and lost. */
 struct {
