@@ -67,7 +67,7 @@ func connection(k bpf.CTKey, e bpf.CTEntry, nodes map[uint32]bpf.Node) api.Conne
 		Egress: e.Rule[0], Ingress: e.Rule[1], Out: [2]string{way(e, 0, nodes), way(e, 1, nodes)}}
 	has := func(f bpf.CTFlag) bool { return bpf.CTFlag(e.Flags)&f == f }
 	switch {
-	case has(bpf.CTReset), has(bpf.CTFinOriginal | bpf.CTFinReply):
+	case has(bpf.CTReset), has(bpf.CTResetReply), has(bpf.CTFinOriginal | bpf.CTFinReply):
 		c.State = "closing"
 	case k.Proto == 6 && has(bpf.CTEstablished), k.Proto != 6 && has(bpf.CTReplied):
 		c.State = "established"

@@ -115,8 +115,12 @@ static __always_inline void ct_account(struct ct_entry *e, __u8 dir, __u8 tcp_fl
 		flags |= CT_ESTABLISHED;
 	if (tcp_flags & 1) /* FIN */
 		flags |= dir ? CT_FIN_REPLY : CT_FIN_ORIGINAL;
+	/* Whoever has reset sends nothing more. If it does, the reset was another's, who knew the
+	 * ports and not the sequence number, and the receiver has ignored it. */
 	if (tcp_flags & 4) /* RST */
-		flags |= CT_RESET;
+		flags |= dir ? CT_RESET_REPLY : CT_RESET;
+	else
+		flags &= ~(dir ? CT_RESET_REPLY : CT_RESET);
 	if (flags != e->flags)
 		e->flags = flags;
 }

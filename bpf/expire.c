@@ -25,7 +25,7 @@ static __always_inline __u32 timeout_of(const struct ct_expire *t, const struct 
 		return t->icmp;
 	if (k->proto != IPPROTO_TCP)
 		return e->flags & CT_REPLIED ? t->udp_established : t->udp_new;
-	if (e->flags & CT_RESET ||
+	if (e->flags & (CT_RESET | CT_RESET_REPLY) ||
 	    (e->flags & (CT_FIN_ORIGINAL | CT_FIN_REPLY)) == (CT_FIN_ORIGINAL | CT_FIN_REPLY))
 		return t->tcp_closing;
 	return e->flags & CT_ESTABLISHED ? t->tcp_established : t->tcp_new;

@@ -3,7 +3,7 @@
  * From a packet to its connection, and back to a decision.
  *
  *   flow_hit    the connection has an entry that holds: one lookup decides, nothing else is asked
- *   flow_judge  it has none: who are the ends, what do their policies say
+ *   flow_judge  it has none: who are the ends, what do their policies say (judge.h)
  *   flow_store  write down what was judged and routed, so that the next packet hits
  *
  * A connection is judged as its opener opened it, whoever's packet is at hand: its answers pass
@@ -11,20 +11,8 @@
  * is always judged: it opens a connection, whatever the table knows.
  */
 #pragma once
-#include "follow.h"
-#include "policy.h"
-#include "ports.h"
+#include "judge.h"
 #include "route.h"
-
-static __always_inline __u32 segments_of(struct __sk_buff *skb)
-{
-	return skb->gso_segs ? skb->gso_segs : 1;
-}
-
-static __always_inline int is_syn(const struct packet *p)
-{
-	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
 
 /* The way out that an entry names. 0: the slow path is to find another. */
 static __always_inline int flow_route(struct __sk_buff *skb, const struct packet *p, __u8 way,
@@ -110,6 +98,9 @@ static __always_inline int flow_hit(struct __sk_buff *skb, const struct packet *
 		return 0;
 	if (remote && !flow_from(e, dir, remote))
 		return 0;
+	if (!remote && !from && !d->host && e->way[!dir] == OUT_TUNNEL &&
+	    e->way[dir] == OUT_ENDPOINT)
+		return 0; /* what the tunnel brings for pods comes no other way */
 	if (!flow_route(skb, p, e->way[dir], e->out[dir], d))
 		return 0;
 	if (d->reason >= DROP_FIRST)
@@ -120,132 +111,6 @@ static __always_inline int flow_hit(struct __sk_buff *skb, const struct packet *
 		rule_account(e->rule[1], segments_of(skb), skb->len);
 	}
 	return 1;
-}
-
-static __always_inline void end_set(struct work *w, __u8 which, const struct addr *a, __u32 given)
-{
-	struct end *end = &w->ends[which & 1];
-	const struct ipcache_entry *entry;
-	const struct endpoint *ep;
-
-	w->prefix.prefix_len = 128;
-	w->prefix.addr = *a;
-	entry = bpf_map_lookup_elem(&weir_ipcache, &w->prefix);
-	end->addr = *a;
-	end->endpoint = given ? given : entry ? entry->endpoint : 0;
-	end->identity = entry ? entry->identity : IDENTITY_UNKNOWN;
-	end->node = entry ? entry->node : 0;
-	end->host = entry && entry->flags & IPCACHE_HOST;
-	end->tunnel = entry && !addr_is_zero(&entry->tunnel_endpoint);
-	if (!end->endpoint)
-		return;
-	/* The row's identity, not the entry's: the policy's epoch follows the row. */
-	ep = bpf_map_lookup_elem(&weir_endpoints, &end->endpoint);
-	if (ep && ep->id)
-		end->identity = ep->identity;
-}
-
-/* What policies see as the destination port of the opener's packet. */
-static __always_inline __u16 policy_port(const struct packet *p, __u8 dir)
-{
-	if (p->kind != KIND_PLAIN)
-		return p->dport; /* the type */
-	if (p->echo == ECHO_REPLY && !dir)
-		return p->proto == IPPROTO_ICMP ? bpf_htons(ICMP_ECHO_REPLY)
-						: bpf_htons(ICMPV6_ECHO_REPLY);
-	return dir ? p->sport : p->dport;
-}
-
-static __always_inline int is_failsafe(const struct work *w)
-{
-	__u32 want = (__u32)w->ingress << 24 | (__u32)w->p.proto << 16 | bpf_ntohs(w->dport);
-	__u32 i;
-
-	for (i = 0; i < FAILSAFES_MAX; i++)
-		if (config.failsafe[i] == want)
-			return 1;
-	return 0;
-}
-
-/* Asks the policy of one end, if it has one here. */
-static __always_inline __u8 policy_ask(struct work *w, __u8 ingress)
-{
-	const struct end *end = &w->ends[ingress & 1];
-
-	w->ingress = ingress;
-	if (!end->endpoint) {
-		if (!config.host_firewall || !end->host || is_failsafe(w))
-			return REASON_NONE;
-	}
-	return policy_judge();
-}
-
-/* Who the packet's sender is, as the node says that sent it: only where nobody else knows. */
-static __always_inline void sender_from_tunnel(struct work *w)
-{
-	struct end *sender = &w->ends[w->dir & 1];
-
-	if (!sender->identity && w->vni != IDENTITY_HOST && w->vni < IDENTITY_LOCAL)
-		sender->identity = w->vni;
-}
-
-/*
- * Judges the connection of w->p. Returns REASON_NONE, or why it is dropped. Whether the packet may
- * be let through by an entry that holds is found out, too: w->keep with a stamp that is the
- * entry's.
- */
-STAGE int flow_judge(struct __sk_buff *skb)
-{
-	struct work *w = work_slot();
-	__u32 src, dst;
-	struct ct_entry *e;
-	__u8 refused;
-
-	if (!w)
-		return DROP_NO_POLICY;
-	w->keep = w->reject = w->dir = 0;
-	w->rule[0] = w->rule[1] = w->denied_by = 0;
-	refused = packet_complete(skb);
-	if (refused)
-		return refused;
-	w->side = ct_key_set(&w->p, &w->key);
-	e = 0;
-	if (w->p.kind == KIND_PLAIN) {
-		e = ct_find(&w->key, CT_TABLE);
-		if (!e)
-			e = ct_find(&w->key, CT_PREDECESSOR);
-		w->keep = w->p.echo != ECHO_REPLY;
-		if (is_syn(&w->p))
-			e = 0;
-		if (e) {
-			w->keep = 1;
-			w->dir = ct_dir(e, w->side) & 1;
-		}
-	}
-	/* Before the rows that they are about are read: see conntrack.h. */
-	src = epoch_of(&w->p.src, 0);
-	dst = epoch_of(&w->p.dst, 0);
-	end_set(w, w->dir, &w->p.src, w->from);
-	end_set(w, !w->dir, &w->p.dst, 0);
-	if ((w->place == PLACE_FROM_NETDEV || w->place == PLACE_FROM_OVERLAY) &&
-	    (w->ends[w->dir & 1].endpoint || w->ends[w->dir & 1].host))
-		return DROP_INVALID_SOURCE_IP; /* this node's own does not come from elsewhere */
-	if (w->p.kind == KIND_ERROR && w->p.fragment != FRAGMENT_LATER && icmp_related(skb))
-		return REASON_NONE;
-	sender_from_tunnel(w);
-	if (w->ends[w->dir & 1].endpoint)
-		src = epoch_of(&w->p.src, w->ends[w->dir & 1].endpoint);
-	if (w->ends[!w->dir].endpoint)
-		dst = epoch_of(&w->p.dst, w->ends[!w->dir].endpoint);
-	w->stamp = w->dir ? stamp_of(dst, src) : stamp_of(src, dst);
-	if (e && e->stamp && e->stamp == w->stamp && src && dst) {
-		w->rule[0] = e->rule[0];
-		w->rule[1] = e->rule[1];
-		return REASON_NONE;
-	}
-	w->dport = policy_port(&w->p, w->dir);
-	refused = policy_ask(w, 0);
-	return refused ? refused : policy_ask(w, 1);
 }
 
 /* The way to an end, as an entry has it. */
@@ -355,28 +220,39 @@ static __always_inline struct work *work_begin(struct __sk_buff *skb, __u32 from
 	w->from = from;
 	w->vni = vni;
 	w->place = place;
+	w->local = 0;
 	w->segments = segments_of(skb);
 	w->bytes = skb->len;
 	return w;
+}
+
+static __always_inline int flow_verdict(struct __sk_buff *skb, const struct work *w,
+					struct decision *d)
+{
+	__u8 refused = w ? flow_judge(skb) : DROP_NO_POLICY;
+
+	if (!refused)
+		return 1;
+	d->reject = w && w->reject;
+	decide(d, WAY_DROP, refused);
+	return 0;
 }
 
 /* Judges. 0: the packet is dropped, and d says why. */
 static __always_inline int flow_allow(struct __sk_buff *skb, __u32 from, __u32 vni, __u32 place,
 				      struct decision *d)
 {
-	struct work *w = work_begin(skb, from, vni, place);
-	__u8 refused;
+	return flow_verdict(skb, work_begin(skb, from, vni, place), d);
+}
 
-	if (!w) {
-		decide(d, WAY_DROP, DROP_NO_POLICY);
-		return 0;
-	}
-	refused = flow_judge(skb);
-	if (!refused)
-		return 1;
-	d->reject = w->reject;
-	decide(d, WAY_DROP, refused);
-	return 0;
+/* The same for what this node itself gets or sends, at whatever address. */
+static __always_inline int flow_allow_local(struct __sk_buff *skb, __u32 place, struct decision *d)
+{
+	struct work *w = work_begin(skb, 0, 0, place);
+
+	if (w)
+		w->local = 1;
+	return flow_verdict(skb, w, d);
 }
 
 /* Stores what was judged, unless its packet goes no further. */

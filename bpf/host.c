@@ -51,32 +51,92 @@ static __always_inline int is_other_node(const struct addr *a)
 }
 
 /*
- * The host firewall: the host is endpoint 0. What it does not know, ARP and the like, passes; so do
- * the neighbours' messages of IPv6 (RFC 4890 section 4.4.1), without which nobody can be reached.
+ * Whether the stack delivers the packet here and does not forward it: one for a group, for a link,
+ * or for an address that the routing table knows as this node's, broadcast ones among them.
  */
+static __always_inline int is_delivered(struct __sk_buff *skb, const struct packet *p)
+{
+	const struct ipcache_entry *entry = ipcache_lookup(&p->dst);
+
+	if (entry && entry->endpoint)
+		return 0;
+	if ((entry && entry->flags & IPCACHE_HOST) ||
+	    (p->family == AF_INET6 && is_ipv6_link_local(&p->dst)))
+		return 1;
+	return route_is_local(skb, p);
+}
+
+/* What the links themselves live on: groups (IGMP, MLD) and the neighbours of IPv6, without whom
+ * nobody can be reached. RFC 4890 section 4.4.1. */
+static __always_inline int is_link_upkeep(const struct packet *p)
+{
+	__u8 type = bpf_ntohs(p->dport);
+
+	if (p->proto == IPPROTO_IGMP)
+		return 1;
+	return p->proto == IPPROTO_ICMPV6 && p->kind == KIND_CONTROL &&
+	       ((type >= ICMPV6_MLD_FIRST && type <= ICMPV6_NEIGHBOUR_ADVERTISEMENT) ||
+		type == ICMPV6_MLD2_REPORT);
+}
+
+/* The host firewall: the host is endpoint 0. */
 static __always_inline void judge_firewall(struct __sk_buff *skb, struct packet *p, __u32 place,
 					   struct decision *d)
 {
 	__u8 refused = ports_parse(skb, p);
-	__u8 type = bpf_ntohs(p->dport);
 
 	decide(d, WAY_PASS, place == PLACE_FROM_NETDEV ? REASON_TO_HOST : REASON_PASSED);
 	if (refused)
 		return decide(d, WAY_DROP, refused);
-	if (p->proto == IPPROTO_ICMPV6 && p->kind == KIND_CONTROL && type >= ICMPV6_MLD_FIRST &&
-	    type <= ICMPV6_NEIGHBOUR_ADVERTISEMENT + 1)
+	if (is_link_upkeep(p))
 		return;
 	if (p->proto == IPPROTO_UDP && p->dport == config.tunnel_port &&
 	    is_other_node(place == PLACE_FROM_NETDEV ? &p->src : &p->dst))
 		return; /* what is in it is judged when it is out */
 	d->host = place == PLACE_TO_NETDEV;
 	if (!flow_hit(skb, p, 0, 0, d)) {
-		if (!flow_allow(skb, 0, 0, place, d))
+		if (!flow_allow_local(skb, place, d))
 			return;
 		flow_keep(d);
 	}
 	if (d->way != WAY_DROP)
 		decide(d, WAY_PASS, place == PLACE_FROM_NETDEV ? REASON_TO_HOST : REASON_PASSED);
+}
+
+/* A packet that may be for a pod, of no connection that is known. refused: what is wrong with it.
+ */
+static __always_inline void judge_new(struct __sk_buff *skb, const struct packet *p, __u8 refused,
+				      struct decision *d)
+{
+	route_to_endpoint(p, d);
+	if (d->way == WAY_PASS && d->reason == REASON_TO_STACK)
+		d->reason = REASON_PASSED;
+	if (d->way != WAY_ENDPOINT)
+		return;
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	if (flow_allow(skb, 0, 0, PLACE_FROM_NETDEV, d))
+		flow_keep(d);
+}
+
+/* With the host firewall: what is neither for a pod nor forwarded is for the host. */
+static __always_inline void judge_guarded(struct __sk_buff *skb, struct packet *p,
+					  struct decision *d)
+{
+	__u8 refused = parse_any(skb, p);
+
+	if (refused == DROP_UNSUPPORTED_L2)
+		return decide(d, WAY_PASS, REASON_PASSED);
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	if (is_for_node(p) || is_multicast(p))
+		return judge_firewall(skb, p, PLACE_FROM_NETDEV, d);
+	refused = ports_parse(skb, p);
+	if (!refused && flow_hit(skb, p, 0, 0, d) && d->way == WAY_ENDPOINT)
+		return;
+	if (is_delivered(skb, p))
+		return judge_firewall(skb, p, PLACE_FROM_NETDEV, d);
+	judge_new(skb, p, refused, d);
 }
 
 /*
@@ -91,25 +151,16 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 	/* VLAN 0 is none: the tag carries a priority only (IEEE 802.1Q 9.6). */
 	if (skb->vlan_present && (skb->vlan_tci & 0x0fff))
 		return judge_vlan(skb->vlan_tci, d);
+	if (config.host_firewall)
+		return judge_guarded(skb, p, d);
 	if (parse(skb, p))
 		return decide(d, WAY_PASS, REASON_PASSED);
-	if (is_for_node(p) || (config.host_firewall && is_of_host(&p->dst))) {
-		if (config.host_firewall)
-			return judge_firewall(skb, p, PLACE_FROM_NETDEV, d);
+	if (is_for_node(p))
 		return decide(d, WAY_PASS, REASON_TO_HOST);
-	}
 	refused = ports_parse(skb, p);
 	if (!refused && flow_hit(skb, p, 0, 0, d) && d->way == WAY_ENDPOINT)
 		return;
-	route_to_endpoint(p, d);
-	if (d->way == WAY_PASS && d->reason == REASON_TO_STACK)
-		d->reason = REASON_PASSED;
-	if (d->way != WAY_ENDPOINT)
-		return;
-	if (refused)
-		return decide(d, WAY_DROP, refused);
-	if (flow_allow(skb, 0, 0, PLACE_FROM_NETDEV, d))
-		flow_keep(d);
+	judge_new(skb, p, refused, d);
 }
 
 /* Packets that arrive from the underlay: ingress of each device that leads there. */
@@ -137,7 +188,10 @@ int to_netdev(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_ACT_SHOT;
-	if (!config.host_firewall || parse(skb, p) || is_multicast(p) || !is_of_host(&p->src))
+	if (!config.host_firewall || parse_any(skb, p))
+		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
+	/* What came in by a device is forwarded, unless it has an address of ours: a tunnel's. */
+	if (skb->ingress_ifindex && !is_of_host(&p->src))
 		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
 	judge_firewall(skb, p, PLACE_TO_NETDEV, &d);
 	return finish(skb, p, &d, PLACE_TO_NETDEV);

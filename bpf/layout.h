@@ -2,6 +2,7 @@
 /*
  * Everything that crosses between C and Go: the structs of the maps, the load-time constants and
  * the enums. It is the only definition; `make generate` writes layout_gen.go from it.
+ * sizes: whoever looks for a struct of a map finds it here, and nowhere else.
  *
  * Rules: no holes (an LPM trie matches them), padding is named pad, sizes are asserted, fields in
  * network byte order have a wrapped type so that mixing orders does not compile.
@@ -181,10 +182,11 @@ struct ct_key {
 };
 
 enum ct_flag {
+	CT_RESET_REPLY = 1,  /* TCP: the other end has reset, and sent nothing since */
 	CT_REPLIED = 2,	     /* a packet came back */
 	CT_FIN_ORIGINAL = 4, /* TCP: the opener is done */
 	CT_FIN_REPLY = 8,    /* TCP: the other end is done */
-	CT_RESET = 16,	     /* TCP: either end has reset */
+	CT_RESET = 16,	     /* TCP: the opener has reset, and sent nothing since */
 	CT_ESTABLISHED = 32, /* TCP: the opener has answered an answer */
 	CT_IS_FORWARD = 64,  /* its packets are translated: see struct ct_forward */
 	CT_IS_REVERSE = 128, /* and these are the answers: see struct ct_reverse */

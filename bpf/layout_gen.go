@@ -69,6 +69,7 @@ type CTExpire struct {
 type CTFlag uint32
 
 const (
+	CTResetReply  CTFlag = 1
 	CTReplied     CTFlag = 2
 	CTFinOriginal CTFlag = 4
 	CTFinReply    CTFlag = 8

@@ -52,8 +52,6 @@ static __always_inline __u8 parse_ipv4(struct __sk_buff *skb, struct packet *p)
 	struct iphdr *ip;
 	__u32 len;
 
-	if (!config.ipv4)
-		return DROP_UNSUPPORTED_L3;
 	if (need(skb, L3 + sizeof(*ip)))
 		return DROP_INVALID_PACKET;
 	ip = data_of(skb) + L3;
@@ -88,8 +86,6 @@ static __always_inline __u8 parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	struct ipv6hdr *ip6;
 	__u32 len;
 
-	if (!config.ipv6)
-		return DROP_UNSUPPORTED_L3;
 	if (need(skb, L3 + sizeof(*ip6)))
 		return DROP_INVALID_PACKET;
 	ip6 = data_of(skb) + L3;
@@ -119,13 +115,22 @@ static __always_inline __u8 parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	return REASON_NONE;
 }
 
-/* Only for frames whose EtherType is IPv4 or IPv6. */
-static __always_inline __u8 parse(struct __sk_buff *skb, struct packet *p)
+/* Whether pods have the family or not: the host may. */
+static __always_inline __u8 parse_any(struct __sk_buff *skb, struct packet *p)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return parse_ipv4(skb, p);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return parse_ipv6(skb, p);
+	return DROP_UNSUPPORTED_L2;
+}
+
+static __always_inline __u8 parse(struct __sk_buff *skb, struct packet *p)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return config.ipv4 ? parse_ipv4(skb, p) : DROP_UNSUPPORTED_L3;
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return config.ipv6 ? parse_ipv6(skb, p) : DROP_UNSUPPORTED_L3;
 	return DROP_UNSUPPORTED_L2;
 }
 

@@ -50,7 +50,8 @@ STAGE int policy_try(void)
 	return 0;
 }
 
-/* Tries the selectors of w->set and those that go on from it. 1: a rule denies. */
+/* Tries the selectors of w->set and those that go on from it. 1: a rule denies, or might: a row
+ * that is not there, or more of them than there may be, hide rules. */
 STAGE int policy_try_set(void)
 {
 	struct work *w = work_slot();
@@ -66,7 +67,7 @@ STAGE int policy_try_set(void)
 	for (i = 0; i < SET_CHAIN && id; i++) {
 		set = bpf_map_lookup_elem(&weir_policy_sets, &id);
 		if (!set)
-			return 0;
+			return 1;
 		for (j = 0; j < SET_SELECTORS && j < set->count; j++) {
 			s = set->selectors[j];
 			if (s & SELECTOR_OUTSIDE && !w->outside)
@@ -80,7 +81,7 @@ STAGE int policy_try_set(void)
 		}
 		id = set->next;
 	}
-	return 0;
+	return !!id;
 }
 
 static __always_inline __u64 policy_row(struct work *w, __u8 level, __u8 proto, __u16 port)
@@ -133,10 +134,13 @@ static __always_inline int policy_denies(struct work *w)
 	return w->set && policy_try_set();
 }
 
-static __always_inline int is_outside(__u32 identity)
+/* Whether an end is no member of the cluster. An address out of a node's pod CIDR is one, whoever
+ * has it. */
+static __always_inline int is_outside(const struct end *end)
 {
-	return identity == IDENTITY_WORLD || identity == IDENTITY_UNKNOWN ||
-	       identity == IDENTITY_WORLD_IPV4 || identity == IDENTITY_WORLD_IPV6;
+	return (end->identity == IDENTITY_UNKNOWN && !end->member) ||
+	       end->identity == IDENTITY_WORLD || end->identity == IDENTITY_WORLD_IPV4 ||
+	       end->identity == IDENTITY_WORLD_IPV6;
 }
 
 /*
@@ -153,18 +157,19 @@ STAGE int policy_judge(void)
 		return DROP_NO_POLICY;
 	endpoint = w->ends[w->ingress & 1].endpoint;
 	w->denied_at = endpoint;
-	w->denied_by = w->allowed_by = 0;
+	w->denied_by = w->allowed_by = w->denied = 0;
 	policy = bpf_map_lookup_elem(&weir_policy, &endpoint);
 	if (!policy || !policy->policy_class)
 		return DROP_NO_POLICY;
 	w->policy_class = policy->policy_class;
 	flags = policy->flags;
 	w->identity = w->ends[!w->ingress].identity;
-	w->outside = is_outside(w->identity);
+	w->outside = is_outside(&w->ends[!w->ingress]);
 	policy_rows(w);
 	if (w->rows[0] | w->rows[1] | w->rows[2] | w->rows[3]) {
 		if (policy_denies(w)) {
 			w->reject = !!(w->denied & RULE_REJECT);
+			rule_account(w->denied_by, w->segments, w->bytes);
 			return DROP_POLICY_DENY;
 		}
 		if (w->allowed_by) {

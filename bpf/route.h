@@ -17,6 +17,22 @@
 #include "ip.h"
 #include "work.h"
 
+static __always_inline void fib_fill(struct __sk_buff *skb, const struct packet *p,
+				     struct bpf_fib_lookup *fib)
+{
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->family = p->family;
+	fib->ifindex = skb->ifindex;
+	fib->tot_len = p->len;
+	if (p->family == AF_INET) {
+		fib->ipv4_src = p->src.w[3];
+		fib->ipv4_dst = p->dst.w[3];
+	} else {
+		__builtin_memcpy(fib->ipv6_src, &p->src, sizeof(p->src));
+		__builtin_memcpy(fib->ipv6_dst, &p->dst, sizeof(p->dst));
+	}
+}
+
 /* By the kernel's routing table. TTL and length were not judged yet. */
 static __always_inline void route_fib(struct __sk_buff *skb, const struct packet *p,
 				      struct decision *d)
@@ -30,17 +46,7 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 		return decide(d, WAY_PASS, REASON_TO_STACK);
 	}
 	fib = &w->fib;
-	__builtin_memset(fib, 0, sizeof(*fib));
-	fib->family = p->family;
-	fib->ifindex = skb->ifindex;
-	fib->tot_len = p->len;
-	if (p->family == AF_INET) {
-		fib->ipv4_src = p->src.w[3];
-		fib->ipv4_dst = p->dst.w[3];
-	} else {
-		__builtin_memcpy(fib->ipv6_src, &p->src, sizeof(p->src));
-		__builtin_memcpy(fib->ipv6_dst, &p->dst, sizeof(p->dst));
-	}
+	fib_fill(skb, p, fib);
 	ret = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		/* Before 5.12 a missing neighbour leaves ifindex as it was. */
@@ -60,6 +66,20 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 	    ret == BPF_FIB_LKUP_RET_PROHIBIT)
 		return decide(d, WAY_PASS, DROP_FIB);
 	decide(d, WAY_PASS, REASON_TO_STACK);
+}
+
+/* Whether the routing table delivers here: what it does not forward, of which broadcasts are a
+ * part. */
+static __always_inline int route_is_local(struct __sk_buff *skb, const struct packet *p)
+{
+	struct work *w = work_slot();
+	long ret;
+
+	if (!w)
+		return 1;
+	fib_fill(skb, p, &w->fib);
+	ret = bpf_fib_lookup(skb, &w->fib, sizeof(w->fib), 0);
+	return ret == BPF_FIB_LKUP_RET_NOT_FWDED || ret == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
 static __always_inline void route_tunnel(const struct packet *p, const struct ipcache_entry *entry,

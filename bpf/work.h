@@ -22,6 +22,9 @@ struct end {
 	__u16 node;  /* another node's row in weir_nodes, or 0 */
 	__u8 host;   /* an address of this node itself */
 	__u8 tunnel; /* another node has it */
+	__u8 member; /* an address of the cluster: a pod's, or one out of a pod CIDR */
+	__u8 pad[3];
+	__u32 epoch; /* that a verdict about it hangs on */
 };
 
 /* What is sent back in a packet's place, from the IP header on. */
@@ -91,6 +94,7 @@ struct work {
 	__u32 rule[2];	/* that allowed it: egress, ingress */
 	__u32 from;	/* endpoint on whose device the packet came in, or 0 */
 	__u32 vni;	/* identity that came with the packet, or 0 */
+	__u32 claimed;	/* the sender's, as its node says, where the ipcache says another; or 0 */
 	__u32 segments; /* packets on the wire */
 	__u32 bytes;	/* from the Ethernet header on */
 	__u16 dport;	/* of the opener's packets */
@@ -111,9 +115,10 @@ struct work {
 	__u64 rows[LEVELS]; /* selectors that have a rule */
 	__u16 selector;	    /* to be tried */
 	__u8 ingress;
+	__u8 local;   /* 1: what is not a pod's is for this node, whatever its address */
 	__u8 outside; /* the peer is no member of the cluster */
 	__u8 denied;  /* enum rule_flag of the rule that denied */
-	__u8 pad[3];
+	__u8 pad[2];
 };
 
 struct {

@@ -40,7 +40,7 @@ func (t Timeouts) Of(k bpf.CTKey, e bpf.CTEntry) time.Duration {
 		return t.ICMP
 	case 6:
 		switch {
-		case has(bpf.CTReset), has(bpf.CTFinOriginal | bpf.CTFinReply):
+		case has(bpf.CTReset), has(bpf.CTResetReply), has(bpf.CTFinOriginal | bpf.CTFinReply):
 			return t.TCPClosing
 		case has(bpf.CTEstablished):
 			return t.TCPEstablished

@@ -46,7 +46,7 @@ func TestAdvisoryEveryModeAsksThePolicy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := filled(t, cfg)
 			perFamily(t, n, func(t *testing.T, f family) {
-				host, world := f.into(f.peer), f.arrivingAt(f.peer)
+				host, world := f.into(f.peer), f.fromWorld(f.peer)
 				host.src = f.self
 				for _, end := range []struct {
 					id     uint32
@@ -68,7 +68,9 @@ func TestAdvisoryEveryModeAsksThePolicy(t *testing.T) {
 						n.want(t, "host to pod, by the pod's own route", bpf.ProgToPod, host, end.reason)
 						n.want(t, "world to pod", bpf.ProgFromNetdev, world, end.reason)
 						n.want(t, "world to pod, through the stack", bpf.ProgToPod, world, end.reason)
-						n.want(t, "another node's pod", bpf.ProgFromNetdev, f.into(f.peer), end.reason)
+						if cfg.TunnelIfindex == 0 {
+							n.want(t, "another node's pod", bpf.ProgFromNetdev, f.into(f.peer), end.reason)
+						}
 						continue
 					}
 					for _, dst := range []netip.Addr{f.remote, f.world, f.self, f.router, f.node} {
@@ -100,7 +102,11 @@ func TestAdvisoryCVE202327594WorldIsNotTheHost(t *testing.T) {
 				p := host
 				p.src = src
 				n.want(t, name+": forwarded by the stack from "+src.String(), bpf.ProgFromHost, p, bpf.DropPolicy)
-				n.want(t, name+": from "+src.String(), bpf.ProgFromNetdev, p, bpf.DropPolicy)
+				want := bpf.DropPolicy
+				if src == f.remote && cfg.TunnelIfindex != 0 {
+					want = bpf.DropInvalidSourceIP
+				}
+				n.want(t, name+": from "+src.String(), bpf.ProgFromNetdev, p, want)
 				n.want(t, name+": through the device from "+src.String(), bpf.ProgToPod, p, bpf.DropPolicy)
 			}
 			n.want(t, name+": with the host's address", bpf.ProgFromNetdev, host, bpf.DropInvalidSourceIP)
@@ -216,7 +222,7 @@ func TestAdvisoryCVE202327595NothingPassesBeforeThePolicyIsThere(t *testing.T) {
 			}
 			host := f.into(f.peer)
 			host.src = f.self
-			for program, p := range map[string]packet{bpf.ProgFromPod: f.from(f.world), bpf.ProgToPod: f.into(f.peer), bpf.ProgFromNetdev: f.into(f.peer), bpf.ProgFromHost: host} {
+			for program, p := range map[string]packet{bpf.ProgFromPod: f.from(f.world), bpf.ProgToPod: f.into(f.peer), bpf.ProgFromNetdev: f.fromWorld(f.peer), bpf.ProgFromHost: host} {
 				n.want(t, name, program, p, bpf.DropNoPolicy)
 				p.tcp, p.flags = true, "SA"
 				n.want(t, name+": like an answer", program, p, bpf.DropNoPolicy)

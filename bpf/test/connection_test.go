@@ -146,7 +146,7 @@ func TestTCPStateFollowsBothEnds(t *testing.T) {
 			adds  bpf.CTFlag
 		}{
 			{false, "S", 0}, {true, "SA", bpf.CTReplied}, {false, "A", bpf.CTEstablished}, {true, "FA", bpf.CTFinReply},
-			{false, "FA", bpf.CTFinOriginal}, {true, "R", bpf.CTReset},
+			{false, "FA", bpf.CTFinOriginal}, {true, "R", bpf.CTResetReply},
 		} {
 			p := out
 			if step.back {
@@ -158,6 +158,17 @@ func TestTCPStateFollowsBothEnds(t *testing.T) {
 			if _, e := n.entry(t); e.Flags != flags {
 				t.Errorf("after %s: flags %#x, want %#x", step.flags, e.Flags, flags)
 			}
+		}
+		in.flags = "A" // it goes on, so the reset was another's
+		n.want(t, "after the reset", bpf.ProgFromPod, in, bpf.ReasonToEndpoint)
+		if _, e := n.entry(t); e.Flags != flags&^uint8(bpf.CTResetReply) {
+			t.Errorf("after a packet of who has reset: flags %#x, want %#x", e.Flags, flags&^uint8(bpf.CTResetReply))
+		}
+		out.flags = "R"
+		n.want(t, "R", bpf.ProgFromPod, out, bpf.ReasonToEndpoint)
+		n.want(t, "on its way before", bpf.ProgFromPod, in, bpf.ReasonToEndpoint)
+		if _, e := n.entry(t); bpf.CTFlag(e.Flags)&bpf.CTReset == 0 {
+			t.Errorf("the other end's packets undo a reset: flags %#x", e.Flags)
 		}
 		out.flags = "S"
 		n.want(t, "the ports are used again", bpf.ProgFromPod, out, bpf.ReasonToEndpoint)

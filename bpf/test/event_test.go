@@ -81,9 +81,9 @@ func TestDropSaysWhoWhereAndWhy(t *testing.T) {
 				e.Reason, e.Endpoint, e.Direction = uint8(bpf.DropPolicy), peerID, 1
 				e.Place, e.Ifindex, e.Src, e.SrcIdentity = uint8(bpf.PlaceFromHost), underlayIfindex, bpf.AddrFrom(f.self), uint32(bpf.IdentityHost)
 			}},
-			"from the underlay": {bpf.ProgFromNetdev, f.into(f.peer), func(e *bpf.Event) {
+			"from the underlay": {bpf.ProgFromNetdev, f.fromWorld(f.peer), func(e *bpf.Event) {
 				e.Reason, e.Endpoint, e.Direction = uint8(bpf.DropPolicy), peerID, 1
-				e.Place, e.Ifindex, e.Src, e.SrcIdentity = uint8(bpf.PlaceFromNetdev), underlayIfindex, bpf.AddrFrom(f.remote), 2000
+				e.Place, e.Ifindex, e.Src, e.SrcIdentity = uint8(bpf.PlaceFromNetdev), underlayIfindex, bpf.AddrFrom(f.world), uint32(bpf.IdentityWorld)
 			}},
 			"spoofed": {bpf.ProgFromPod, spoofed, func(e *bpf.Event) {
 				e.Reason, e.Endpoint, e.Src, e.SrcIdentity = uint8(bpf.DropInvalidSourceIP), uint32(bpf.EndpointsMax), bpf.AddrFrom(f.remote), 2000

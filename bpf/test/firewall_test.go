@@ -3,11 +3,14 @@ package bpftest
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"weir/bpf"
+	"weir/datapath/link/linktest"
 )
 
 const hostEnd = 0 // the host's row of weir_policy
@@ -51,6 +54,59 @@ func TestHostsPolicyIsAskedInBothDirections(t *testing.T) {
 	})
 }
 
+// The host is whoever the stack delivers to or sends from: the addresses that
+// somebody has told us, and all others.
+func TestHostsPolicyHoldsForAddressesThatNobodyHasTold(t *testing.T) {
+	n := filled(t, guarded())
+	n.do(func() {
+		for _, a := range []string{"192.0.2.77/32", "2001:db8::77/128"} {
+			addr, err := netlink.ParseAddr(a)
+			if err == nil {
+				err = netlink.AddrAdd(linktest.Link(t, "lo"), addr)
+			}
+			if err != nil {
+				t.Errorf("add %s: %v", a, err)
+			}
+		}
+		linktest.Up(t, "lo")
+	})
+	perFamily(t, n, func(t *testing.T, f family) {
+		own := addrs("192.0.2.77", "192.0.2.255")
+		groups := addrs("224.0.0.251", "255.255.255.255")
+		if f.v6 {
+			own, groups = addrs("2001:db8::77", "fe80::5"), addrs("ff02::1")
+		}
+		n.isolate(t, hostEnd, bpf.PolicyIngress|bpf.PolicyEgress)
+		for _, a := range append(slices.Clone(own), groups...) {
+			n.want(t, "to "+a.String(), bpf.ProgFromNetdev, packetTo(f.arriving(f.world), a), bpf.DropPolicy)
+		}
+		for _, a := range own {
+			p := f.leaving(f.world)
+			p.src = a
+			n.want(t, "from "+a.String(), bpf.ProgToNetdev, p, bpf.DropPolicy)
+		}
+		for _, a := range groups {
+			n.want(t, "to the group "+a.String(), bpf.ProgToNetdev, f.leaving(a), bpf.DropPolicy)
+		}
+		n.want(t, "forwarded", bpf.ProgFromNetdev, packetTo(f.arriving(f.gateway), f.world), bpf.ReasonPassed)
+		n.noEntries(t, "denials")
+		n.open(t, hostEnd)
+		n.want(t, "an open host", bpf.ProgFromNetdev, packetTo(f.arriving(f.world), own[0]), bpf.ReasonToHost)
+		n.want(t, "again", bpf.ProgFromNetdev, packetTo(f.arriving(f.world), own[0]), bpf.ReasonToHost)
+	})
+}
+
+func TestHostsPolicyHoldsForAFamilyThatPodsDoNotHave(t *testing.T) {
+	for i, f := range families {
+		cfg := guarded()
+		cfg.IPv4, cfg.IPv6 = uint8(i), uint8(1-i)
+		n := filled(t, cfg)
+		n.isolate(t, hostEnd, bpf.PolicyIngress|bpf.PolicyEgress)
+		n.want(t, f.name+" in", bpf.ProgFromNetdev, f.arriving(f.world), bpf.DropPolicy)
+		n.want(t, f.name+" out", bpf.ProgToNetdev, f.leaving(f.world), bpf.DropPolicy)
+	}
+}
+
 func packetTo(p packet, dst netip.Addr) packet { p.dst = dst; return p }
 
 // The host and a pod of its own have a policy each, and both are asked.
@@ -70,11 +126,9 @@ func TestHostsPolicyIsAskedOfItsOwnPods(t *testing.T) {
 		n.isolate(t, hostEnd, bpf.PolicyEgress)
 		n.want(t, "isolated host to pod", bpf.ProgFromHost, down, bpf.DropPolicy)
 		n.want(t, "pods talk", bpf.ProgFromPod, f.from(f.peer), bpf.ReasonToEndpoint)
-		n.want(t, "with the world, too", bpf.ProgFromNetdev, f.arrivingAt(f.pod), bpf.ReasonToEndpoint)
+		n.want(t, "with the world, too", bpf.ProgFromNetdev, f.fromWorld(f.pod), bpf.ReasonToEndpoint)
 	})
 }
-
-func (f family) arrivingAt(dst netip.Addr) packet { p := f.into(dst); p.src = f.world; return p }
 
 func TestFailsafePortsAreNeverClosed(t *testing.T) {
 	n := filled(t, guarded())
@@ -137,7 +191,7 @@ func TestNeighboursMessagesPassTheHostsPolicy(t *testing.T) {
 	f := families[1]
 	n.rules(t, rule{level: bpf.LevelAny, id: 3, flags: bpf.RuleDeny}, rule{ingress: true, level: bpf.LevelAny, id: 4, flags: bpf.RuleDeny})
 	n.isolate(t, hostEnd, bpf.PolicyIngress|bpf.PolicyEgress)
-	for kind, passes := range map[byte]bool{1: false, 4: false, 128: false, 129: false, 130: true, 133: true, 134: true, 135: true, 136: true, 137: true, 138: false, 139: false} {
+	for kind, passes := range map[byte]bool{1: false, 4: false, 128: false, 129: false, 130: true, 133: true, 134: true, 135: true, 136: true, 137: false, 138: false, 139: false, 143: true} {
 		in, out := bpf.DropPolicyDeny, bpf.DropPolicyDeny
 		if passes {
 			in, out = bpf.ReasonToHost, bpf.ReasonPassed
@@ -147,7 +201,7 @@ func TestNeighboursMessagesPassTheHostsPolicy(t *testing.T) {
 	}
 	multicast := f.arriving(f.gateway)
 	multicast.dst = netip.MustParseAddr("ff02::1:ff00:1")
-	n.want(t, "a solicitation", bpf.ProgFromNetdev, f.message(multicast, 135, 0), bpf.ReasonPassed)
+	n.want(t, "a solicitation", bpf.ProgFromNetdev, f.message(multicast, 135, 0), bpf.ReasonToHost)
 	if got := n.sendFrame(t, bpf.ProgFromNetdev, underlayIfindex, frame(0x0806, 46)); got.reason != bpf.ReasonPassed {
 		t.Errorf("ARP: %s", got.reason)
 	}

@@ -42,6 +42,13 @@ func (f family) into(dst netip.Addr) packet {
 	return packet{src: f.remote, dst: dst, srcMAC: otherMAC, dstMAC: peerGW, ttl: 63}
 }
 
+// fromWorld is the same from outside of the cluster.
+func (f family) fromWorld(dst netip.Addr) packet {
+	p := f.into(dst)
+	p.src = f.world
+	return p
+}
+
 // hop is the packet after a router: the expected output, built anew, with
 // checksums by another implementation.
 func (p packet) hop() packet {

@@ -219,7 +219,7 @@ func TestWithoutAPolicyInForceNothingPasses(t *testing.T) {
 		}
 		n.set(t, bpf.MapPolicy, uint32(podID), bpf.Policy{})
 		n.want(t, "from the host", bpf.ProgFromHost, host, bpf.DropNoPolicy)
-		n.want(t, "from the underlay", bpf.ProgFromNetdev, f.into(f.pod), bpf.DropNoPolicy)
+		n.want(t, "from the underlay", bpf.ProgFromNetdev, f.fromWorld(f.pod), bpf.DropNoPolicy)
 		n.want(t, "through the device", bpf.ProgToPod, f.into(f.pod), bpf.DropNoPolicy)
 	})
 }
@@ -292,8 +292,11 @@ func TestRulesCountTheOpenersPackets(t *testing.T) {
 		for id := range was {
 			packets, octets := n.hits(t, uint32(id))
 			want := [2]uint64{0, 0}
-			if id == 21 || id == 22 {
+			switch id {
+			case 21, 22:
 				want = [2]uint64{5 + 3, 6 * size}
+			case 23: // what it denies
+				want = [2]uint64{5, 5 * uint64(len(tcpOf(p).bytes()))}
 			}
 			if got := [2]uint64{packets - was[id][0], octets - was[id][1]}; got != want {
 				t.Errorf("rule %d counted %d packets of %d octets, want %d of %d", id, got[0], got[1], want[0], want[1])

@@ -117,7 +117,7 @@ func TestRefusalComesFromEveryProgramThatDenies(t *testing.T) {
 	for _, f := range families {
 		host := f.into(f.peer)
 		host.src = f.self
-		for program, p := range map[string]packet{bpf.ProgFromPod: f.from(f.peer), bpf.ProgFromNetdev: f.into(f.peer), bpf.ProgFromHost: host, bpf.ProgToPod: f.into(f.peer)} {
+		for program, p := range map[string]packet{bpf.ProgFromPod: f.from(f.peer), bpf.ProgFromNetdev: f.fromWorld(f.peer), bpf.ProgFromHost: host, bpf.ProgToPod: f.into(f.peer)} {
 			if got := n.send(t, program, p); got.verdict != redirect || got.told != bpf.ReasonProhibited || !bytes.Equal(got.out, f.prohibited(p)) {
 				t.Errorf("%s, %s: verdict %d, told %s: % x", f.name, program, got.verdict, got.told, got.out)
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -134,12 +135,71 @@ func TestTunnelBelievesOnlyTheNodeThatHasTheSender(t *testing.T) {
 func wrapped(mac []byte, inner []byte) []byte { return wrappedBy(families[0].node, mac, inner) }
 
 func wrappedBy(sender netip.Addr, mac []byte, inner []byte) []byte {
+	return wrappedAs(sender, 2000, mac, inner)
+}
+
+// wrappedAs is wrapped with the identity that the sender's node says.
+func wrappedAs(sender netip.Addr, vni uint16, mac []byte, inner []byte) []byte {
 	v4 := families[0]
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: sender.AsSlice(), DstIP: v4.self.AsSlice()}
 	udp := &layers.UDP{SrcPort: 40000, DstPort: vxlanPort}
 	udp.SetNetworkLayerForChecksum(ip)
-	vxlan := append([]byte{8, 0, 0, 0}, 0, 2000>>8, 2000&0xff, 0)
+	vxlan := append([]byte{8, 0, 0, 0}, 0, byte(vni>>8), byte(vni), 0)
 	return serialize(&layers.Ethernet{SrcMAC: otherMAC, DstMAC: mac, EthernetType: layers.EthernetTypeIPv4}, ip, udp, gopacket.Payload(append(vxlan, inner...)))
+}
+
+// The node that has the sender knows best who it is. Where it and the ipcache
+// disagree, one of them is late, and nobody gets what only one would allow.
+func TestSenderHasToBeAllowedAsItsNodeSaysAndAsTheCacheSays(t *testing.T) {
+	n := tunnelled(t)
+	n.attach(t, bpf.ProgFromOverlay, tunnelIfindex)
+	mac := linktest.Link(t, "underlay").Attrs().HardwareAddr
+	node := families[0].node
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.selectors(t, 10, 40)
+		n.isolate(t, peerID, bpf.PolicyIngress)
+		n.rules(t, rule{ingress: true, level: bpf.LevelAny, selector: 40, id: 5})
+		meets := func(ids ...uint32) {
+			for _, id := range []uint32{2000, 2001} {
+				set := uint32(0)
+				if slices.Contains(ids, id) {
+					set = 10
+				}
+				n.set(t, bpf.MapPolicyPeers, id, set)
+			}
+			n.forget(t)
+		}
+		for name, c := range map[string]struct {
+			allowed []uint32
+			vni     uint16
+			want    bpf.Reason
+		}{
+			"both say the one that is allowed":      {[]uint32{2000}, 2000, bpf.ReasonToEndpoint},
+			"the node says one that is not":         {[]uint32{2000}, 2001, bpf.DropPolicy},
+			"the cache says one that is not":        {[]uint32{2001}, 2001, bpf.DropPolicy},
+			"they disagree, and either is allowed":  {[]uint32{2000, 2001}, 2001, bpf.ReasonToEndpoint},
+			"the node does not say":                 {[]uint32{2000}, 0, bpf.ReasonToEndpoint},
+			"the node says that it is the receiver": {[]uint32{2000}, uint16(bpf.IdentityHost), bpf.ReasonToEndpoint},
+		} {
+			meets(c.allowed...)
+			n.inject(t, "underlay-in", wrappedAs(node, c.vni, mac, f.into(f.peer).bytes()))
+			t.Log(name)
+			n.expect(t, bpf.ProgFromOverlay, map[bpf.Reason]uint64{c.want: 1})
+		}
+	})
+}
+
+// In tunnel mode nothing but the tunnel brings packets of other nodes' pods to
+// pods: whoever is on the underlay could send as any of them.
+func TestUnderlayBringsNothingOfOtherNodesPods(t *testing.T) {
+	n := filled(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.want(t, "a new connection", bpf.ProgFromNetdev, f.into(f.peer), bpf.DropInvalidSourceIP)
+		n.noEntries(t, "it")
+		out := f.from(f.remote)
+		n.want(t, "a pod's own", bpf.ProgFromPod, out, bpf.ReasonToOverlay)
+		n.want(t, "its reply, but not through the tunnel", bpf.ProgFromNetdev, out.reply(), bpf.DropInvalidSourceIP)
+	})
 }
 
 // A connection's entry is no pass for whoever knows its ports: its packets come
