@@ -64,8 +64,18 @@ const (
 	ProgExpire      = "expire" // attached nowhere: the agent runs it
 )
 
+// SocketPrograms are attached to the node's cgroup, each at the hook of its name.
+var SocketPrograms = map[string]ebpf.AttachType{
+	"sock4_connect": ebpf.AttachCGroupInet4Connect, "sock6_connect": ebpf.AttachCGroupInet6Connect,
+	"sock4_sendmsg": ebpf.AttachCGroupUDP4Sendmsg, "sock6_sendmsg": ebpf.AttachCGroupUDP6Sendmsg,
+	"sock4_recvmsg": ebpf.AttachCGroupUDP4Recvmsg, "sock6_recvmsg": ebpf.AttachCGroupUDP6Recvmsg,
+	"sock4_getpeername": ebpf.AttachCgroupInet4GetPeername, "sock6_getpeername": ebpf.AttachCgroupInet6GetPeername,
+	"sock4_post_bind": ebpf.AttachCGroupInet4PostBind, "sock6_post_bind": ebpf.AttachCGroupInet6PostBind,
+	"sock_release": ebpf.AttachCgroupInetSockRelease,
+}
+
 // Objects are the object files, without their ending.
-var Objects = []string{"pod", "overlay", "host", "expire"}
+var Objects = []string{"pod", "overlay", "host", "sock", "expire"}
 
 // ErrNotBuilt says that the binary was built before the objects were.
 var ErrNotBuilt = errors.New("BPF objects are missing from this binary: run make, which compiles bpf/*.c before it builds")

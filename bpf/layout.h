@@ -94,6 +94,10 @@ enum reason {
 	REASON_EVENT_LOST = 77, /* counted at PLACE_NONE: weir_events was full */
 	REASON_RESET = 75,	/* refused, and the sender told: TCP RST */
 	REASON_PROHIBITED = 76, /* refused, and the sender told: ICMP administratively prohibited */
+	REASON_SOCKET_CONNECTED = 78, /* PLACE_SOCKET: a service's backend took its place */
+	REASON_SOCKET_SENT =
+		79, /* PLACE_SOCKET: the same for a datagram of an unconnected socket */
+	REASON_SOCKET_CLOSED = 80, /* PLACE_SOCKET: one that was connected so is no more */
 	DROP_INVALID_SOURCE_IP = 132,
 	DROP_POLICY = 133, /* no rule allows it */
 	DROP_INVALID_PACKET = 134,
@@ -104,12 +108,17 @@ enum reason {
 	DROP_UNKNOWN_TARGET = 150, /* an address that cannot be anybody's, or ARP for a stranger */
 	DROP_UNROUTABLE = 151,	   /* in this node's pod CIDR, and no pod has it */
 	DROP_NO_ENDPOINT = 152,	   /* came through the tunnel for no pod of this node */
+	DROP_NO_BACKEND = 158,	   /* a service without a backend for this client */
 	DROP_UNSUPPORTED_L2 = 166,
-	DROP_CT_FULL = 155,	/* weir_ct has no room for another connection */
-	DROP_NO_POLICY = 165,	/* the endpoint's policy is not in the maps yet */
-	DROP_FIB = 169,		/* no route; the host's stack answers with ICMP */
-	DROP_FRAGMENT = 175,	/* a later fragment, whose first one was not seen */
-	DROP_POLICY_DENY = 181, /* a deny rule matches */
+	DROP_NAT_PORTS = 167,	 /* no port is left for the connection */
+	DROP_NAT_PROTOCOL = 168, /* a protocol whose packets cannot be translated */
+	DROP_CLUSTER_IP = 174,	 /* from outside, for an address that is for the cluster only */
+	DROP_SOURCE_RANGE = 177, /* from outside of a service's loadBalancerSourceRanges */
+	DROP_CT_FULL = 155,	 /* weir_ct has no room for another connection */
+	DROP_NO_POLICY = 165,	 /* the endpoint's policy is not in the maps yet */
+	DROP_FIB = 169,		 /* no route; the host's stack answers with ICMP */
+	DROP_FRAGMENT = 175,	 /* a later fragment, whose first one was not seen */
+	DROP_POLICY_DENY = 181,	 /* a deny rule matches */
 	DROP_VLAN = 182,
 	DROP_TTL_EXCEEDED = 196, /* the host's stack answers with ICMP */
 	DROP_HOST_NOT_READY = 202,
@@ -267,8 +276,9 @@ struct ct_reverse {
 };
 
 /*
- * An address and port at which a service is asked for: key of weir_services. An address of all
- * zeroes stands for every address of any node: what sockets look up when they name a NodePort.
+ * An address and port at which a service is asked for: key of weir_services. The unspecified
+ * address of a family (0.0.0.0, which is mapped as any other, and ::) stands for every address of
+ * any node: what sockets look up when they name a NodePort.
  */
 struct service_key {
 	struct addr addr;
@@ -342,7 +352,7 @@ struct affinity {
 	__u32 used; /* low bits of jiffies of the last connection */
 	__u32 backend;
 	__u32 generation;
-	__u32 pad;
+	__u32 slot; /* where it was found */
 };
 
 /* Key of weir_source_ranges. */

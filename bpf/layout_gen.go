@@ -16,7 +16,7 @@ type Affinity struct {
 	Used       uint32
 	Backend    uint32
 	Generation uint32
-	Pad        uint32
+	Slot       uint32
 }
 
 // AffinityKey is struct affinity_key of layout.h.
@@ -439,43 +439,51 @@ type PolicySet struct {
 type Reason uint32
 
 const (
-	ReasonNone          Reason = 0
-	ReasonToEndpoint    Reason = 64
-	ReasonToOverlay     Reason = 65
-	ReasonToNetwork     Reason = 66
-	ReasonToStack       Reason = 67
-	ReasonToHost        Reason = 68
-	ReasonPassed        Reason = 69
-	ReasonARPAnswered   Reason = 70
-	ReasonNDPAnswered   Reason = 71
-	ReasonLinkChatter   Reason = 72
-	ReasonVLANBypassed  Reason = 73
-	ReasonFragmented    Reason = 74
-	ReasonEventLost     Reason = 77
-	ReasonReset         Reason = 75
-	ReasonProhibited    Reason = 76
-	DropInvalidSourceIP Reason = 132
-	DropPolicy          Reason = 133
-	DropInvalidPacket   Reason = 134
-	DropFragNeeded      Reason = 136
-	DropUnsupportedL3   Reason = 139
-	DropWriteError      Reason = 141
-	DropTunnelKey       Reason = 147
-	DropUnknownTarget   Reason = 150
-	DropUnroutable      Reason = 151
-	DropNoEndpoint      Reason = 152
-	DropUnsupportedL2   Reason = 166
-	DropCTFull          Reason = 155
-	DropNoPolicy        Reason = 165
-	DropFIB             Reason = 169
-	DropFragment        Reason = 175
-	DropPolicyDeny      Reason = 181
-	DropVLAN            Reason = 182
-	DropTTLExceeded     Reason = 196
-	DropHostNotReady    Reason = 202
-	DropPodNotReady     Reason = 203
-	DropMulticast       Reason = 220
-	DropTunnelSource    Reason = 221
+	ReasonNone            Reason = 0
+	ReasonToEndpoint      Reason = 64
+	ReasonToOverlay       Reason = 65
+	ReasonToNetwork       Reason = 66
+	ReasonToStack         Reason = 67
+	ReasonToHost          Reason = 68
+	ReasonPassed          Reason = 69
+	ReasonARPAnswered     Reason = 70
+	ReasonNDPAnswered     Reason = 71
+	ReasonLinkChatter     Reason = 72
+	ReasonVLANBypassed    Reason = 73
+	ReasonFragmented      Reason = 74
+	ReasonEventLost       Reason = 77
+	ReasonReset           Reason = 75
+	ReasonProhibited      Reason = 76
+	ReasonSocketConnected Reason = 78
+	ReasonSocketSent      Reason = 79
+	ReasonSocketClosed    Reason = 80
+	DropInvalidSourceIP   Reason = 132
+	DropPolicy            Reason = 133
+	DropInvalidPacket     Reason = 134
+	DropFragNeeded        Reason = 136
+	DropUnsupportedL3     Reason = 139
+	DropWriteError        Reason = 141
+	DropTunnelKey         Reason = 147
+	DropUnknownTarget     Reason = 150
+	DropUnroutable        Reason = 151
+	DropNoEndpoint        Reason = 152
+	DropNoBackend         Reason = 158
+	DropUnsupportedL2     Reason = 166
+	DropNATPorts          Reason = 167
+	DropNATProtocol       Reason = 168
+	DropClusterIP         Reason = 174
+	DropSourceRange       Reason = 177
+	DropCTFull            Reason = 155
+	DropNoPolicy          Reason = 165
+	DropFIB               Reason = 169
+	DropFragment          Reason = 175
+	DropPolicyDeny        Reason = 181
+	DropVLAN              Reason = 182
+	DropTTLExceeded       Reason = 196
+	DropHostNotReady      Reason = 202
+	DropPodNotReady       Reason = 203
+	DropMulticast         Reason = 220
+	DropTunnelSource      Reason = 221
 )
 
 // RuleFlag is enum rule_flag of layout.h.

@@ -43,6 +43,9 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapSourceRanges:  {unsafe.Sizeof(SourceRange{}), unsafe.Sizeof(uint32(0))},
 	MapUnmasqueraded: {unsafe.Sizeof(IPCacheKey{}), unsafe.Sizeof(uint32(0))},
 
+	MapSocketPeer:  {unsafe.Sizeof(int32(0)), unsafe.Sizeof(SocketPeer{})},
+	MapSocketPeers: {unsafe.Sizeof(int32(0)), unsafe.Sizeof(SocketPeers{})},
+
 	MapEvents: {0, 0}, // a ring of Event
 }
 

@@ -61,6 +61,7 @@ type Datapath struct {
 
 	listing  sync.Mutex
 	attached map[string]Attachment // by pin
+	cgroup   string                // that sockets are seen of, or empty
 }
 
 // Open mounts bpffs if need be, opens or makes the maps and reads them back.

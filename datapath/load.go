@@ -36,7 +36,7 @@ func (d *Datapath) Load(cfg bpf.Config) (Loaded, error) {
 			return n, fmt.Errorf("load object %s: %w", object, err)
 		}
 	}
-	if err := d.reattach(); err != nil {
+	if err := errors.Join(d.reattach(), d.reattachSockets()); err != nil {
 		return n, err
 	}
 	if err := d.maps.commit(); err != nil {
