@@ -125,6 +125,27 @@ static __always_inline void ct_account(struct ct_entry *e, __u8 dir, __u8 tcp_fl
 		e->flags = flags;
 }
 
+/* The same for an answer of a translated connection. */
+static __always_inline void reverse_account(struct ct_reverse *r, __u8 tcp_flags, __u32 segments,
+					    __u32 bytes)
+{
+	__u8 flags = r->flags | CT_REPLIED;
+	__u32 low = r->bytes + bytes;
+
+	r->seen = bpf_jiffies64();
+	r->packets += segments;
+	r->bytes_high += low < bytes;
+	r->bytes = low;
+	if (tcp_flags & 1) /* FIN */
+		flags |= CT_FIN_REPLY;
+	if (tcp_flags & 4) /* RST */
+		flags |= CT_RESET_REPLY;
+	else
+		flags &= ~CT_RESET_REPLY;
+	if (flags != r->flags)
+		r->flags = flags;
+}
+
 /* A packet of the opener counts for the rules that allowed the connection. */
 static __always_inline void rule_account(__u32 rule, __u32 segments, __u32 bytes)
 {

@@ -56,6 +56,8 @@ struct decision {
 	__u32 ifindex;		   /* WAY_NEIGH */
 	__u8 via_family;	   /* WAY_NEIGH */
 	__u8 reject;		   /* WAY_DROP: the sender is to be told */
+	__u8 only_translated; /* in: entries of other connections are somebody else's business */
+	__u8 translate;	      /* 1: struct packet says what addresses and ports the packet gets */
 };
 
 /* A decision for a packet that ends here; from 130 on the reason is a drop. */

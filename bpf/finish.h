@@ -8,6 +8,7 @@
 #include "reject.h"
 #include "rewrite.h"
 #include "trace.h"
+#include "translate.h"
 #include "tunnel.h"
 
 /* In skb->tc_index: another program has judged and counted the packet, which was redirected. */
@@ -106,6 +107,8 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 
 	if (d->way == WAY_DROP && d->reject)
 		return answer(skb, d, place);
+	if (d->translate && translate(skb))
+		return refuse(skb, place, DROP_WRITE_ERROR);
 	if (d->way != WAY_PASS && d->way != WAY_DROP && d->ttl && ttl_decrement(skb, p))
 		return refuse(skb, place, DROP_WRITE_ERROR);
 	switch (d->way) {

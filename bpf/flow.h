@@ -13,6 +13,7 @@
 #pragma once
 #include "judge.h"
 #include "route.h"
+#include "store.h"
 
 /* The way out that an entry names. 0: the slow path is to find another. */
 static __always_inline int flow_route(struct __sk_buff *skb, const struct packet *p, __u8 way,
@@ -67,17 +68,65 @@ static __always_inline int flow_from(const struct ct_entry *e, __u8 dir, const s
 	return node && addr_equal(&node->addr, remote);
 }
 
+/* A translated packet's destination becomes that of the way on. 0: the slow path finds another. */
+static __always_inline int hit_destination(const struct ct_entry *e, __u8 dir, struct packet *p)
+{
+	const struct ct_forward *f = (const struct ct_forward *)e;
+	const struct ct_reverse *r = (const struct ct_reverse *)e;
+	const struct backend *b;
+
+	if (e->flags & CT_IS_REVERSE) {
+		if (!dir)
+			return 0;
+		p->dst = r->addr;
+		p->dport = r->port;
+		return 1;
+	}
+	if (dir)
+		return 0;
+	if (!f->backend)
+		return 1;
+	b = backend_find(f->backend);
+	if (!b || b->generation != f->generation)
+		return 0;
+	p->dst = b->addr;
+	p->dport = b->port;
+	return 1;
+}
+
+/* And its source, once nothing can hold it up. */
+static __always_inline void hit_source(const struct ct_entry *e, struct packet *p)
+{
+	const struct ct_forward *f = (const struct ct_forward *)e;
+	const struct ct_reverse *r = (const struct ct_reverse *)e;
+	const struct frontend *from;
+
+	if (e->flags & CT_IS_FORWARD) {
+		source_addr(f->source, p->family, &p->src);
+		if (f->source)
+			p->sport = f->nat_port;
+		return;
+	}
+	from = r->frontend ? frontend_find(r->frontend) : 0;
+	if (from) {
+		p->src = from->addr;
+		p->sport = from->port;
+	}
+}
+
 /*
  * The fast path. from: the endpoint whose device the packet came in on, or 0; remote: the node
  * that a packet out of the tunnel came from, or NULL. Returns 1 when d says it all.
  */
-static __always_inline int flow_hit(struct __sk_buff *skb, const struct packet *p, __u32 from,
+static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u32 from,
 				    const struct addr *remote, struct decision *d)
 {
 	__u32 opener, other, src, dst;
 	struct ct_entry *e;
 	struct ct_key key;
-	__u8 dir, side;
+	struct addr asked;
+	__u16 asked_port;
+	__u8 dir, side, translated;
 
 	if (p->kind != KIND_PLAIN || p->fragment || is_syn(p))
 		return 0;
@@ -85,24 +134,44 @@ static __always_inline int flow_hit(struct __sk_buff *skb, const struct packet *
 	e = ct_find(&key, CT_TABLE);
 	if (!e)
 		return 0;
+	if (d->only_translated && !(e->flags & (CT_IS_FORWARD | CT_IS_REVERSE)))
+		return 0;
 	dir = ct_dir(e, side) & 1;
 	if (!from && !d->host && (e->way[!dir] == OUT_ENDPOINT || e->way[!dir] == OUT_HOST))
 		return 0; /* this node's own does not come from elsewhere: the slow path says so */
+	if (remote && !flow_from(e, dir, remote))
+		return 0;
+	if (!remote && !from && !d->host && e->way[!dir] == OUT_TUNNEL &&
+	    e->way[dir] == OUT_ENDPOINT)
+		return 0; /* what the tunnel brings for pods comes no other way */
+	asked = p->dst;
+	asked_port = p->dport;
+	translated = translates() && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);
+	if (translated && !hit_destination(e, dir, p))
+		return 0;
 	src = from ? from : e->way[!dir] == OUT_ENDPOINT ? e->out[!dir] : 0;
 	dst = e->way[dir] == OUT_ENDPOINT ? e->out[dir] : 0;
 	src = epoch_of(&p->src, src);
 	dst = epoch_of(&p->dst, dst);
 	opener = dir ? dst : src;
 	other = dir ? src : dst;
-	if (!e->stamp || e->stamp != stamp_of(opener, other) || !opener || !other)
+	if (!e->stamp || e->stamp != stamp_of(opener, other) || !opener || !other ||
+	    !flow_route(skb, p, e->way[dir], e->out[dir], d)) {
+		p->dst = asked;
+		p->dport = asked_port;
 		return 0;
-	if (remote && !flow_from(e, dir, remote))
-		return 0;
-	if (!remote && !from && !d->host && e->way[!dir] == OUT_TUNNEL &&
-	    e->way[dir] == OUT_ENDPOINT)
-		return 0; /* what the tunnel brings for pods comes no other way */
-	if (!flow_route(skb, p, e->way[dir], e->out[dir], d))
-		return 0;
+	}
+	if (translated) {
+		if (d->reason >= DROP_FIRST)
+			return 1; /* the stack answers, about the packet as it came */
+		hit_source(e, p);
+		d->translate = 1;
+		if (dir) {
+			reverse_account((struct ct_reverse *)e, p->tcp_flags, segments_of(skb),
+					skb->len);
+			return 1;
+		}
+	}
 	if (d->reason >= DROP_FIRST)
 		return 1;
 	ct_account(e, dir, p->tcp_flags, segments_of(skb), skb->len);
@@ -111,102 +180,6 @@ static __always_inline int flow_hit(struct __sk_buff *skb, const struct packet *
 		rule_account(e->rule[1], segments_of(skb), skb->len);
 	}
 	return 1;
-}
-
-/* The way to an end, as an entry has it. */
-static __always_inline void way_to(const struct end *end, __u8 *way, __u16 *out)
-{
-	*out = 0;
-	if (end->endpoint) {
-		*way = OUT_ENDPOINT;
-		*out = end->endpoint;
-	} else if (end->host) {
-		*way = OUT_HOST;
-	} else if (config.tunnel_ifindex && end->tunnel) {
-		/* A node without a number costs each packet its lookups. */
-		*way = end->node ? OUT_TUNNEL : OUT_UNKNOWN;
-		*out = end->node;
-	} else {
-		*way = OUT_FIB;
-	}
-}
-
-/* What was judged, into an entry: void while it is written, for whoever reads it meanwhile. */
-static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
-{
-	e->stamp = 0;
-	barrier();
-	e->rule[0] = w->rule[0];
-	e->rule[1] = w->rule[1];
-	way_to(&w->ends[1], &e->way[0], &e->out[0]);
-	way_to(&w->ends[0], &e->way[1], &e->out[1]);
-	if (is_syn(&w->p)) {
-		e->opener = w->side;
-		e->flags = 0;
-		e->packets[0] = e->packets[1] = 0;
-		e->bytes[0] = e->bytes[1] = 0;
-	}
-	ct_account(e, w->dir, w->p.tcp_flags, w->segments, w->bytes);
-	barrier();
-	e->stamp = w->stamp;
-}
-
-/* What is to be inserted: the entry of the predecessor, if it has one, or an empty one. */
-static __always_inline void entry_begin(struct work *w)
-{
-	const struct ct_entry *e = ct_find(&w->key, CT_PREDECESSOR);
-
-	__builtin_memset(&w->next, 0, sizeof(w->next));
-	w->next.opener = w->side;
-	if (e && !is_syn(&w->p))
-		w->next = *e;
-}
-
-/*
- * Writes the connection into the table. Negative when there is no room. An entry that is there is
- * written in place: replacing it would give its memory to another connection while others still
- * count in it. One that another CPU has just made says what this one would.
- *
- * expire may delete an idle entry while it is written here, so it is inserted all the same, which
- * fails as long as it is there. Both take the lock of the key's bucket: either expire sees the
- * stamp that was written before, or this finds the entry gone.
- */
-static __always_inline int entry_store(struct work *w)
-{
-	struct ct_entry *e = ct_find(&w->key, CT_TABLE);
-	__u32 which = CT_TABLE;
-	void *table;
-	long err;
-
-	if (e) {
-		w->next = *e;
-		entry_fill(w, e);
-	} else {
-		entry_begin(w);
-	}
-	entry_fill(w, &w->next);
-	table = bpf_map_lookup_elem(&weir_ct, &which);
-	if (!table)
-		return -1;
-	err = bpf_map_update_elem(table, &w->key, &w->next, BPF_NOEXIST);
-	return err == -EEXIST ? 0 : err;
-}
-
-/* Writes down what was judged: the connection, unless its packets are judged one by one, and the
- * rules that allowed its opener's packet. Returns REASON_NONE, or DROP_CT_FULL. */
-STAGE int flow_store(void)
-{
-	struct work *w = work_slot();
-
-	if (!w)
-		return REASON_NONE;
-	if (w->keep && entry_store(w))
-		return DROP_CT_FULL;
-	if (!w->dir) {
-		rule_account(w->rule[0], w->segments, w->bytes);
-		rule_account(w->rule[1], w->segments, w->bytes);
-	}
-	return REASON_NONE;
 }
 
 /* Fills the slot for the stages. */
@@ -226,14 +199,18 @@ static __always_inline struct work *work_begin(struct __sk_buff *skb, __u32 from
 	return w;
 }
 
-static __always_inline int flow_verdict(struct __sk_buff *skb, const struct work *w,
-					struct decision *d)
+static __always_inline int flow_verdict(struct __sk_buff *skb, struct work *w, struct decision *d)
 {
 	__u8 refused = w ? flow_judge(skb) : DROP_NO_POLICY;
 
 	if (!refused)
 		return 1;
 	d->reject = w && w->reject;
+	if (w && w->nat.is == CT_IS_FORWARD) { /* who is asked about, and answered, is the packet as
+						  it came */
+		w->p.dst = w->nat.asked;
+		w->p.dport = w->nat.asked_port;
+	}
 	decide(d, WAY_DROP, refused);
 	return 0;
 }
@@ -258,6 +235,13 @@ static __always_inline int flow_allow_local(struct __sk_buff *skb, __u32 place, 
 /* Stores what was judged, unless its packet goes no further. */
 static __always_inline void flow_keep(struct decision *d)
 {
-	if (d->way != WAY_DROP && d->reason < DROP_FIRST && flow_store())
-		decide(d, WAY_DROP, DROP_CT_FULL);
+	const struct work *w = work_slot();
+	__u8 refused;
+
+	if (d->way == WAY_DROP || d->reason >= DROP_FIRST || !w)
+		return;
+	refused = flow_store();
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	d->translate = !!w->nat.is;
 }

@@ -35,6 +35,14 @@ static __always_inline int is_for_node(const struct packet *p)
 	       p->dst.w[1] == config.node_ipv6.w[1] && p->dst.w[0] == config.node_ipv6.w[0];
 }
 
+static __always_inline int is_from_node(const struct packet *p)
+{
+	if (p->family == AF_INET)
+		return p->src.w[3] == config.node_ipv4.w[3];
+	return p->src.w[3] == config.node_ipv6.w[3] && p->src.w[2] == config.node_ipv6.w[2] &&
+	       p->src.w[1] == config.node_ipv6.w[1] && p->src.w[0] == config.node_ipv6.w[0];
+}
+
 /* Whether an address is any of this node's own: the underlay's, the router's, of other devices. */
 static __always_inline int is_of_host(const struct addr *a)
 {
@@ -79,13 +87,13 @@ static __always_inline int is_link_upkeep(const struct packet *p)
 		type == ICMPV6_MLD2_REPORT);
 }
 
-/* The host firewall: the host is endpoint 0. */
-static __always_inline void judge_firewall(struct __sk_buff *skb, struct packet *p, __u32 place,
-					   struct decision *d)
+/* The host firewall, for a packet of no connection that is known: the host is endpoint 0. */
+static __always_inline void judge_firewall(struct __sk_buff *skb, struct packet *p, __u8 refused,
+					   __u32 place, struct decision *d)
 {
-	__u8 refused = ports_parse(skb, p);
+	__u8 reason = place == PLACE_FROM_NETDEV ? REASON_TO_HOST : REASON_PASSED;
 
-	decide(d, WAY_PASS, place == PLACE_FROM_NETDEV ? REASON_TO_HOST : REASON_PASSED);
+	decide(d, WAY_PASS, reason);
 	if (refused)
 		return decide(d, WAY_DROP, refused);
 	if (is_link_upkeep(p))
@@ -93,14 +101,11 @@ static __always_inline void judge_firewall(struct __sk_buff *skb, struct packet 
 	if (p->proto == IPPROTO_UDP && p->dport == config.tunnel_port &&
 	    is_other_node(place == PLACE_FROM_NETDEV ? &p->src : &p->dst))
 		return; /* what is in it is judged when it is out */
-	d->host = place == PLACE_TO_NETDEV;
-	if (!flow_hit(skb, p, 0, 0, d)) {
-		if (!flow_allow_local(skb, place, d))
-			return;
-		flow_keep(d);
-	}
+	if (!flow_allow_local(skb, place, d))
+		return;
+	flow_keep(d);
 	if (d->way != WAY_DROP)
-		decide(d, WAY_PASS, place == PLACE_FROM_NETDEV ? REASON_TO_HOST : REASON_PASSED);
+		decide(d, WAY_PASS, reason);
 }
 
 /* A packet that may be for a pod, of no connection that is known. refused: what is wrong with it.
@@ -119,47 +124,52 @@ static __always_inline void judge_new(struct __sk_buff *skb, const struct packet
 		flow_keep(d);
 }
 
-/* With the host firewall: what is neither for a pod nor forwarded is for the host. */
-static __always_inline void judge_guarded(struct __sk_buff *skb, struct packet *p,
+/* A packet for a service, of no connection that is known. */
+static __always_inline void judge_service(struct __sk_buff *skb, struct packet *p,
 					  struct decision *d)
 {
-	__u8 refused = parse_any(skb, p);
-
-	if (refused == DROP_UNSUPPORTED_L2)
-		return decide(d, WAY_PASS, REASON_PASSED);
-	if (refused)
-		return decide(d, WAY_DROP, refused);
-	if (is_for_node(p) || is_multicast(p))
-		return judge_firewall(skb, p, PLACE_FROM_NETDEV, d);
-	refused = ports_parse(skb, p);
-	if (!refused && flow_hit(skb, p, 0, 0, d) && d->way == WAY_ENDPOINT)
+	if (!flow_allow(skb, 0, 0, PLACE_FROM_NETDEV, d))
 		return;
-	if (is_delivered(skb, p))
-		return judge_firewall(skb, p, PLACE_FROM_NETDEV, d);
-	judge_new(skb, p, refused, d);
+	route_from_pod(skb, p, d);
+	flow_keep(d);
 }
 
 /*
  * A frame of the underlay. Whatever is not for a pod is the host's own business, well formed or
- * not: it passes.
+ * not: it passes, unless the host has a firewall. The host's own packets are looked up only where
+ * they may be somebody else's: a service's, or answers to what left as this node's.
  */
 static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p,
 					 struct decision *d)
 {
-	__u8 refused;
+	__u8 refused, mine, found;
 
 	/* VLAN 0 is none: the tag carries a priority only (IEEE 802.1Q 9.6). */
 	if (skb->vlan_present && (skb->vlan_tci & 0x0fff))
 		return judge_vlan(skb->vlan_tci, d);
-	if (config.host_firewall)
-		return judge_guarded(skb, p, d);
-	if (parse(skb, p))
+	refused = config.host_firewall ? parse_any(skb, p) : parse(skb, p);
+	if (refused == DROP_UNSUPPORTED_L2 || (refused && !config.host_firewall))
 		return decide(d, WAY_PASS, REASON_PASSED);
-	if (is_for_node(p))
+	if (refused)
+		return decide(d, WAY_DROP, refused);
+	mine = is_for_node(p) || (config.host_firewall && is_multicast(p));
+	if (mine && !config.host_firewall && !translates())
 		return decide(d, WAY_PASS, REASON_TO_HOST);
 	refused = ports_parse(skb, p);
-	if (!refused && flow_hit(skb, p, 0, 0, d) && d->way == WAY_ENDPOINT)
-		return;
+	found = refused || (mine && p->proto == IPPROTO_UDP && p->dport == config.tunnel_port);
+	d->only_translated = mine && !config.host_firewall;
+	if (!found && flow_hit(skb, p, 0, 0, d)) {
+		if (d->translate || d->way == WAY_ENDPOINT || d->reason == REASON_TO_HOST)
+			return;
+		found = 1; /* what its entry says is not for here */
+	}
+	if (!found && config.services && p->kind == KIND_PLAIN &&
+	    service_find(&p->dst, p->dport, p->proto))
+		return judge_service(skb, p, d);
+	if (config.host_firewall && (mine || is_delivered(skb, p)))
+		return judge_firewall(skb, p, refused, PLACE_FROM_NETDEV, d);
+	if (mine)
+		return decide(d, WAY_PASS, REASON_TO_HOST);
 	judge_new(skb, p, refused, d);
 }
 
@@ -178,6 +188,35 @@ int from_netdev(struct __sk_buff *skb)
 	return finish(skb, p, &d, PLACE_FROM_NETDEV);
 }
 
+/* Whether the host itself sends the packet. What came in by a device is forwarded, unless it has an
+ * address of ours: a tunnel's. */
+static __always_inline int is_sent_here(struct __sk_buff *skb, const struct packet *p)
+{
+	return !skb->ingress_ifindex || is_of_host(&p->src);
+}
+
+/* A packet that leaves. Where the host has no firewall, only the answers of services whose backend
+ * it is concern anybody here. */
+static __always_inline void judge_leaving(struct __sk_buff *skb, struct packet *p,
+					  struct decision *d)
+{
+	__u8 refused;
+
+	decide(d, WAY_PASS, REASON_PASSED);
+	if (parse_any(skb, p) || (!config.host_firewall && !is_from_node(p)))
+		return;
+	refused = ports_parse(skb, p);
+	d->host = 1;
+	d->only_translated = !config.host_firewall;
+	if (!refused && flow_hit(skb, p, 0, 0, d)) {
+		if (d->way != WAY_DROP)
+			decide(d, WAY_PASS, REASON_PASSED);
+		return;
+	}
+	if (config.host_firewall && is_sent_here(skb, p))
+		judge_firewall(skb, p, refused, PLACE_TO_NETDEV, d);
+}
+
 /* Packets that leave for the underlay: egress of the same devices. Judges those of the host itself;
  * what pods send was judged where it came from. */
 SEC("tc")
@@ -188,12 +227,9 @@ int to_netdev(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_ACT_SHOT;
-	if (!config.host_firewall || parse_any(skb, p))
+	if (!config.host_firewall && !config.services)
 		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
-	/* What came in by a device is forwarded, unless it has an address of ours: a tunnel's. */
-	if (skb->ingress_ifindex && !is_of_host(&p->src))
-		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
-	judge_firewall(skb, p, PLACE_TO_NETDEV, &d);
+	judge_leaving(skb, p, &d);
 	return finish(skb, p, &d, PLACE_TO_NETDEV);
 }
 

@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "follow.h"
+#include "nat.h"
 #include "policy.h"
 #include "ports.h"
 
@@ -92,8 +93,8 @@ static __always_inline void sender_from_tunnel(struct work *w)
 	w->claimed = 0;
 	if (!w->vni || w->vni == IDENTITY_HOST || w->vni >= IDENTITY_LOCAL)
 		return;
-	if (!sender->identity)
-		sender->identity = w->vni;
+	if (!sender->identity || (sender->identity == IDENTITY_REMOTE_NODE && is_world(w->vni)))
+		sender->identity = w->vni; /* the node's address may stand for a client's */
 	else if (sender->identity != w->vni)
 		w->claimed = w->vni;
 }
@@ -101,8 +102,11 @@ static __always_inline void sender_from_tunnel(struct work *w)
 /* Asks the policies of both ends, and again for the identity that the sender is said to have. */
 static __always_inline __u8 policies_ask(struct work *w)
 {
-	__u8 refused = policy_ask(w, 0);
+	__u8 refused;
 
+	if (w->ends[0].endpoint && w->ends[0].endpoint == w->ends[1].endpoint)
+		return REASON_NONE; /* a pod that is its own backend */
+	refused = policy_ask(w, 0);
 	if (!refused)
 		refused = policy_ask(w, 1);
 	if (refused || !w->claimed)
@@ -139,7 +143,7 @@ STAGE int flow_judge(struct __sk_buff *skb)
 
 	if (!w)
 		return DROP_NO_POLICY;
-	w->keep = w->reject = w->dir = 0;
+	w->keep = w->reject = w->dir = w->nat.is = 0;
 	w->rule[0] = w->rule[1] = w->denied_by = 0;
 	refused = packet_complete(skb);
 	if (refused)
@@ -147,12 +151,13 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	w->side = ct_key_set(&w->p, &w->key);
 	e = 0;
 	if (w->p.kind == KIND_PLAIN) {
-		e = ct_find(&w->key, CT_TABLE);
-		if (!e)
-			e = ct_find(&w->key, CT_PREDECESSOR);
 		w->keep = w->p.echo != ECHO_REPLY;
-		if (is_syn(&w->p))
-			e = 0;
+		if (translates()) {
+			refused = nat_find();
+			if (refused)
+				return refused;
+		}
+		e = is_syn(&w->p) ? 0 : ct_find_any(&w->key);
 		if (e) {
 			w->keep = 1;
 			w->dir = ct_dir(e, w->side) & 1;
@@ -167,12 +172,20 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	if (w->p.kind == KIND_ERROR && w->p.fragment != FRAGMENT_LATER && icmp_related(skb))
 		return REASON_NONE;
 	sender_from_tunnel(w);
+	if (translates()) {
+		refused = nat_source(w);
+		if (refused)
+			return refused;
+	}
 	opener = w->ends[0].epoch;
 	other = w->ends[1].epoch;
 	w->stamp = stamp_of(opener, other);
-	if (e && e->stamp && e->stamp == w->stamp && opener && other && !w->claimed) {
-		w->rule[0] = e->rule[0];
-		w->rule[1] = e->rule[1];
+	if (e && e->stamp && e->stamp == w->stamp && opener && other && !w->claimed &&
+	    (!w->nat.is || w->nat.known)) {
+		if (w->nat.is != CT_IS_REVERSE) {
+			w->rule[0] = e->rule[0];
+			w->rule[1] = e->rule[1];
+		}
 		return REASON_NONE;
 	}
 	w->dport = policy_port(&w->p, w->dir);

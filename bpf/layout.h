@@ -245,11 +245,11 @@ enum nat_source {
  */
 struct ct_forward {
 	__u64 bytes;
-	__u32 packets;
 	__u32 backend;	  /* row of weir_backends, or 0: the destination stays */
 	__u32 generation; /* of that row: another one is another backend */
-	__u16 nat_port;	  /* of the opener beyond this node, network byte order; 0 with NAT_NONE */
-	__u8 source;	  /* enum nat_source */
+	__u32 packets;
+	__u16 nat_port; /* of the opener beyond this node, network byte order; 0 with NAT_NONE */
+	__u8 source;	/* enum nat_source */
 	__u8 pad;
 	__u32 rule[2];
 	__u32 seen;

@@ -83,9 +83,9 @@ const (
 type CTForward struct {
 	_          structs.HostLayout
 	Bytes      uint64
-	Packets    uint32
 	Backend    uint32
 	Generation uint32
+	Packets    uint32
 	NATPort    uint16
 	Source     uint8
 	Pad        uint8

@@ -134,13 +134,17 @@ static __always_inline int policy_denies(struct work *w)
 	return w->set && policy_try_set();
 }
 
+static __always_inline int is_world(__u32 identity)
+{
+	return identity == IDENTITY_WORLD || identity == IDENTITY_WORLD_IPV4 ||
+	       identity == IDENTITY_WORLD_IPV6;
+}
+
 /* Whether an end is no member of the cluster. An address out of a node's pod CIDR is one, whoever
  * has it. */
 static __always_inline int is_outside(const struct end *end)
 {
-	return (end->identity == IDENTITY_UNKNOWN && !end->member) ||
-	       end->identity == IDENTITY_WORLD || end->identity == IDENTITY_WORLD_IPV4 ||
-	       end->identity == IDENTITY_WORLD_IPV6;
+	return (end->identity == IDENTITY_UNKNOWN && !end->member) || is_world(end->identity);
 }
 
 /*

@@ -72,6 +72,22 @@ struct neighbour {
 
 _Static_assert(sizeof(struct neighbour) == 72, "neighbour");
 
+/*
+ * How a packet is translated. In both directions the destination changes before the connection is
+ * judged, and the source after that: so it is judged by the opener's own address and the backend's.
+ */
+struct translation {
+	struct addr asked;  /* whom the packet was for; of an answer, whom the opener has asked */
+	struct addr client; /* of an answer: the opener */
+	__u32 backend, generation, frontend;
+	__u16 asked_port, client_port;
+	__u16 port; /* of the opener beyond this node, network byte order */
+	__u8 is;    /* CT_IS_FORWARD, CT_IS_REVERSE, or 0: it is not */
+	__u8 source;
+	__u8 known;	  /* an entry says so */
+	__u8 keep_client; /* no address takes the client's place */
+};
+
 struct work {
 	struct packet p;
 	struct ct_key key;
@@ -88,6 +104,9 @@ struct work {
 	struct policy_row_key row_key;
 	struct policy_range_key range_key;
 	struct mac macs[2];
+	struct translation nat;
+	struct ct_key
+		inner; /* of a translated connection, by the addresses that the other end knows */
 	struct ct_entry next; /* one that is being made: the stack allows no index */
 	struct end ends[2];   /* the opener, the other */
 	__u32 stamp;

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Translated connections: those to a service, whose backend takes its place, and those in which
+ * another address takes the opener's. Decides, from weir_ct and the maps of services, what a packet
+ * is made into; the bytes are translate.h's business.
+ *
+ *   nat_find    the backend that the connection has, or the one that it gets; the answer's opener
+ *   nat_source  whether another address takes the opener's, once both ends are known
+ *
+ * store.h writes both entries, and finds a port.
+ */
+#pragma once
+#include "conntrack.h"
+#include "ip.h"
+#include "ports.h"
+#include "service.h"
+#include "work.h"
+
+#define NAT_TRIES                                                                                  \
+	128 /* ports that are tried: 128 in a row are in use once in 700 times at 95 %             \
+	     */
+
+/* Whether this node translates anything. */
+static __always_inline int translates(void)
+{
+	return config.services || config.masquerade;
+}
+
+/* Where the port is that tells a packet's opener from others: an echo's identifier, or a port. */
+static __always_inline void packet_port_set(struct packet *p, __u8 destination, __u16 port)
+{
+	if (destination)
+		p->dport = port;
+	else
+		p->sport = port;
+}
+
+static __always_inline struct ct_entry *ct_find_any(const struct ct_key *key)
+{
+	struct ct_entry *e = ct_find(key, CT_TABLE);
+
+	return e ? e : ct_find(key, CT_PREDECESSOR);
+}
+
+static __always_inline const struct frontend *frontend_find(__u32 number)
+{
+	void *table = only(&weir_frontends);
+
+	return table ? bpf_map_lookup_elem(table, &number) : 0;
+}
+
+/* The address that takes an opener's place. */
+static __always_inline void source_addr(__u8 source, __u8 family, struct addr *a)
+{
+	int v4 = family == AF_INET;
+	const volatile struct addr *from;
+
+	if (source == NAT_NODE)
+		from = v4 ? &config.node_ipv4 : &config.node_ipv6;
+	else if (source == NAT_ROUTER)
+		from = v4 ? &config.router_ipv4 : &config.router_ipv6;
+	else
+		return;
+	a->w[0] = from->w[0];
+	a->w[1] = from->w[1];
+	a->w[2] = from->w[2];
+	a->w[3] = from->w[3];
+}
+
+/* An answer: it goes to the opener, whatever address it was sent to. */
+static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r)
+{
+	const struct frontend *f;
+
+	w->nat.asked = w->p.src;
+	w->nat.asked_port = w->p.sport;
+	if (r->frontend) {
+		f = frontend_find(r->frontend);
+		if (!f || addr_is_zero(&f->addr))
+			return DROP_NO_BACKEND;
+		w->nat.asked = f->addr;
+		w->nat.asked_port = f->port;
+	}
+	w->nat.client = r->addr;
+	w->nat.client_port = r->port;
+	w->nat.frontend = r->frontend;
+	w->nat.is = CT_IS_REVERSE;
+	w->nat.known = 1;
+	w->p.dst = r->addr;
+	packet_port_set(&w->p, 1, r->port);
+	return REASON_NONE;
+}
+
+/* A packet of a connection that has its backend, unless that is no more. */
+static __always_inline int nat_again(struct work *w, const struct ct_forward *f)
+{
+	const struct backend *b;
+
+	if (f->backend) {
+		b = backend_find(f->backend);
+		if (!b || b->generation != f->generation)
+			return 0;
+		w->p.dst = b->addr;
+		w->p.dport = b->port;
+	}
+	w->nat.backend = f->backend;
+	w->nat.generation = f->generation;
+	w->nat.source = f->source;
+	w->nat.port = f->nat_port;
+	w->nat.is = CT_IS_FORWARD;
+	w->nat.known = 1;
+	return 1;
+}
+
+static __always_inline __u32 tuple_hash(const struct packet *p)
+{
+	__u32 h = p->src.w[0] ^ p->src.w[1] ^ p->src.w[2] ^ p->src.w[3];
+
+	h = (h ^ ((__u32)p->sport << 16 | p->dport)) * 0x9E3779B1u;
+	h ^= h >> 15;
+	h = (h ^ p->dst.w[3] ^ p->dst.w[2] ^ p->proto) * 0x85EBCA6Bu;
+	return h ^ h >> 13;
+}
+
+/* Whether the packet's sender is in the cluster, as services see it: a pod. */
+static __always_inline int is_inside(const struct work *w)
+{
+	const struct ipcache_entry *entry;
+
+	if (w->place == PLACE_FROM_POD)
+		return 1;
+	entry = ipcache_lookup(&w->p.src);
+	return entry && !addr_is_zero(&entry->tunnel_endpoint);
+}
+
+/* Whether a client from outside may ask for the service here. */
+static __always_inline int is_admitted(const struct service *s, const struct addr *client)
+{
+	struct source_range key = {.prefix_len = 32 + 128, .service = s->id, .addr = *client};
+
+	if (!(s->flags & SERVICE_EXTERNAL))
+		return DROP_CLUSTER_IP;
+	if (s->flags & SERVICE_RANGES && !bpf_map_lookup_elem(&weir_source_ranges, &key))
+		return DROP_SOURCE_RANGE;
+	return REASON_NONE;
+}
+
+/* If the packet is for a service: its backend. */
+STAGE int nat_new(void)
+{
+	struct work *w = work_slot();
+	const struct selection *from;
+	const struct service *s;
+	struct choice c;
+	int inside, refused;
+	__u32 hash;
+
+	if (!w)
+		return DROP_NO_POLICY;
+	if (!config.services || (w->place != PLACE_FROM_POD && w->place != PLACE_FROM_NETDEV))
+		return REASON_NONE;
+	if (w->p.proto != IPPROTO_TCP && w->p.proto != IPPROTO_UDP && w->p.proto != IPPROTO_SCTP)
+		return REASON_NONE;
+	s = service_find(&w->p.dst, w->p.dport, w->p.proto);
+	if (!s)
+		return REASON_NONE;
+	inside = is_inside(w);
+	refused = inside ? REASON_NONE : is_admitted(s, &w->p.src);
+	if (refused)
+		return refused;
+	from = inside ? &s->inside : &s->outside;
+	hash = s->flags & SERVICE_MAGLEV ? tuple_hash(&w->p) : bpf_get_prandom_u32();
+	if (!service_choose(s, from, &w->p.src, hash, &c)) {
+		w->reject = !(s->flags & (inside ? SERVICE_DROP_INSIDE : SERVICE_DROP_OUTSIDE));
+		return DROP_NO_BACKEND;
+	}
+	w->nat.backend = c.number;
+	w->nat.generation = c.generation;
+	w->nat.frontend = s->frontend;
+	w->nat.keep_client = !inside && s->flags & SERVICE_KEEP_CLIENT;
+	w->nat.is = CT_IS_FORWARD;
+	w->p.dst = c.addr;
+	w->p.dport = c.port;
+	return REASON_NONE;
+}
+
+/*
+ * What becomes of the destination of w->p, whose key is w->key. Returns REASON_NONE, or why it is
+ * dropped.
+ */
+STAGE int nat_find(void)
+{
+	struct work *w = work_slot();
+	struct ct_entry *e;
+	__u8 dir;
+
+	if (!w)
+		return DROP_NO_POLICY;
+	__builtin_memset(&w->nat, 0, sizeof(w->nat));
+	w->nat.asked = w->p.dst;
+	w->nat.asked_port = w->p.dport;
+	e = ct_find_any(&w->key);
+	dir = e ? ct_dir(e, w->side) & 1 : 0;
+	if (e && e->flags & CT_IS_REVERSE)
+		return dir ? nat_answer(w, (struct ct_reverse *)e) : DROP_NAT_PORTS;
+	if (e && e->flags & CT_IS_FORWARD && !dir && nat_again(w, (struct ct_forward *)e))
+		return REASON_NONE;
+	return nat_new();
+}
+
+/* Whether the node's address is to take a pod's place on the way to an end. */
+static __always_inline int is_masqueraded(const struct end *to)
+{
+	struct ipcache_key key = {.prefix_len = 128, .addr = to->addr};
+
+	if (!config.masquerade || !config.host_routing || to->endpoint || to->host || to->member ||
+	    to->identity == IDENTITY_REMOTE_NODE || to->identity == IDENTITY_HEALTH)
+		return 0;
+	return !bpf_map_lookup_elem(&weir_unmasqueraded, &key);
+}
+
+/* Whether a connection needs another source, now that both ends are known. */
+static __always_inline int nat_source(struct work *w)
+{
+	const struct end *other = &w->ends[1];
+	__u8 proto = w->p.proto;
+
+	if (w->nat.known || w->dir)
+		return REASON_NONE;
+	if (w->place == PLACE_FROM_NETDEV) {
+		if (w->nat.is && !w->nat.keep_client && !other->endpoint && !other->host)
+			w->nat.source = NAT_NODE;
+		return REASON_NONE;
+	}
+	if (w->place != PLACE_FROM_POD)
+		return REASON_NONE;
+	if (w->nat.is && addr_equal(&w->p.src, &w->p.dst)) {
+		w->nat.source = NAT_ROUTER;
+		return REASON_NONE;
+	}
+	if (!is_masqueraded(other))
+		return REASON_NONE;
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP && !w->p.echo)
+		return w->p.kind == KIND_PLAIN ? DROP_NAT_PROTOCOL : REASON_NONE;
+	w->nat.is = CT_IS_FORWARD;
+	w->nat.source = NAT_NODE;
+	return REASON_NONE;
+}

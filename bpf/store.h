@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Writes down what was judged and routed: the connection's entry in weir_ct, or both entries of a
+ * translated one.
+ */
+#pragma once
+#include "conntrack.h"
+#include "nat.h"
+#include "work.h"
+
+/* The way to an end, as an entry has it. */
+static __always_inline void way_to(const struct end *end, __u8 *way, __u16 *out)
+{
+	*out = 0;
+	if (end->endpoint) {
+		*way = OUT_ENDPOINT;
+		*out = end->endpoint;
+	} else if (end->host) {
+		*way = OUT_HOST;
+	} else if (config.tunnel_ifindex && end->tunnel) {
+		/* A node without a number costs each packet its lookups. */
+		*way = end->node ? OUT_TUNNEL : OUT_UNKNOWN;
+		*out = end->node;
+	} else {
+		*way = OUT_FIB;
+	}
+}
+
+/* What was judged, into an entry: void while it is written, for whoever reads it meanwhile. */
+static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
+{
+	e->stamp = 0;
+	barrier();
+	e->rule[0] = w->rule[0];
+	e->rule[1] = w->rule[1];
+	way_to(&w->ends[1], &e->way[0], &e->out[0]);
+	way_to(&w->ends[0], &e->way[1], &e->out[1]);
+	if (is_syn(&w->p)) {
+		e->opener = w->side;
+		e->flags = 0;
+		e->packets[0] = e->packets[1] = 0;
+		e->bytes[0] = e->bytes[1] = 0;
+	}
+	ct_account(e, w->dir, w->p.tcp_flags, w->segments, w->bytes);
+	barrier();
+	e->stamp = w->stamp;
+}
+
+/* The same for the opener's packets of a translated connection. */
+static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
+{
+	f->stamp = 0;
+	barrier();
+	f->rule[0] = w->rule[0];
+	f->rule[1] = w->rule[1];
+	way_to(&w->ends[1], &f->way[0], &f->out[0]);
+	way_to(&w->ends[0], &f->way[1], &f->out[1]);
+	if (is_syn(&w->p)) {
+		f->flags = 0;
+		f->packets = 0;
+		f->bytes = 0;
+	}
+	f->opener = w->side;
+	f->flags |= CT_IS_FORWARD;
+	f->backend = w->nat.backend;
+	f->generation = w->nat.generation;
+	f->nat_port = w->nat.port;
+	f->source = w->nat.source;
+	ct_account((struct ct_entry *)f, 0, w->p.tcp_flags, w->segments, w->bytes);
+	barrier();
+	f->stamp = w->stamp;
+}
+
+/* And for the answers. */
+static __always_inline void reverse_fill(struct work *w, struct ct_reverse *r)
+{
+	r->stamp = 0;
+	barrier();
+	way_to(&w->ends[1], &r->way[0], &r->out[0]);
+	way_to(&w->ends[0], &r->way[1], &r->out[1]);
+	if (w->dir)
+		reverse_account(r, w->p.tcp_flags, w->segments, w->bytes);
+	barrier();
+	r->stamp = w->stamp;
+}
+
+static __always_inline void fill(struct work *w, struct ct_entry *e)
+{
+	if (w->nat.is == CT_IS_FORWARD)
+		forward_fill(w, (struct ct_forward *)e);
+	else if (w->nat.is == CT_IS_REVERSE)
+		reverse_fill(w, (struct ct_reverse *)e);
+	else
+		entry_fill(w, e);
+}
+
+/* What is to be inserted: the entry of the predecessor, if it has one, or an empty one. */
+static __always_inline void entry_begin(struct work *w)
+{
+	const struct ct_entry *e = ct_find(&w->key, CT_PREDECESSOR);
+
+	__builtin_memset(&w->next, 0, sizeof(w->next));
+	w->next.opener = w->side;
+	if (e && !is_syn(&w->p))
+		w->next = *e;
+}
+
+static __always_inline long entry_insert(struct work *w, const struct ct_key *key)
+{
+	__u32 which = CT_TABLE;
+	void *table = bpf_map_lookup_elem(&weir_ct, &which);
+
+	return table ? bpf_map_update_elem(table, key, &w->next, BPF_NOEXIST) : -1;
+}
+
+/*
+ * Writes the connection into the table. Negative when there is no room. An entry that is there is
+ * written in place: replacing it would give its memory to another connection while others still
+ * count in it. One that another CPU has just made says what this one would.
+ *
+ * expire may delete an idle entry while it is written here, so it is inserted all the same, which
+ * fails as long as it is there. Both take the lock of the key's bucket: either expire sees the
+ * stamp that was written before, or this finds the entry gone.
+ */
+static __always_inline int entry_store(struct work *w)
+{
+	struct ct_entry *e = ct_find(&w->key, CT_TABLE);
+	long err;
+
+	if (e) {
+		w->next = *e;
+		fill(w, e);
+	} else {
+		entry_begin(w);
+	}
+	fill(w, &w->next);
+	err = entry_insert(w, &w->key);
+	return err == -EEXIST ? 0 : err;
+}
+
+enum { OWN = 0, TAKEN = 1, NO_ROOM = 2 };
+
+/* Makes the answers' entry by the addresses that w->p has, if no other connection has it. */
+STAGE int reverse_insert(void)
+{
+	struct work *w = work_slot();
+	struct ct_reverse *r, *old;
+	long err;
+
+	if (!w)
+		return NO_ROOM;
+	r = (struct ct_reverse *)&w->next;
+	__builtin_memset(r, 0, sizeof(*r));
+	r->opener = ct_key_set(&w->p, &w->inner);
+	r->addr = w->nat.client;
+	r->port = w->nat.client_port;
+	r->frontend = w->nat.frontend;
+	r->flags = CT_IS_REVERSE;
+	r->seen = bpf_jiffies64();
+	reverse_fill(w, r);
+	err = entry_insert(w, &w->inner);
+	if (err != -EEXIST)
+		return err ? NO_ROOM : OWN;
+	old = (struct ct_reverse *)ct_find(&w->inner, CT_TABLE);
+	if (!old || !(old->flags & CT_IS_REVERSE) || old->port != w->nat.client_port ||
+	    !addr_equal(&old->addr, &w->nat.client) ||
+	    (!w->nat.known && old->frontend != w->nat.frontend))
+		return TAKEN;
+	if (is_syn(&w->p))
+		old->flags = CT_IS_REVERSE;
+	return OWN;
+}
+
+/*
+ * The answers' entry, with a port of its own for the connection where it needs one. Leaves w->p as
+ * it is sent on. Returns REASON_NONE, or why there is none.
+ */
+STAGE int nat_store(void)
+{
+	struct work *w = work_slot();
+	__u32 i, span, start;
+	int got;
+
+	if (!w)
+		return DROP_NO_POLICY;
+	w->nat.client = w->p.src;
+	w->nat.client_port = w->p.sport;
+	source_addr(w->nat.source, w->p.family, &w->p.src);
+	if (w->nat.known || !w->nat.source) {
+		if (w->nat.source)
+			w->p.sport = w->nat.port;
+		got = reverse_insert();
+		if (got == NO_ROOM)
+			return DROP_CT_FULL;
+		if (got == OWN || w->nat.known)
+			return REASON_NONE;
+		w->nat.source = NAT_PORT; /* the client talks to the backend itself, too */
+	}
+	span = config.nat_last - config.nat_first + 1;
+	start = bpf_get_prandom_u32();
+	for (i = 0; i < NAT_TRIES; i++) {
+		w->nat.port = bpf_htons(config.nat_first + (start + i) % span);
+		w->p.sport = w->nat.port;
+		got = reverse_insert();
+		if (got == OWN)
+			return REASON_NONE;
+		if (got == NO_ROOM)
+			return DROP_CT_FULL;
+	}
+	return DROP_NAT_PORTS;
+}
+
+/* Writes down what was judged: the connection, unless its packets are judged one by one, and the
+ * rules that allowed its opener's packet. Returns REASON_NONE, or why
+ * it is dropped. */
+STAGE int flow_store(void)
+{
+	struct work *w = work_slot();
+	__u8 refused;
+
+	if (!w)
+		return REASON_NONE;
+	if (w->keep && w->nat.is == CT_IS_FORWARD) {
+		refused = nat_store();
+		if (refused)
+			return refused;
+	}
+	if (w->keep && entry_store(w))
+		return DROP_CT_FULL;
+	if (w->nat.is == CT_IS_REVERSE) {
+		w->p.src = w->nat.asked;
+		packet_port_set(&w->p, 0, w->nat.asked_port);
+	}
+	if (!w->dir) {
+		rule_account(w->rule[0], w->segments, w->bytes);
+		rule_account(w->rule[1], w->segments, w->bytes);
+	}
+	return REASON_NONE;
+}
