@@ -12,7 +12,8 @@
 //	pods...    pods...   pods...
 //
 // Every namespace is kept in /run/netns as weir-NAME-..., so that
-// `ip netns exec` works on it. The lab plays the operator with the pure
+// `ip netns exec` works on it; what runs on a node is also in a control group of
+// the node's own (cgroup.go). The lab plays the operator with the pure
 // functions of package operator: it writes CiliumNode and CiliumIdentity
 // objects. A folder or a namespace that the lab did not make is refused by name
 // and left alone.

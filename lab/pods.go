@@ -60,7 +60,7 @@ func (r *record) writePending(pods []Pod) error {
 	return errors.Join(errs...)
 }
 
-// addPod gives the pod its namespace, network and processes. What goes wrong
+// addPod gives the pod its namespace, control group, network and processes. What goes wrong
 // is also written into the pod.
 func (r *record) addPod(ctx context.Context, p *Pod, mu *sync.Mutex, progress *progress) error {
 	if err := r.network(ctx, p, mu); err != nil {
@@ -77,6 +77,9 @@ func (r *record) addPod(ctx context.Context, p *Pod, mu *sync.Mutex, progress *p
 }
 
 func (r *record) network(ctx context.Context, p *Pod, mu *sync.Mutex) error {
+	if err := makeCgroup(r.node(p.Node).group(podGroup(*p))); err != nil {
+		return err
+	}
 	if p.HostNetwork {
 		p.IPs = r.node(p.Node).Addresses
 		return nil
@@ -115,6 +118,7 @@ func (r *record) dropPods(ctx context.Context, keys []string, progress *progress
 			errs = append(errs, killInside(map[uint64]bool{r.Netns[p.Netns]: true}))
 			errs = append(errs, removeNetns(p.Netns, r.Netns[p.Netns]))
 		}
+		errs = append(errs, removeCgroup(r.node(p.Node).group(podGroup(p))))
 		errs = append(errs, r.removeObject(objectFile("Pod", p.Namespace, p.Name)))
 		progress.say("pod %s: removed from %s", key, p.Node)
 		return errors.Join(errs...)
