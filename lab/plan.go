@@ -177,6 +177,9 @@ func (s Spec) layout() ([]Node, error) {
 			return nil, err
 		}
 	}
+	if err := s.checkRanges(nodes); err != nil {
+		return nil, err
+	}
 	return nodes, nil
 }
 

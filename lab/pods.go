@@ -14,11 +14,20 @@ import (
 // podWidth is how many pods are attached or detached at once.
 const podWidth = 8
 
-// finish drops and adds the pods that were collected.
+// finish drops and adds the pods that were collected. Services learn who is
+// going before it goes, and who came once it runs.
 func (b *batch) finish(ctx context.Context) error {
+	err := b.changePods(ctx)
+	return errors.Join(err, b.record.writeSlices(nil))
+}
+
+func (b *batch) changePods(ctx context.Context) error {
 	r := b.record
 	slices.Sort(b.drop)
 	b.drop = slices.Compact(b.drop)
+	if len(b.drop) > 0 {
+		b.report.fail(r.writeSlices(b.drop))
+	}
 	b.report.fail(r.dropPods(ctx, b.drop, b.progress))
 	first := len(r.Pods)
 	for _, p := range b.add {
