@@ -24,6 +24,7 @@ func (r *record) startAgent(ctx context.Context, n *Node) error {
 	log := filepath.Join(n.Dir, "agent.log")
 	p, err := launch{
 		netns: netnsPath(n.Netns),
+		group: n.group(agentGroup),
 		argv:  []string{filepath.Join(r.Bin, "weir-agent"), "-config", filepath.Join(n.Dir, "weir.yaml")},
 		log:   log,
 	}.start()

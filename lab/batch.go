@@ -11,6 +11,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"weir/operator"
 	"weir/source/files"
 	"weir/state"
 )
@@ -23,7 +24,8 @@ type batch struct {
 	report   *Report
 	drop     []string // keys of pods
 	add      []Pod
-	objects  int // that were read, good or bad
+	objects  int                // that were read, good or bad
+	book     *operator.Services // of the services, once one is read
 }
 
 func (b *batch) read(name string, data []byte, do func(*batch, files.Object) error) {
@@ -130,7 +132,8 @@ func (b *batch) want(p Pod) (int, error) {
 	return 1, b.record.writePod(*old)
 }
 
-// pass hands an object that makes no pods to the agents as it is.
+// pass hands an object that makes no pods to the agents as it is, and a service
+// with what it was given.
 func (b *batch) pass(o files.Object) error {
 	data, err := yaml.JSONToYAML(o.JSON)
 	if err != nil {
@@ -141,6 +144,11 @@ func (b *batch) pass(o files.Object) error {
 	}
 	if err := files.Check(o); err != nil {
 		return err // the agents would refuse it, and go on with what they have
+	}
+	if o.Kind == "Service" {
+		if data, err = b.give(o); err != nil {
+			return err
+		}
 	}
 	r := b.record
 	file := filepath.Join(r.objects(), objectFile(o.Kind, o.Namespace, o.Name))
@@ -168,6 +176,9 @@ func (b *batch) remove(o files.Object) error {
 			return errors.New("not found")
 		}
 		b.say(o, "deleted")
+		if b.book != nil && o.Kind == "Service" {
+			b.book.Take(o.Namespace, o.Name)
+		}
 		return r.removeObject(file)
 	}
 	found := slices.Contains(r.Workloads, o.String())

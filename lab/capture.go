@@ -38,7 +38,7 @@ func (r *record) tap(ref, dev string) (target, string, error) {
 	if t.pod.HostDevice == "" {
 		return t, "", fmt.Errorf("pod %s has no device in its node", t.pod.Key())
 	}
-	return target{netns: netnsPath(t.node.Netns), node: t.node}, t.pod.HostDevice, nil
+	return target{netns: netnsPath(t.node.Netns), group: t.node.group(hostGroup), node: t.node}, t.pod.HostDevice, nil
 }
 
 func tcpdump(dev string, args []string) []string {
@@ -80,7 +80,7 @@ func (l *Lab) Capture(ctx context.Context, ref, dev string, args ...string) (*Ca
 	if err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
-	if err := inside(t.netns, c.cmd.Start); err != nil {
+	if err := startIn(t.netns, t.group, c.cmd); err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
 	listening := make(chan struct{})

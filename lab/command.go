@@ -25,7 +25,7 @@ func Command() *cobra.Command {
 		},
 	}
 	c.PersistentFlags().String("name", "", "the lab; default: $WEIR_LAB, or the only one there is")
-	c.AddCommand(upCommand(), downCommand(), listCommand(), statusCommand(), applyCommand(), deleteCommand(),
+	c.AddCommand(upCommand(), downCommand(), listCommand(), statusCommand(), servicesCommand(), applyCommand(), deleteCommand(),
 		execCommand(), captureCommand(), logsCommand(), agentCommand(), serveCommand())
 	return c
 }

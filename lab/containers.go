@@ -36,7 +36,7 @@ func (r *record) startContainers(p *Pod) error {
 }
 
 func (r *record) startContainer(p *Pod, c corev1.Container, log string) (Process, error) {
-	l := launch{netns: netnsPath(p.Netns), argv: command(c), env: environment(p, c), log: log}
+	l := launch{netns: netnsPath(p.Netns), group: r.node(p.Node).group(podGroup(*p)), argv: command(c), env: environment(p, c), log: log}
 	if l.argv == nil {
 		var err error
 		l.files, err = listeners(l.netns, port(c))

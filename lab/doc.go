@@ -12,12 +12,13 @@
 //	pods...    pods...   pods...
 //
 // Every namespace is kept in /run/netns as weir-NAME-..., so that
-// `ip netns exec` works on it. The lab plays the operator with the pure
+// `ip netns exec` works on it; what runs on a node is also in a control group of
+// the node's own (cgroup.go). The lab plays the operator with the pure
 // functions of package operator: it writes CiliumNode and CiliumIdentity
-// objects. A folder or a namespace that the lab did not make is refused by name
-// and left alone.
+// objects. In the same way it plays the API server, which gives services their
+// addresses and ports, and the controller of EndpointSlices. A folder or a
+// namespace that the lab did not make is refused by name and left alone.
 //
-// It does not pull images, restart containers, isolate anything but the
-// network, or run Services: other Kubernetes objects are handed to the agents
-// untouched.
+// It does not pull images, restart containers or isolate anything but the
+// network. Other Kubernetes objects are handed to the agents untouched.
 package lab

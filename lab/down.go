@@ -16,7 +16,7 @@ import (
 )
 
 // Down removes the lab: pods by CNI DEL where an agent still answers, then all
-// processes, mounts, namespaces and files of the lab. It works on a lab that is
+// processes, control groups, mounts, namespaces and files of the lab. It works on a lab that is
 // half made or half gone, and one that is not there is no error.
 func (l *Lab) Down(ctx context.Context) error {
 	if os.Geteuid() != 0 {
@@ -92,6 +92,7 @@ func (r *record) tearDown(ctx context.Context, p *progress) error {
 	}
 	errs = append(errs, each(8, r.Nodes, func(n Node) error { return n.Agent.stop(5 * time.Second) }))
 	errs = append(errs, killInside(own))
+	errs = append(errs, removeLabCgroup(r.cgroup()))
 	errs = append(errs, r.unmount())
 	for name, id := range r.Netns {
 		errs = append(errs, removeNetns(name, id))

@@ -15,6 +15,7 @@ import (
 // target is a namespace of the lab that commands can run in.
 type target struct {
 	netns string // path
+	group string // control group; empty in labs without
 	env   []string
 	pod   *Pod  // or nil
 	node  *Node // that it is, or that the pod is on; nil for world and underlay
@@ -25,19 +26,24 @@ type target struct {
 func (r *record) target(ref string) (target, error) {
 	name, isNode := strings.CutPrefix(ref, "node/")
 	if n := r.node(name); n != nil {
-		return target{netns: netnsPath(n.Netns), env: []string{"NODE_NAME=" + n.Name, "WEIR_SOCKET=" + n.Socket()}, node: n}, nil
+		return target{netns: netnsPath(n.Netns), group: n.group(hostGroup), env: []string{"NODE_NAME=" + n.Name, "WEIR_SOCKET=" + n.Socket()}, node: n}, nil
 	}
 	if isNode {
 		return target{}, fmt.Errorf("lab %q has no node %q; it has %s", r.Name, name, strings.Join(r.nodeNames(), ", "))
 	}
 	if ref == worldName || ref == underlayNS {
-		return target{netns: netnsPath(netnsName(r.Name, ref))}, nil
+		t := target{netns: netnsPath(netnsName(r.Name, ref))}
+		if dir := r.cgroup(); dir != "" {
+			t.group = filepath.Join(dir, ref)
+		}
+		return t, nil
 	}
 	p, err := r.findPod(ref)
 	if err != nil {
 		return target{}, err
 	}
 	t := target{netns: netnsPath(p.Netns), pod: &p, node: r.node(p.Node)}
+	t.group = t.node.group(podGroup(p))
 	if len(p.Object.Spec.Containers) > 0 {
 		t.env = environment(&p, p.Object.Spec.Containers[0])
 	}
@@ -65,7 +71,7 @@ func (l *Lab) Exec(ctx context.Context, ref string, argv ...string) Result {
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := inside(t.netns, cmd.Start); err != nil {
+	if err := startIn(t.netns, t.group, cmd); err != nil {
 		return Result{Stderr: err.Error(), Code: 127}
 	}
 	err = cmd.Wait()
@@ -91,7 +97,7 @@ func (l *Lab) Start(ctx context.Context, ref string, argv []string, prepare func
 	if prepare != nil {
 		prepare(cmd)
 	}
-	if err := inside(t.netns, cmd.Start); err != nil {
+	if err := startIn(t.netns, t.group, cmd); err != nil {
 		return nil, fmt.Errorf("start %s in %s: %w", argv[0], ref, err)
 	}
 	return cmd, nil
@@ -123,12 +129,15 @@ func (r *record) program(name string) string {
 	return name
 }
 
-// become replaces this process by a command in the target's namespace, so that
-// terminal, signals and exit code are the command's own.
+// become replaces this process by a command in the target's namespace and
+// control group, so that terminal, signals and exit code are the command's own.
 func (t target) become(argv []string) error {
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		return fmt.Errorf("run %q: %w", argv[0], err)
+	}
+	if err := enterCgroup(t.group); err != nil {
+		return err
 	}
 	return inside(t.netns, func() error {
 		err := syscall.Exec(path, argv, append(os.Environ(), t.env...))

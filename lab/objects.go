@@ -71,8 +71,13 @@ func ciliumNode(n Node) v1.CiliumNode {
 	return o
 }
 
-// writePod writes the Pod object with what scheduler and kubelet would add.
+// writePod writes the Pod object.
 func (r *record) writePod(p Pod) error {
+	return r.writeObject(objectFile("Pod", p.Namespace, p.Name), r.podObject(p))
+}
+
+// podObject returns a pod with what scheduler and kubelet would add.
+func (r *record) podObject(p Pod) *corev1.Pod {
 	o := p.Object.DeepCopy()
 	o.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
 	o.Spec.NodeName = p.Node
@@ -90,7 +95,7 @@ func (r *record) writePod(p Pod) error {
 			o.Status.HostIPs = append(o.Status.HostIPs, corev1.HostIP{IP: a.String()})
 		}
 	}
-	return r.writeObject(objectFile("Pod", p.Namespace, p.Name), o)
+	return o
 }
 
 // writeIdentities gives every set of labels that the policies can tell from

@@ -19,6 +19,7 @@ type orphan struct {
 	netns     map[string]uint64
 	strange   []string // namespaces with names of the lab's that nobody marked
 	processes []Process
+	cgroup    string   // folder of its control groups, or ""
 	entries   []string // of the folder, that the lab wrote
 	foreign   []string // of the folder, that somebody else did
 }
@@ -31,6 +32,9 @@ func findOrphan(name string) (*orphan, error) {
 		return nil, err
 	}
 	o.processes = processesOf(name)
+	if dir := labCgroup(name); exists(dir) {
+		o.cgroup = dir
+	}
 	entries, err := os.ReadDir(labDir(name))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("look into %s: %w", labDir(name), err)
@@ -46,7 +50,9 @@ func findOrphan(name string) (*orphan, error) {
 }
 
 // empty reports whether nothing is left that the lab made.
-func (o *orphan) empty() bool { return len(o.netns)+len(o.processes)+len(o.entries) == 0 }
+func (o *orphan) empty() bool {
+	return len(o.netns)+len(o.processes)+len(o.entries) == 0 && o.cgroup == ""
+}
 
 // remove takes away what is the lab's and names what is not. It goes on after
 // an error, so that as much as can be goes.
@@ -56,7 +62,7 @@ func (o *orphan) remove() error {
 	for _, id := range o.netns {
 		inodes[id] = true
 	}
-	errs = append(errs, killInside(inodes))
+	errs = append(errs, killInside(inodes), removeLabCgroup(o.cgroup))
 	for name, id := range o.netns {
 		errs = append(errs, removeNetns(name, id))
 	}
@@ -85,6 +91,11 @@ func (o *orphan) removeFiles() error {
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, e)))
 	}
 	return errors.Join(append(errs, fmt.Errorf("folder %s holds %q: %w", dir, o.foreign[0], errForeign))...)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // wroteEntry reports whether an entry of a lab's folder is one that labs write.

@@ -159,12 +159,14 @@ func (s Spec) layout() ([]Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	groups := labCgroup(s.Name)
 	nodes := make([]Node, len(s.Nodes))
 	for i, n := range s.Nodes {
 		nodes[i] = Node{
 			Name:     n.Name,
 			Netns:    netnsName(s.Name, n.Name),
 			Dir:      filepath.Join(labDir(s.Name), n.Name),
+			Cgroup:   filepath.Join(groups, n.Name),
 			NICs:     n.NICs,
 			PodCIDRs: cidrs[n.Name],
 		}
@@ -174,6 +176,9 @@ func (s Spec) layout() ([]Node, error) {
 		if err := s.checkNode(nodes[i]); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.checkRanges(nodes); err != nil {
+		return nil, err
 	}
 	return nodes, nil
 }

@@ -14,11 +14,20 @@ import (
 // podWidth is how many pods are attached or detached at once.
 const podWidth = 8
 
-// finish drops and adds the pods that were collected.
+// finish drops and adds the pods that were collected. Services learn who is
+// going before it goes, and who came once it runs.
 func (b *batch) finish(ctx context.Context) error {
+	err := b.changePods(ctx)
+	return errors.Join(err, b.record.writeSlices(nil))
+}
+
+func (b *batch) changePods(ctx context.Context) error {
 	r := b.record
 	slices.Sort(b.drop)
 	b.drop = slices.Compact(b.drop)
+	if len(b.drop) > 0 {
+		b.report.fail(r.writeSlices(b.drop))
+	}
 	b.report.fail(r.dropPods(ctx, b.drop, b.progress))
 	first := len(r.Pods)
 	for _, p := range b.add {
@@ -60,7 +69,7 @@ func (r *record) writePending(pods []Pod) error {
 	return errors.Join(errs...)
 }
 
-// addPod gives the pod its namespace, network and processes. What goes wrong
+// addPod gives the pod its namespace, control group, network and processes. What goes wrong
 // is also written into the pod.
 func (r *record) addPod(ctx context.Context, p *Pod, mu *sync.Mutex, progress *progress) error {
 	if err := r.network(ctx, p, mu); err != nil {
@@ -77,6 +86,9 @@ func (r *record) addPod(ctx context.Context, p *Pod, mu *sync.Mutex, progress *p
 }
 
 func (r *record) network(ctx context.Context, p *Pod, mu *sync.Mutex) error {
+	if err := makeCgroup(r.node(p.Node).group(podGroup(*p))); err != nil {
+		return err
+	}
 	if p.HostNetwork {
 		p.IPs = r.node(p.Node).Addresses
 		return nil
@@ -115,6 +127,7 @@ func (r *record) dropPods(ctx context.Context, keys []string, progress *progress
 			errs = append(errs, killInside(map[uint64]bool{r.Netns[p.Netns]: true}))
 			errs = append(errs, removeNetns(p.Netns, r.Netns[p.Netns]))
 		}
+		errs = append(errs, removeCgroup(r.node(p.Node).group(podGroup(p))))
 		errs = append(errs, r.removeObject(objectFile("Pod", p.Namespace, p.Name)))
 		progress.say("pod %s: removed from %s", key, p.Node)
 		return errors.Join(errs...)

@@ -23,14 +23,15 @@ type Process struct {
 // launch says how to start a process that outlives this one.
 type launch struct {
 	netns string   // path
+	group string   // control group; empty in labs without
 	argv  []string // argv[0] is looked up in PATH
 	env   []string // added to this process's
 	log   string   // file for stdout and stderr, appended to
 	files []*os.File
 }
 
-// start starts the process in its network namespace, as the leader of a
-// session and process group of its own.
+// start starts the process in its network namespace and control group, as the
+// leader of a session and process group of its own.
 func (l launch) start() (Process, error) {
 	log, err := os.OpenFile(l.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -43,7 +44,7 @@ func (l launch) start() (Process, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = l.files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := inside(l.netns, cmd.Start); err != nil {
+	if err := startIn(l.netns, l.group, cmd); err != nil {
 		return Process{}, fmt.Errorf("start %s: %w", l.argv[0], err)
 	}
 	p := Process{PID: cmd.Process.Pid}

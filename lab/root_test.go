@@ -61,6 +61,9 @@ func wantNothingLeft(t *testing.T, name string) {
 	if _, err := os.Stat(labDir(name)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("folder %s left: %v", labDir(name), err)
 	}
+	if _, err := os.Stat(labCgroup(name)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("control group %s left: %v", labCgroup(name), err)
+	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	if strings.Contains(string(mounts), labDir(name)+"/") {
 		t.Errorf("mounts left in %s", labDir(name))

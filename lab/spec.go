@@ -21,16 +21,20 @@ const (
 // Spec says what a lab consists of: the content of lab.yaml. Its zero value is
 // three nodes, VXLAN, both families.
 type Spec struct {
-	Name        string         `json:"name,omitempty"`        // default "lab"
-	Nodes       NodeSpecs      `json:"nodes,omitempty"`       // a list, or a count
-	Mode        string         `json:"mode,omitempty"`        // "vxlan" or "native"
-	IPv4        *bool          `json:"ipv4,omitempty"`        // of nodes and pods; default true
-	IPv6        *bool          `json:"ipv6,omitempty"`        // likewise
-	MTU         int            `json:"mtu,omitempty"`         // of the underlay; default 1500
-	ClusterName string         `json:"clusterName,omitempty"` // default: the lab's name
-	Pools       Pools          `json:"pools,omitzero"`
-	Agent       map[string]any `json:"agent,omitempty"`     // keys of weir.yaml, for every agent
-	Manifests   []string       `json:"manifests,omitempty"` // applied by up; relative to lab.yaml
+	Name        string    `json:"name,omitempty"`        // default "lab"
+	Nodes       NodeSpecs `json:"nodes,omitempty"`       // a list, or a count
+	Mode        string    `json:"mode,omitempty"`        // "vxlan" or "native"
+	IPv4        *bool     `json:"ipv4,omitempty"`        // of nodes and pods; default true
+	IPv6        *bool     `json:"ipv6,omitempty"`        // likewise
+	MTU         int       `json:"mtu,omitempty"`         // of the underlay; default 1500
+	ClusterName string    `json:"clusterName,omitempty"` // default: the lab's name
+	Pools       Pools     `json:"pools,omitzero"`
+
+	ServiceCIDRs      CIDRs `json:"serviceCIDRs,omitzero"`      // of cluster IPs; default 10.96.0.0/16 and fd00:10:96::/112
+	LoadBalancerCIDRs CIDRs `json:"loadBalancerCIDRs,omitzero"` // of load balancers; default 172.18.200.0/24 and fc00:f853:ccd:e793:200::/112
+
+	Agent     map[string]any `json:"agent,omitempty"`     // keys of weir.yaml, for every agent
+	Manifests []string       `json:"manifests,omitempty"` // applied by up; relative to lab.yaml
 
 	Bin      string    `json:"-"` // folder of weir, weir-agent and weir-cni; default: that of this program
 	Progress io.Writer `json:"-"` // gets one line for each step; nil: silent

@@ -45,6 +45,7 @@ type Node struct {
 	NICs      int            `json:"nics,omitempty"`
 	PodCIDRs  []netip.Prefix `json:"podCIDRs"`
 	Agent     Process        `json:"agent"`
+	Cgroup    string         `json:"cgroup,omitempty"` // folder of what runs on it
 }
 
 // Socket is where the node's agent listens.

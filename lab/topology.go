@@ -122,7 +122,7 @@ func setAddrs(h *netlink.Handle, dev string, addrs []netip.Prefix) error {
 
 // routeAll makes the world the nodes' default gateway, and tells the world
 // which node has which pods: pods whose addresses nobody masquerades get
-// their answers.
+// their answers. What is for load balancers goes to the first node.
 func routeAll(s Spec, nodes []Node) error {
 	var pods []netlink.Route
 	for _, n := range nodes {
@@ -133,6 +133,10 @@ func routeAll(s Spec, nodes []Node) error {
 				}
 			}
 		}
+	}
+	balancers := s.serviceRanges().LoadBalancerIPs
+	for i, a := range nodes[0].Addresses { // of the same families in the same order
+		pods = append(pods, netlink.Route{Dst: ipNet(balancers[i]), Gw: a.AsSlice()})
 	}
 	if err := addRoutes(netnsName(s.Name, worldName), pods); err != nil {
 		return err

@@ -114,6 +114,9 @@ func (l *Lab) build(ctx context.Context, r *record) error {
 		}
 		r.Netns[name] = id
 	}
+	if err := r.makeCgroups(); err != nil {
+		return err
+	}
 	if err := buildUnderlay(r.Spec, r.Nodes); err != nil {
 		return err
 	}

@@ -22,6 +22,9 @@ func (s Spec) agentConfig(n Node) ([]byte, error) {
 		"routingMode":    "tunnel",
 		"tunnelProtocol": "vxlan",
 	}
+	if cgroupKey != "" {
+		c[cgroupKey] = n.Cgroup
+	}
 	if s.Mode == ModeNative {
 		delete(c, "tunnelProtocol")
 		c["routingMode"] = "native"

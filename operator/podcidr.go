@@ -1,5 +1,6 @@
 // Package operator holds the duties that a cluster has once: which node gets
-// which pod CIDR, which labels get which identity.
+// which pod CIDR, which labels get which identity; and, where no API server
+// does it, which service gets which addresses and ports, and which endpoints.
 //
 // Everything here is a pure function from what is there to what should be
 // there. It neither reads nor writes Kubernetes; the operator's command and

@@ -46,6 +46,11 @@ func (o Object) Decode(into any) error {
 	return e
 }
 
+// Refuse returns a *DecodeError: what is wrong with a field that decodes.
+func (o Object) Refuse(field, text string) error {
+	return &DecodeError{Object: o.String(), Line: o.lineOf(field), Text: field + ": " + text}
+}
+
 var wrongType = regexp.MustCompile(`^json: cannot unmarshal (.+) into Go (?:struct field \S+|value) of type (\S+)$`)
 
 // explain puts a decoder's message into the words of YAML.

@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -118,6 +120,75 @@ func checkSelector(t *testing.T, s state.Selector) {
 		values := r.Op == state.In || r.Op == state.NotIn
 		if r.Key == "" || values != (len(r.Values) > 0) || !slices.Contains([]state.Operator{state.In, state.NotIn, state.Exists, state.DoesNotExist}, r.Op) {
 			t.Errorf("requirement %+v", r)
+		}
+	}
+}
+
+// Whatever text is taken as a service or a slice has values that need no second
+// look.
+func FuzzAcceptedServicesAreValid(f *testing.F) {
+	f.Add([]byte(serviceYAML))
+	f.Add([]byte(strings.NewReplacer("clusterIP: 10.96.0.10", "type: LoadBalancer\n  externalIPs: [192.0.2.1]\n  sessionAffinity: ClientIP\n  externalTrafficPolicy: Local\n  healthCheckNodePort: 31000\n  loadBalancerSourceRanges: [10.0.0.1/8]").Replace(serviceYAML)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, e := range load("f.yaml", data, convert.Scope{}).entries {
+			switch row := e.value.(type) {
+			case state.Service:
+				checkService(t, row)
+			case state.Slice:
+				checkSlice(t, row)
+			}
+		}
+	})
+}
+
+func checkAddr(t *testing.T, a netip.Addr) {
+	t.Helper()
+	if !a.IsValid() || a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() {
+		t.Errorf("address %s", a)
+	}
+}
+
+func checkService(t *testing.T, s state.Service) {
+	t.Helper()
+	for _, a := range slices.Concat(s.ClusterIPs, s.ExternalIPs, s.LoadBalancerIPs) {
+		checkAddr(t, a)
+	}
+	if len(s.ClusterIPs) > 2 || len(s.ClusterIPs) == 2 && s.ClusterIPs[0].Is4() == s.ClusterIPs[1].Is4() {
+		t.Errorf("cluster IPs %v", s.ClusterIPs)
+	}
+	type number struct {
+		proto uint8
+		port  uint16
+	}
+	seen := map[number]bool{}
+	for _, p := range s.Ports {
+		if p.Port == 0 || !slices.Contains([]uint8{state.ProtoTCP, state.ProtoUDP, state.ProtoSCTP}, p.Proto) || seen[number{p.Proto, p.Port}] || p.NodePort != 0 && s.Kind == state.ServiceClusterIP {
+			t.Errorf("port %+v of %+v", p, s)
+		}
+		seen[number{p.Proto, p.Port}] = true
+	}
+	for _, p := range s.SourceRanges {
+		if !p.IsValid() || p != p.Masked() {
+			t.Errorf("source range %s", p)
+		}
+	}
+	bare := state.Service{Name: s.Name, Labels: s.Labels, Selector: s.Selector}
+	if s.Name.Name == "" || s.Affinity < 0 || s.Affinity > 24*time.Hour || s.Kind == state.ServiceNone && !s.Same(bare) {
+		t.Errorf("service %+v", s)
+	}
+}
+
+func checkSlice(t *testing.T, s state.Slice) {
+	t.Helper()
+	for _, a := range s.Addrs {
+		checkAddr(t, a)
+	}
+	if !slices.IsSortedFunc(s.Addrs, netip.Addr.Compare) || len(slices.Compact(slices.Clone(s.Addrs))) != len(s.Addrs) {
+		t.Errorf("addresses %v", s.Addrs)
+	}
+	for _, e := range s.Endpoints {
+		if !slices.Contains(s.Addrs, e.Addr) {
+			t.Errorf("endpoint %+v is not among %v", e, s.Addrs)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (k kind) toRow(o Object, s convert.Scope) (any, error) {
 	row, err := k.row(o, s)
 	var bad *convert.Error
 	if errors.As(err, &bad) {
-		err = &DecodeError{Object: o.String(), Line: o.lineOf(bad.Field), Text: bad.Field + ": " + bad.Text}
+		err = o.Refuse(bad.Field, bad.Text)
 	}
 	return row, err
 }

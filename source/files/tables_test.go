@@ -105,7 +105,11 @@ spec:
 	svc, ok = tables.Services.Get(outside)
 	check(state.Service{Name: outside}, svc, ok)
 	slice, ok := tables.Slices.Get(state.SliceName{Namespace: "shop", Name: "db-1"})
-	check(state.Slice{Name: state.SliceName{Namespace: "shop", Name: "db-1"}, Service: db, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.8"), netip.MustParseAddr("10.0.0.9")}}, slice, ok)
+	eight, nine := netip.MustParseAddr("10.0.0.8"), netip.MustParseAddr("10.0.0.9")
+	check(state.Slice{
+		Name: state.SliceName{Namespace: "shop", Name: "db-1"}, Service: db, Addrs: []netip.Addr{eight, nine},
+		Ports: []state.SlicePort{{Proto: 6, Port: 5432}}, Endpoints: []state.SliceEndpoint{{Addr: nine, Ready: true, Serving: true}, {Addr: eight}},
+	}, slice, ok)
 	slice, ok = tables.Slices.Get(state.SliceName{Namespace: "shop", Name: "names"})
 	check(state.Slice{Name: state.SliceName{Namespace: "shop", Name: "names"}}, slice, ok)
 	group, ok := tables.CIDRGroups.Get("vpn")
