@@ -140,7 +140,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	cfg := a.cfg.Config
 	g := run.New(ctx)
-	a.start(g, "source", files.New(a.log.With("room", "source"), cfg.Source.Files, a.scope(), a.tables).Run)
+	source := files.New(a.log.With("room", "source"), cfg.Source.Files, a.scope(), a.tables)
+	source.Keep(filepath.Join(cfg.StateDir, "good"))
+	a.start(g, "source", source.Run)
 	a.start(g, "device", device.New(a.log, cfg.Devices, a.tables).Run)
 	a.start(g, "ipam", a.runIPAM)
 	a.start(g, "host", a.host.Run)
