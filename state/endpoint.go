@@ -32,7 +32,8 @@ type Endpoint struct {
 	Interface   string           `json:"interface"` // the name inside the pod, "eth0"
 	Netns       string           `json:"netns"`     // path of the pod's network namespace
 	NetnsCookie uint64           `json:"netnsCookie,omitempty"`
-	Pod         PodName          `json:"pod"` // empty for the health endpoint
+	Pod         PodName          `json:"pod"`              // empty for the health endpoint
+	PodUID      string           `json:"podUID,omitempty"` // empty when the runtime did not tell
 	Health      bool             `json:"health,omitempty"`
 	Recovered   bool             `json:"recovered,omitempty"` // from the map: container, netns and pod may not be known
 	IPv4        netip.Addr       `json:"ipv4,omitzero"`
