@@ -61,6 +61,13 @@ func (e Endpoint) Addrs() []netip.Addr {
 	return out
 }
 
+// IsOf reports whether the row of a pod with the endpoint's name is that of the
+// endpoint's pod. The name alone does not tell: a pod that was deleted while its
+// node was lost runs on there, and another of its name elsewhere.
+func (e Endpoint) IsOf(p Pod, node string) bool {
+	return e.Pod == p.Name && p.Node == node && (e.PodUID == "" || p.UID == "" || e.PodUID == p.UID)
+}
+
 // Columns implements table.Row.
 func (e Endpoint) Columns() []string {
 	return []string{strconv.Itoa(int(e.ID)), e.Pod.String(), str(e.IPv4), str(e.IPv6), e.Device, e.Identity.String(), string(e.State)}

@@ -30,7 +30,7 @@ type Pod struct {
 	HostNetwork    bool         // shares the node's addresses, and has no endpoint
 
 	// Which pod of this name it is; of two that claim one address, which has it.
-	UID      string    // empty for objects that never saw an API server
+	UID      string    // as the runtime knows it; empty for objects that never saw an API server
 	Created  time.Time // likewise zero
 	Deleting bool      // told to end: its address may be another's by now
 }

@@ -50,7 +50,11 @@ func TestAPodSaysWhichOneItIsAndThatItEnds(t *testing.T) {
 	if err != nil || first.UID != "u1" || !first.Created.Equal(born) || first.Deleting {
 		t.Errorf("got %+v, %v", first, err)
 	}
-	o.DeletionTimestamp = &o.CreationTimestamp
+	o.Annotations = map[string]string{"kubernetes.io/config.mirror": "h1"}
+	if mirror, _ := Pod(o); mirror.UID != "h1" {
+		t.Errorf("the mirror of a static pod has UID %s, want that of the pod: h1", mirror.UID)
+	}
+	o.Annotations, o.DeletionTimestamp = nil, &o.CreationTimestamp
 	if ending, _ := Pod(o); !ending.Deleting || len(ending.IPs) != 1 || ending.Same(first) {
 		t.Errorf("got %+v: want one that ends, has its address still, and is not the same row", ending)
 	}
