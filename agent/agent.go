@@ -123,7 +123,7 @@ func (a *Agent) build() {
 		Check: func(pods, underlay []netip.Prefix) error { return config.CheckNode(cfg, pods, underlay) },
 	}, a.tables, a.dp)
 	a.endpoints = endpoint.New(a.log.With("room", "endpoint"), endpoint.Options{
-		StateDir: cfg.StateDir, Cluster: cfg.Cluster.Name, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
+		StateDir: cfg.StateDir, Cluster: cfg.Cluster.Name, Node: cfg.NodeName, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
 		Tunnel: tunnel, MTU: cfg.MTU, Underlay: cfg.UnderlayProtocol, Slots: cfg.BPF.Endpoints,
 		ToPod: !a.bpfRouted || cfg.EndpointRoutes.Enabled, EndpointRoutes: cfg.EndpointRoutes.Enabled,
 	}, a.tables, a.dp, allocator{a.pool})
@@ -140,7 +140,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	cfg := a.cfg.Config
 	g := run.New(ctx)
-	a.start(g, "source", files.New(a.log.With("room", "source"), cfg.Source.Files, a.scope(), a.tables).Run)
+	source := files.New(a.log.With("room", "source"), cfg.Source.Files, a.scope(), a.tables)
+	source.Keep(filepath.Join(cfg.StateDir, "good"))
+	a.start(g, "source", source.Run)
 	a.start(g, "device", device.New(a.log, cfg.Devices, a.tables).Run)
 	a.start(g, "ipam", a.runIPAM)
 	a.start(g, "host", a.host.Run)

@@ -32,7 +32,7 @@ func (a *Agent) cniAdd(ctx context.Context, q api.AddRequest) (api.AddReply, err
 	defer cancel()
 	r, err := a.endpoints.Add(ctx, endpoint.Request{
 		Key: keyOf(q.Attachment), Netns: q.Netns, Pod: state.PodName{Namespace: q.PodNamespace, Name: q.PodName},
-		Issued: q.Issued,
+		PodUID: q.PodUID, Issued: q.Issued,
 	})
 	if err != nil {
 		a.log.Warn("add refused", "container", q.ContainerID, "pod", q.PodNamespace+"/"+q.PodName, "err", err)

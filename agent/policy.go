@@ -48,32 +48,50 @@ var policyKinds = []string{state.KindNetworkPolicy, state.KindCNP, state.KindCCN
 // for its size.
 func (a *Agent) listPolicies(*http.Request) ([]api.Policy, error) {
 	out := []api.Policy{}
-	index := map[string]int{}
 	for _, s := range a.policy.Policies() {
-		index[s.Key.String()] = len(out)
 		out = append(out, policyOf(s))
 	}
-	for _, p := range a.tables.Problems.Rows(func(x, y state.Problem) int { return cmp.Compare(x.Key.Object, y.Key.Object) }) {
+	return withRefused(out, a.tables.Problems.Rows(func(x, y state.Problem) int {
+		return cmp.Or(cmp.Compare(x.Key.Object, y.Key.Object), cmp.Compare(x.Key.File, y.Key.File))
+	})), nil
+}
+
+// withRefused adds what the source refused, to the policies of the same name or
+// as rows of their own.
+func withRefused(out []api.Policy, problems []state.Problem) []api.Policy {
+	index := map[string]int{}
+	for i, p := range out {
+		index[state.PolicyKey{Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}.String()] = i
+	}
+	for _, p := range problems {
 		kind, name, _ := strings.Cut(p.Key.Object, " ")
 		if !slices.Contains(policyKinds, kind) {
 			continue
 		}
 		text := strings.TrimPrefix(p.Error, p.Key.Object+": ")
-		if i, ok := index[p.Key.Object]; ok { // its last good version is in force
-			out[i].State, out[i].Message = "refused", text+" (its last good version stays in force)"
-			continue
+		i, there := index[p.Key.Object]
+		switch {
+		case there && (p.Instead != "" || out[i].State == stateRefused): // another object of the name counts, or is refused as well
+			out[i].Message = strings.TrimPrefix(out[i].Message+"; "+text, "; ")
+		case there:
+			out[i].State, out[i].Message = stateRefused, text+" (its last good version stays in force)"
+		default:
+			index[p.Key.Object] = len(out)
+			row := api.Policy{Kind: kind, Name: name, State: stateRefused, Message: text, Endpoints: []uint32{}}
+			if namespace, rest, ok := strings.Cut(name, "/"); ok {
+				row.Namespace, row.Name = namespace, rest
+			}
+			out = append(out, row)
 		}
-		row := api.Policy{Kind: kind, Name: name, State: "refused", Message: text, Endpoints: []uint32{}}
-		if namespace, rest, ok := strings.Cut(name, "/"); ok {
-			row.Namespace, row.Name = namespace, rest
-		}
-		out = append(out, row)
 	}
 	slices.SortFunc(out, func(x, y api.Policy) int {
 		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
-	return out, nil
+	return out
 }
+
+// stateRefused is that of objects that the source refused.
+const stateRefused = "refused"
 
 func policyOf(s policy.Status) api.Policy {
 	out := api.Policy{Kind: s.Key.Kind, Namespace: s.Key.Namespace, Name: s.Key.Name, State: s.State, Message: s.Message,

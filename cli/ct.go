@@ -17,8 +17,7 @@ import (
 
 // sieve is what `weir ct list` was asked to show.
 type sieve struct {
-	pod, ip, proto string
-	port           uint16
+	pod, ip, proto, port string
 }
 
 func connectionsCommand(env *Env) *cobra.Command {
@@ -33,7 +32,7 @@ func connectionsCommand(env *Env) *cobra.Command {
 		"  weir ct list\n  weir ct list --pod default/web --proto tcp\n  weir ct list --ip 10.0.1.0/24 --port 53")
 	c.Flags().StringVar(&s.pod, "pod", "", "only those of NAMESPACE/POD")
 	c.Flags().StringVar(&s.ip, "ip", "", "only those with this address, or one of this CIDR, at either end")
-	c.Flags().Uint16Var(&s.port, "port", 0, "only those with this port at either end")
+	c.Flags().StringVar(&s.port, "port", "", "only those with this port at either end")
 	c.Flags().StringVar(&s.proto, "proto", "", "only those of this protocol: tcp, udp, sctp, icmp, icmpv6, ...")
 	return noun("ct", "Connections", c)
 }
@@ -62,6 +61,10 @@ func connections(ctx context.Context, env *Env, s sieve) error {
 func (s sieve) filter(ctx context.Context, env *Env) (func(agent.Connection) bool, error) {
 	var within []netip.Prefix // the pod's addresses
 	cidr := netip.Prefix{}
+	port, err := strconv.ParseUint(s.port, 10, 16)
+	if s.port != "" && (err != nil || port == 0) {
+		return nil, usage{fmt.Errorf("--port: %q is not a port: use 1 to 65535", s.port)}
+	}
 	if s.proto != "" && !slices.ContainsFunc(protocols, func(p string) bool { return strings.EqualFold(p, s.proto) }) {
 		return nil, usage{badProtocol(s.proto)}
 	}
@@ -84,7 +87,7 @@ func (s sieve) filter(ctx context.Context, env *Env) (func(agent.Connection) boo
 	return func(c agent.Connection) bool {
 		a, b := endOf(c.Source), endOf(c.Dest)
 		return (s.proto == "" || strings.EqualFold(s.proto, c.Proto)) &&
-			(s.port == 0 || a.Port() == s.port || b.Port() == s.port) &&
+			(s.port == "" || uint64(a.Port()) == port || uint64(b.Port()) == port) &&
 			(s.ip == "" || cidr.Contains(a.Addr()) || cidr.Contains(b.Addr())) &&
 			(s.pod == "" || slices.ContainsFunc(within, func(p netip.Prefix) bool { return p.Contains(a.Addr()) || p.Contains(b.Addr()) }))
 	}, nil

@@ -18,6 +18,7 @@ type podArgs struct {
 	types.CommonArgs
 	K8S_POD_NAMESPACE types.UnmarshallableString
 	K8S_POD_NAME      types.UnmarshallableString
+	K8S_POD_UID       types.UnmarshallableString
 }
 
 func (p *plugin) add(ctx context.Context, c *call) error {
@@ -32,7 +33,7 @@ func (p *plugin) add(ctx context.Context, c *call) error {
 	if err := types.LoadArgs(c.args.Args, &pod); err != nil {
 		return types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("CNI_ARGS %q cannot be read", c.args.Args), err.Error())
 	}
-	req := agent.AddRequest{Attachment: c.attachment(), PodNamespace: string(pod.K8S_POD_NAMESPACE), PodName: string(pod.K8S_POD_NAME)}
+	req := agent.AddRequest{Attachment: c.attachment(), PodNamespace: string(pod.K8S_POD_NAMESPACE), PodName: string(pod.K8S_POD_NAME), PodUID: string(pod.K8S_POD_UID)}
 	var reply agent.AddReply
 	if err := c.client.Post(ctx, agent.PathCNIAdd, req, &reply); err != nil {
 		return refusal(err, agent.CodeTryAgainLater)

@@ -49,7 +49,7 @@ func TestAddAnswersWhatTheAgentMade(t *testing.T) {
 	got := f.run(t, run{verb: "ADD"})
 	got.want(t, 0, "")
 	sameJSON(t, addResult, got.stdout)
-	sameJSON(t, `{"containerID": "c1", "interface": "eth0", "netns": "/run/netns/none", "podNamespace": "default", "podName": "web"}`,
+	sameJSON(t, `{"containerID": "c1", "interface": "eth0", "netns": "/run/netns/none", "podNamespace": "default", "podName": "web", "podUID": "1"}`,
 		f.asked(agent.PathCNIAdd))
 }
 

@@ -32,7 +32,8 @@ type Endpoint struct {
 	Interface   string           `json:"interface"` // the name inside the pod, "eth0"
 	Netns       string           `json:"netns"`     // path of the pod's network namespace
 	NetnsCookie uint64           `json:"netnsCookie,omitempty"`
-	Pod         PodName          `json:"pod"` // empty for the health endpoint
+	Pod         PodName          `json:"pod"`              // empty for the health endpoint
+	PodUID      string           `json:"podUID,omitempty"` // empty when the runtime did not tell
 	Health      bool             `json:"health,omitempty"`
 	Recovered   bool             `json:"recovered,omitempty"` // from the map: container, netns and pod may not be known
 	IPv4        netip.Addr       `json:"ipv4,omitzero"`
@@ -58,6 +59,13 @@ func (e Endpoint) Addrs() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// IsOf reports whether the row of a pod with the endpoint's name is that of the
+// endpoint's pod. The name alone does not tell: a pod that was deleted while its
+// node was lost runs on there, and another of its name elsewhere.
+func (e Endpoint) IsOf(p Pod, node string) bool {
+	return e.Pod == p.Name && p.Node == node && (e.PodUID == "" || p.UID == "" || e.PodUID == p.UID)
 }
 
 // Columns implements table.Row.

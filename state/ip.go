@@ -26,7 +26,8 @@ type IP struct {
 	TunnelEndpoint netip.Addr // the node to send to; zero when it is not elsewhere
 	Host           bool       // an address of this node itself
 	Source         IPSource
-	Of             string // the pod or node, for people
+	Of             string // the pod or node
+	UID            string // of the pod, where known: which of this name
 }
 
 // Key returns the row's key.

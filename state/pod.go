@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // PodName names a pod in the cluster.
@@ -27,11 +28,16 @@ type Pod struct {
 	IPs            []netip.Addr // empty until its network is set up
 	Ports          []NamedPort  // of its containers that have a name, in the object's order
 	HostNetwork    bool         // shares the node's addresses, and has no endpoint
+
+	// Which pod of this name it is; of two that claim one address, which has it.
+	UID      string    // as the runtime knows it; empty for objects that never saw an API server
+	Created  time.Time // likewise zero
+	Deleting bool      // told to end: its address may be another's by now
 }
 
 // Same reports whether two rows say the same.
 func (p Pod) Same(o Pod) bool {
-	return p.Name == o.Name && p.ServiceAccount == o.ServiceAccount && p.Node == o.Node &&
+	return p.Name == o.Name && p.UID == o.UID && p.Created.Equal(o.Created) && p.Deleting == o.Deleting && p.ServiceAccount == o.ServiceAccount && p.Node == o.Node &&
 		p.HostNetwork == o.HostNetwork && maps.Equal(p.Labels, o.Labels) && slices.Equal(p.IPs, o.IPs) && slices.Equal(p.Ports, o.Ports)
 }
 

@@ -16,6 +16,8 @@ type Problem struct {
 	Key   ProblemKey
 	Line  int // in File, 0 when not known
 	Error string
+
+	Instead string // where an object of the same name stands that counts in its place: "b.yaml:3"
 }
 
 // Columns implements table.Row.

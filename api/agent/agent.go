@@ -78,6 +78,7 @@ type AddRequest struct {
 	Attachment
 	PodNamespace string `json:"podNamespace"`
 	PodName      string `json:"podName"`
+	PodUID       string `json:"podUID,omitempty"` // empty when the runtime does not tell
 }
 
 // AddReply is the interface that was made. It is sent when the pod's row is in

@@ -20,6 +20,7 @@ type Request struct {
 	Key
 	Netns  string
 	Pod    state.PodName
+	PodUID string       // empty: not known
 	Health bool         // the node's health endpoint
 	Device string       // host side; empty: derived from the key
 	Addrs  []netip.Addr // empty: allocated
@@ -48,7 +49,7 @@ func (c *Control) Add(ctx context.Context, r Request) (Result, error) {
 	if err := c.Ready(); err != nil {
 		return Result{}, err
 	}
-	c.waitForIdentity(ctx, r.Pod)
+	c.waitForIdentity(ctx, state.Endpoint{Pod: r.Pod, PodUID: r.PodUID})
 	e, err := c.reserve(r, cookie)
 	if err != nil {
 		return Result{}, err

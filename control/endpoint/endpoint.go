@@ -28,6 +28,7 @@ type Allocator interface {
 type Options struct {
 	StateDir       string
 	Cluster        string
+	Node           string // this one's name
 	IPv4, IPv6     bool
 	Tunnel         bool
 	MTU            int // of the underlay; 0: that of its devices
@@ -82,13 +83,12 @@ func New(log *slog.Logger, o Options, t *state.Tables, dp *datapath.Datapath, al
 // an earlier agent as soon as programs are loaded, and follows identities and
 // the underlay's MTU.
 func (c *Control) Run(ctx context.Context) error {
-	settled := make(chan struct{})
-	go func() {
-		defer close(settled)
-		c.settle(ctx)
-	}()
-	defer func() { <-settled }()
-	return reconcile.Loop(ctx, c.log, c.step, c.dp.Ready(), c.tables.Nodes, c.tables.Pods, c.tables.PodIdentities, c.tables.Devices)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { c.settle(ctx) })
+	beside.Go(func() { c.introduce(ctx) })
+	return reconcile.Loop(ctx, c.log, c.step, c.dp.Ready(), c.tables.Nodes, c.tables.Pods, c.tables.PodIdentities,
+		c.tables.Identities, c.tables.VisibleLabels, c.tables.Devices)
 }
 
 func (c *Control) step(context.Context) error {

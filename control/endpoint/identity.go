@@ -16,7 +16,7 @@ const identityWait = 500 * time.Millisecond
 // reserved:init. The labels are all that the pod has, for people.
 func (c *Control) identify(e *state.Endpoint) {
 	if e.Recovered && e.Pod == (state.PodName{}) {
-		e.Pod = c.podOf(*e)
+		e.Pod, e.PodUID = c.podOf(*e)
 	}
 	e.Identity, e.Labels = c.identityOf(*e)
 	if e.State == state.EndpointRestoring || e.State == state.EndpointNotReady || e.State == state.EndpointCreating {
@@ -35,6 +35,8 @@ func (c *Control) identityOf(e state.Endpoint) (state.IdentityID, state.Labels) 
 	p, known := c.tables.Pods.Get(e.Pod)
 	i, numbered := c.tables.PodIdentities.Get(e.Pod)
 	switch {
+	case known && !e.IsOf(p, c.opts.Node):
+		return c.kept(e)
 	case known && numbered:
 		return i.ID, state.PodLabels(p, c.opts.Cluster)
 	case !known && e.Recovered:
@@ -45,18 +47,21 @@ func (c *Control) identityOf(e state.Endpoint) (state.IdentityID, state.Labels) 
 	return state.IdentityInit, state.Labels{state.IdentityInit.Reserved()}
 }
 
-// waitForIdentity returns when the pod has a number, or when it has waited long
-// enough: the endpoint then begins as reserved:init.
-func (c *Control) waitForIdentity(ctx context.Context, pod state.PodName) {
-	if pod == (state.PodName{}) {
+// waitForIdentity returns when the endpoint's pod has a number, or when it has
+// waited long enough: the endpoint then begins as reserved:init.
+func (c *Control) waitForIdentity(ctx context.Context, e state.Endpoint) {
+	if e.Pod == (state.PodName{}) {
 		return
 	}
 	wake := make(chan struct{}, 1)
 	defer c.tables.PodIdentities.Notify(wake)()
+	defer c.tables.Pods.Notify(wake)()
 	ctx, cancel := context.WithTimeout(ctx, identityWait)
 	defer cancel()
 	for {
-		if _, ok := c.tables.PodIdentities.Get(pod); ok {
+		p, known := c.tables.Pods.Get(e.Pod)
+		_, numbered := c.tables.PodIdentities.Get(e.Pod)
+		if numbered && (!known || e.IsOf(p, c.opts.Node)) {
 			return
 		}
 		select {

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -73,11 +74,88 @@ func TestAnAddWaitsToKnowItsPodButNotForEver(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), tt.limit)
 			defer cancel()
-			c.waitForIdentity(ctx, tt.pod)
+			c.waitForIdentity(ctx, state.Endpoint{Pod: tt.pod})
 			if waited := time.Since(began); waited != tt.waited {
 				t.Errorf("%s: waited %v, want %v", name, waited, tt.waited)
 			}
 		})
+	}
+}
+
+func TestAnAddWaitsForItsOwnPodNotForOneOfItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := control(t, 8)
+		c.opts.Node = "n1"
+		c.tables.Pods.Put(state.Pod{Name: web, Node: "n2"})
+		c.tables.PodIdentities.Put(state.PodIdentity{Pod: web, ID: 300})
+		began := time.Now()
+		defer time.AfterFunc(identityWait/2, func() { c.tables.Pods.Put(state.Pod{Name: web, Node: "n1", UID: "new"}) }).Stop()
+		c.waitForIdentity(t.Context(), state.Endpoint{Pod: web, PodUID: "new"})
+		if waited := time.Since(began); waited != identityWait/2 {
+			t.Errorf("waited %v, want %v", waited, identityWait/2)
+		}
+	})
+}
+
+// The object of a pod on a lost node can be deleted while it runs; a StatefulSet
+// then makes one of the same name elsewhere, with other labels.
+func TestAnEndpointKeepsItsIdentityWhenItsNameIsAnotherPods(t *testing.T) {
+	const cluster, namespace = "k8s:io.cilium.k8s.policy.cluster=lab", "k8s:io.kubernetes.pod.namespace=default"
+	labels := state.Labels{"k8s:app=a", "k8s:hash=1", cluster, namespace}
+	had := state.Endpoint{Pod: web, PodUID: "old", Identity: 299, Labels: labels, State: state.EndpointReady}
+	unknown := had
+	unknown.PodUID = ""
+	for name, tt := range map[string]struct {
+		e       state.Endpoint
+		pod     state.Pod
+		means   state.Labels // number 299, nil: nothing
+		visible []string
+		want    state.IdentityID
+	}{
+		"its own row":             {had, state.Pod{Node: "n1", UID: "old"}, state.Labels{"k8s:app=a", cluster, namespace}, nil, 300},
+		"a row without UID":       {had, state.Pod{Node: "n1"}, state.Labels{"k8s:app=a", cluster, namespace}, nil, 300},
+		"an endpoint without":     {unknown, state.Pod{Node: "n1", UID: "new"}, state.Labels{"k8s:app=a", cluster, namespace}, nil, 300},
+		"on another node":         {unknown, state.Pod{Node: "n2"}, state.Labels{"k8s:app=a", cluster, namespace}, nil, 299},
+		"not scheduled yet":       {had, state.Pod{UID: "new"}, state.Labels{"k8s:app=a", cluster, namespace}, nil, 299},
+		"of another UID":          {had, state.Pod{Node: "n1", UID: "new"}, state.Labels{"k8s:app=a", cluster, namespace}, []string{"k8s:app"}, 299},
+		"the number is gone":      {had, state.Pod{Node: "n2"}, nil, nil, state.IdentityInit},
+		"the number is another's": {had, state.Pod{Node: "n2"}, state.Labels{"k8s:app=b", cluster, namespace}, nil, state.IdentityInit},
+		"it does not tell enough": {had, state.Pod{Node: "n2"}, state.Labels{"k8s:app=a", cluster, namespace}, []string{"k8s:hash"}, state.IdentityInit},
+		"it had none":             {state.Endpoint{Pod: web}, state.Pod{Node: "n2"}, state.Labels{"k8s:app=a", cluster, namespace}, nil, state.IdentityInit},
+	} {
+		c, _ := control(t, 8)
+		c.opts.Cluster, c.opts.Node = "lab", "n1"
+		tt.pod.Name, tt.pod.Labels = web, map[string]string{"app": "other"}
+		c.tables.Pods.Put(tt.pod)
+		c.tables.PodIdentities.Put(state.PodIdentity{Pod: web, ID: 300})
+		for _, key := range tt.visible {
+			c.tables.VisibleLabels.Put(state.VisibleLabel{Key: key})
+		}
+		if tt.means != nil {
+			c.tables.Identities.Put(state.Identity{ID: 299, Labels: tt.means})
+		}
+		before := tt.e.Labels
+		c.identify(&tt.e)
+		if tt.e.Identity != tt.want {
+			t.Errorf("%s: got identity %d, want %d", name, tt.e.Identity, tt.want)
+		}
+		if tt.want != 300 && len(before) > 0 && tt.e.Labels.Key() != before.Key() {
+			t.Errorf("%s: got the labels %q of another pod", name, tt.e.Labels)
+		}
+	}
+}
+
+func TestARecoveredEndpointIsThePodOfThisNodeWithItsAddress(t *testing.T) {
+	c, _ := control(t, 8)
+	c.opts.Node = "n1"
+	ip := netip.MustParseAddr("10.0.0.9")
+	pod := func(name, node string, born int64, deleting bool) state.Pod {
+		return state.Pod{Name: state.PodName{Namespace: "default", Name: name}, Node: node, UID: name, IPs: []netip.Addr{ip},
+			Created: time.Unix(born, 0), Deleting: deleting}
+	}
+	c.tables.Pods.Put(pod("far", "n2", 9, false), pod("old", "n1", 1, false), pod("ends", "n1", 8, true), pod("young", "n1", 2, false))
+	if name, uid := c.podOf(state.Endpoint{IPv4: ip}); name.Name != "young" || uid != "young" {
+		t.Errorf("got %s, UID %s", name, uid)
 	}
 }
 

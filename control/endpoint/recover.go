@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 
 	"weir/bpf"
@@ -53,14 +54,18 @@ func (c *Control) find(k Key) (state.Endpoint, bool) {
 	return state.Endpoint{}, false
 }
 
-// podOf finds the pod of a recovered endpoint by its address.
-func (c *Control) podOf(e state.Endpoint) state.PodName {
-	for name, p := range c.tables.Pods.All() {
-		for _, a := range e.Addrs() {
-			if slices.Contains(p.IPs, a) {
-				return name
-			}
+// podOf finds the pod of a recovered endpoint by its address: the youngest of
+// this node that has it and is not being deleted.
+func (c *Control) podOf(e state.Endpoint) (name state.PodName, uid string) {
+	var best state.Pod
+	for _, p := range c.tables.Pods.All() {
+		has := func(a netip.Addr) bool { return slices.Contains(p.IPs, a) }
+		if p.Node != c.opts.Node || p.HostNetwork || !slices.ContainsFunc(e.Addrs(), has) {
+			continue
+		}
+		if best.Name == (state.PodName{}) || best.Deleting && !p.Deleting || best.Deleting == p.Deleting && p.Created.After(best.Created) {
+			best = p
 		}
 	}
-	return state.PodName{}
+	return best.Name, best.UID
 }

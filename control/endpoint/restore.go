@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"weir/bpf"
 	"weir/datapath/link"
+	"weir/internal/reconcile"
 	"weir/state"
 )
 
@@ -63,6 +65,39 @@ func (c *Control) restorable(e state.Endpoint) bool {
 		c.log.Warn("endpoint file stays", "endpoint", e.ID, "err", err)
 	}
 	return false
+}
+
+// introduce gives restored endpoints the identities that their pods have by now,
+// until programs are loaded and step does. These wait for policy, and policy
+// waits for the endpoints, so somebody has to begin. Maps are not touched.
+func (c *Control) introduce(ctx context.Context) {
+	step := func(context.Context) error {
+		if c.dp.Ready().Synced() {
+			return nil
+		}
+		for _, e := range c.tables.Endpoints.All() {
+			c.introduceOne(e.ID)
+		}
+		return nil
+	}
+	// How the endpoints do is for the other loop to say.
+	ctx = reconcile.WithObserver(ctx, func(error) {})
+	// It ends with ctx, and its step never fails.
+	_ = reconcile.Loop(ctx, c.log, step, c.tables.Nodes, c.tables.Pods, c.tables.PodIdentities, c.tables.Identities, c.tables.VisibleLabels)
+}
+
+func (c *Control) introduceOne(id state.EndpointID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, there := c.tables.Endpoints.Get(id)
+	if !there || e.State != state.EndpointRestoring {
+		return
+	}
+	next := e
+	c.identify(&next)
+	if next.Pod != e.Pod || next.Identity != e.Identity || next.Labels.Key() != e.Labels.Key() {
+		c.tables.Endpoints.Put(next)
+	}
 }
 
 // revive brings restored endpoints to life: rows and programs are compared

@@ -39,10 +39,36 @@ func sample(t *testing.T, id state.EndpointID) state.Endpoint {
 	}
 	return state.Endpoint{
 		ID: id, ContainerID: fmt.Sprint("c", id), Interface: "eth0", Netns: "/run/netns/x", NetnsCookie: 1 << 40,
-		Pod: state.PodName{Namespace: "default", Name: "web"}, Health: id == 2,
+		Pod: state.PodName{Namespace: "default", Name: "web"}, PodUID: "u1", Health: id == 2,
 		IPv4: netip.AddrFrom4([4]byte{10, 0, 0, byte(id)}), IPv6: netip.MustParseAddr("fd00::9"), Device: "lo", Ifindex: lo.Index,
 		MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, NodeMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, MTU: 1450,
 		Identity: 300, Labels: state.Labels{"k8s:app=web", "k8s:x="}, State: state.EndpointReady,
+	}
+}
+
+// Policy waits for the endpoints to have the identities of their pods, and
+// programs wait for policy: so they get them while they are being restored.
+func TestARestoredEndpointLearnsItsIdentityBeforeProgramsAreLoaded(t *testing.T) {
+	c, _ := control(t, 8)
+	for id, s := range map[state.EndpointID]state.EndpointState{1: state.EndpointRestoring, 3: state.EndpointReady} {
+		e := sample(t, id)
+		e.State = s
+		c.tables.Endpoints.Put(e)
+	}
+	c.tables.Pods.Put(state.Pod{Name: web, Labels: map[string]string{"app": "other"}})
+	c.tables.PodIdentities.Put(state.PodIdentity{Pod: web, ID: 301})
+	for _, tt := range []struct {
+		id    state.EndpointID
+		want  state.IdentityID
+		state state.EndpointState
+	}{{1, 301, state.EndpointRestoring}, {3, 300, state.EndpointReady}} {
+		c.introduceOne(tt.id)
+		if e, _ := c.tables.Endpoints.Get(tt.id); e.Identity != tt.want || e.State != tt.state {
+			t.Errorf("endpoint %d: identity %d, %s; want %d, %s", tt.id, e.Identity, e.State, tt.want, tt.state)
+		}
+	}
+	if files, _ := loadAll(c.opts.StateDir); len(files) != 0 {
+		t.Error("it wrote a file")
 	}
 }
 

@@ -181,6 +181,30 @@ func TestLabelsOfANamespaceConcernItsPods(t *testing.T) {
 	}
 }
 
+// An endpoint whose pod's name another pod has keeps its number, which must not
+// come to mean somebody else.
+func TestANumberThatAnEndpointHasStays(t *testing.T) {
+	w := newWorld(t)
+	w.policy("p", "k8s:app")
+	w.pod("web", "app=a")
+	w.step(0)
+	w.step(10 * time.Second)
+	id, labels := w.of("web")
+	w.tables.Endpoints.Put(state.Endpoint{ID: 1, Pod: podName("web"), Identity: id})
+	w.pod("web", "app=b")
+	for range 4 {
+		w.step(2 * linger)
+	}
+	if i, ok := w.tables.Identities.Get(id); !ok || strings.Join(i.Labels, " ") != labels {
+		t.Errorf("identity %d is %+v, want %s", id, i, labels)
+	}
+	w.tables.Endpoints.Delete(1)
+	w.step(2 * linger)
+	if _, ok := w.tables.Identities.Get(id); ok {
+		t.Error("it stays when the endpoint is gone")
+	}
+}
+
 func TestNumbersOfANodeDependOnLabelsAndMeanOneThing(t *testing.T) {
 	known := func(state.IdentityID) bool { return true }
 	a, b := locals{}, locals{}

@@ -22,11 +22,22 @@ func (c *Control) retire(now time.Time, d *diff) {
 		}
 	}
 	for id, since := range c.idle {
-		if now.Sub(since) >= linger {
+		if now.Sub(since) >= linger && !c.worn(id) {
 			delete(c.idle, id)
 			d.ids[id] = true
 		}
 	}
+}
+
+// worn reports whether an endpoint still has a number that no pod has: the object
+// of its pod is another's by now.
+func (c *Control) worn(id state.IdentityID) bool {
+	for _, e := range c.tables.Endpoints.All() {
+		if e.Identity == id {
+			return true
+		}
+	}
+	return false
 }
 
 // row returns what a number means now to pods, or else to the cluster.

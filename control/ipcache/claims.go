@@ -78,7 +78,7 @@ func endpointClaims(e state.Endpoint) []state.IP {
 	}
 	var out []state.IP
 	for _, a := range e.Addrs() {
-		out = append(out, state.IP{Prefix: single(a), Identity: e.Identity, Endpoint: e.ID, Source: state.IPEndpoint, Of: of})
+		out = append(out, state.IP{Prefix: single(a), Identity: e.Identity, Endpoint: e.ID, Source: state.IPEndpoint, Of: of, UID: e.PodUID})
 	}
 	return out
 }
@@ -96,10 +96,12 @@ func (v view) podClaims(p state.Pod) []state.IP {
 	var out []state.IP
 	for _, a := range p.IPs {
 		out = append(out, state.IP{Prefix: single(a), Identity: id.ID, TunnelEndpoint: n.Address(!v.underlay6),
-			Source: state.IPPod, Of: p.Name.String()})
+			Source: state.IPPod, Of: p.Name.String(), UID: p.UID})
 	}
 	return out
 }
+
+func podLife(p state.Pod) life { return life{p.Deleting, p.Created} }
 
 // entry is the map's form of a row; number is that of its tunnel endpoint.
 func entry(row state.IP, number uint16) (bpf.IPCacheKey, bpf.IPCacheEntry) {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 
 	"weir/state"
 )
@@ -120,6 +121,37 @@ func TestStrongerSourceWinsAPrefix(t *testing.T) {
 	}
 	if of := got[prefix("10.0.1.9/32")].Of; of != "default/aaa" {
 		t.Errorf("10.0.1.9 belongs to %s, want the first by name, default/aaa", of)
+	}
+}
+
+// An API server keeps the object of a pod until its node has said that it ended,
+// or for ever when the node is lost; its address may be given away before.
+func TestAPodThatIsBeingDeletedGivesWayToItsSuccessor(t *testing.T) {
+	pod := func(name string, born int64, deleting bool) state.Pod {
+		return state.Pod{Name: state.PodName{Namespace: "default", Name: name}, Node: "n2", IPs: addrs("10.0.1.30"),
+			Created: time.Unix(born, 0), Deleting: deleting, UID: name}
+	}
+	for name, tt := range map[string]struct {
+		pods []state.Pod
+		want string
+	}{
+		"one that lingers":              {[]state.Pod{pod("a", 1, true), pod("b", 2, false)}, "b"},
+		"one that lingers and is young": {[]state.Pod{pod("a", 3, true), pod("b", 2, false)}, "b"},
+		"an older one":                  {[]state.Pod{pod("a", 1, false), pod("b", 2, false)}, "b"},
+		"two that linger":               {[]state.Pod{pod("a", 1, true), pod("b", 2, true)}, "b"},
+		"of the same age":               {[]state.Pod{pod("b", 2, false), pod("a", 2, false)}, "a"},
+		"alone while it ends":           {[]state.Pod{pod("a", 1, true)}, "a"},
+	} {
+		rows := two()
+		rows.Pods = tt.pods
+		rows.Identities = map[state.PodName]state.IdentityID{}
+		for i, p := range tt.pods {
+			rows.Identities[p.Name] = state.IdentityID(400 + i)
+		}
+		got := derive(t, rows)[prefix("10.0.1.30/32")]
+		if got.Of != "default/"+tt.want || got.UID != tt.want || got.Identity != rows.Identities[state.PodName{Namespace: "default", Name: tt.want}] {
+			t.Errorf("%s: got %+v, want %s", name, got, tt.want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,6 +43,7 @@ func history(t *testing.T, seed uint64, edits int) {
 		if r.IntN(10) == 0 {
 			c = k.control(t, rows, tables)
 			tables.IPs.Replace(nil, nil)
+			forgetOwners(old)
 		}
 		k.ipcache.Max, k.broken = 0, false
 		switch r.IntN(10) {
@@ -104,10 +106,21 @@ func agree(t *testing.T, seed uint64, want map[netip.Prefix]state.IP, tables *st
 	return got
 }
 
+// forgetOwners does what a restart does: the map does not tell owners.
+func forgetOwners(rows map[netip.Prefix]state.IP) {
+	for p, row := range rows {
+		row.Of = ""
+		rows[p] = row
+	}
+}
+
 // voided checks that whoever changed had his connections voided.
 func voided(t *testing.T, seed uint64, old, now map[netip.Prefix]state.IP, before [bpf.Generations]uint32, k *kernel) {
 	t.Helper()
 	changed := func(a, b state.IP) bool {
+		if a.Of != "" && a.Prefix.IsSingleIP() && (a.Of != b.Of || a.UID != b.UID) {
+			return true
+		}
 		return a.Identity != b.Identity || a.Endpoint != b.Endpoint || a.TunnelEndpoint != b.TunnelEndpoint
 	}
 	check := func(p netip.Prefix) {
@@ -165,7 +178,8 @@ func edit(r *rand.Rand, t *state.Tables) {
 	case 1:
 		t.Nodes.Delete(node)
 	case 2, 3, 4:
-		t.Pods.Put(state.Pod{Name: pod, Node: node, IPs: []netip.Addr{ip}, HostNetwork: r.IntN(8) == 0})
+		t.Pods.Put(state.Pod{Name: pod, Node: node, IPs: []netip.Addr{ip}, HostNetwork: r.IntN(8) == 0,
+			UID: fmt.Sprint(r.IntN(3)), Created: time.Unix(r.Int64N(3), 0), Deleting: r.IntN(3) == 0})
 	case 5:
 		t.Pods.Delete(pod)
 	case 6:

@@ -62,9 +62,17 @@ func TestAChangedAddressVoidsItsConnectionsAndNoOthers(t *testing.T) {
 		{"another endpoint", func() { tables.Endpoints.Delete(7); web.ID = 8; tables.Endpoints.Put(web) }, slotsOf("10.0.0.9", "fd00::9"), false},
 		{"an address that goes", func() { db.IPs = addrs("10.0.1.9"); tables.Pods.Put(db) }, slotsOf("fd00::109"), false},
 		{"an address that comes", func() { cache.IPs = addrs("fd00::109"); tables.Pods.Put(cache) }, slotsOf("fd00::109"), false},
-		{"another owner of the same identity at the same place", func() {
+		{"another identity of the new owner", func() {
 			tables.PodIdentities.Put(state.PodIdentity{Pod: cache.Name, ID: 301})
 		}, slotsOf("fd00::109"), false},
+		{"another owner of the same identity at the same place", func() {
+			tables.Pods.Delete(cache.Name)
+			cache.Name.Name = "cache2"
+			tables.Pods.Put(cache)
+			tables.PodIdentities.Put(state.PodIdentity{Pod: cache.Name, ID: 301})
+		}, slotsOf("fd00::109"), false},
+		{"another pod of the same name, identity and place", func() { cache.UID = "2"; tables.Pods.Put(cache) }, slotsOf("fd00::109"), false},
+		{"the same one again", func() { cache.Deleting = true; tables.Pods.Put(cache) }, nil, false},
 		{"another node", func() {
 			n := rows.Nodes[1]
 			n.Addresses = addrs("172.18.0.33", "fc00::3")

@@ -22,7 +22,7 @@ type Rows struct {
 // compile is the oracle: it derives every row from scratch, in one pass and
 // without remembering anything. Step must agree with it after any history.
 func compile(r Rows) map[netip.Prefix]state.IP {
-	c := compiler{rows: r, out: map[netip.Prefix]state.IP{}, nodes: map[string]state.Node{}}
+	c := compiler{rows: r, out: map[netip.Prefix]state.IP{}, nodes: map[string]state.Node{}, pods: map[netip.Prefix][]state.Pod{}}
 	world := map[string]state.IdentityID{"0.0.0.0/0": 2, "::/0": 2}
 	if r.Dual {
 		world = map[string]state.IdentityID{"0.0.0.0/0": 9, "::/0": 10}
@@ -41,7 +41,14 @@ func compile(r Rows) map[netip.Prefix]state.IP {
 		c.endpoint(e)
 	}
 	for _, p := range r.Pods {
-		c.pod(p)
+		if c.elsewhere(p) {
+			for _, a := range p.IPs {
+				c.pods[single(a)] = append(c.pods[single(a)], p)
+			}
+		}
+	}
+	for prefix, pods := range c.pods {
+		c.pod(prefix, heir(pods))
 	}
 	return c.out
 }
@@ -50,6 +57,7 @@ type compiler struct {
 	rows  Rows
 	nodes map[string]state.Node
 	out   map[netip.Prefix]state.IP
+	pods  map[netip.Prefix][]state.Pod // elsewhere, that claim an address
 }
 
 // add keeps the row of the stronger source; among equals the one that sorts
@@ -63,6 +71,32 @@ func (c *compiler) add(row state.IP) {
 		}
 	}
 	c.out[row.Prefix] = row
+}
+
+// heir chooses whose an address is among pods: those that are being deleted
+// drop out unless nobody else is there, then all but the youngest, and of what
+// is left the first by name has it.
+func heir(pods []state.Pod) state.Pod {
+	drop := func(out func(state.Pod) bool) {
+		if left := slices.DeleteFunc(slices.Clone(pods), out); len(left) > 0 {
+			pods = left
+		}
+	}
+	drop(func(p state.Pod) bool { return p.Deleting })
+	youngest := pods[0].Created
+	for _, p := range pods {
+		if p.Created.After(youngest) {
+			youngest = p.Created
+		}
+	}
+	drop(func(p state.Pod) bool { return p.Created.Before(youngest) })
+	first := pods[0]
+	for _, p := range pods {
+		if p.Name.String() < first.Name.String() {
+			first = p
+		}
+	}
+	return first
 }
 
 func (c *compiler) node(n state.Node) {
@@ -101,24 +135,21 @@ func (c *compiler) endpoint(e state.Endpoint) {
 		of = "health"
 	}
 	for _, a := range e.Addrs() {
-		c.add(state.IP{Prefix: single(a), Identity: e.Identity, Endpoint: e.ID, Source: state.IPEndpoint, Of: of})
+		c.add(state.IP{Prefix: single(a), Identity: e.Identity, Endpoint: e.ID, Source: state.IPEndpoint, Of: of, UID: e.PodUID})
 	}
 }
 
-func (c *compiler) pod(p state.Pod) {
-	if p.HostNetwork || p.Node == "" {
-		return
-	}
+// elsewhere is not so of this node's pods: they are endpoints.
+func (c *compiler) elsewhere(p state.Pod) bool {
 	n, ok := c.nodes[p.Node]
-	if !ok || n.Local {
-		return // this node's pods are endpoints
-	}
+	return !p.HostNetwork && p.Node != "" && ok && !n.Local
+}
+
+func (c *compiler) pod(prefix netip.Prefix, p state.Pod) {
 	id, ok := c.rows.Identities[p.Name]
 	if !ok {
 		id = state.IdentityInit
 	}
-	for _, a := range p.IPs {
-		c.add(state.IP{Prefix: single(a), Identity: id, TunnelEndpoint: n.Address(!c.rows.Underlay6),
-			Source: state.IPPod, Of: p.Name.String()})
-	}
+	n := c.nodes[p.Node]
+	c.add(state.IP{Prefix: prefix, Identity: id, TunnelEndpoint: n.Address(!c.rows.Underlay6), Source: state.IPPod, Of: p.Name.String(), UID: p.UID})
 }

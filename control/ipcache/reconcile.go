@@ -108,10 +108,10 @@ func (c *Control) follow() (touched map[netip.Prefix]bool, whole bool) {
 	}
 	for name := range again {
 		p, _ := c.tables.Pods.Get(name)
-		c.book.set(owner{"pod", name.String()}, c.view.podClaims(p), touched)
+		c.book.set(owner{"pod", name.String()}, podLife(p), c.view.podClaims(p), touched)
 	}
 	for _, e := range endpoints {
-		c.book.set(owner{"endpoint", fmt.Sprint(e.Key)}, endpointClaims(e.Row), touched)
+		c.book.set(owner{"endpoint", fmt.Sprint(e.Key)}, life{}, endpointClaims(e.Row), touched)
 	}
 	return touched, false
 }
@@ -126,19 +126,19 @@ func (c *Control) rebuild() {
 	}
 	all := map[netip.Prefix]bool{}
 	for _, d := range c.tables.Devices.All() {
-		c.book.set(owner{"device", d.Name}, deviceClaims(d), all)
+		c.book.set(owner{"device", d.Name}, life{}, deviceClaims(d), all)
 	}
 	for _, n := range c.tables.Nodes.All() {
 		c.view.nodes[n.Name] = n
 	}
 	for _, n := range c.view.nodes {
-		c.book.set(owner{"node", n.Name}, c.view.nodeClaims(n), all)
+		c.book.set(owner{"node", n.Name}, life{}, c.view.nodeClaims(n), all)
 	}
 	for name, p := range c.tables.Pods.All() {
-		c.book.set(owner{"pod", name.String()}, c.view.podClaims(p), all)
+		c.book.set(owner{"pod", name.String()}, podLife(p), c.view.podClaims(p), all)
 	}
 	for id, e := range c.tables.Endpoints.All() {
-		c.book.set(owner{"endpoint", fmt.Sprint(id)}, endpointClaims(e), all)
+		c.book.set(owner{"endpoint", fmt.Sprint(id)}, life{}, endpointClaims(e), all)
 	}
-	c.book.set(owner{"world", ""}, c.view.worldClaims(), all)
+	c.book.set(owner{"world", ""}, life{}, c.view.worldClaims(), all)
 }

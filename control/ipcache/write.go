@@ -83,6 +83,14 @@ func (c *Control) writeAll() error {
 	return nil
 }
 
+// changedHands reports whether an address has another owner than before, which
+// the map does not tell when identity and place are the same. What happened while
+// no agent ran is not known, and such a verdict is the same one.
+func (c *Control) changedHands(row state.IP) bool {
+	old, ok := c.tables.IPs.Get(row.Prefix)
+	return ok && row.Prefix.IsSingleIP() && (old.Of != row.Of || old.UID != row.UID)
+}
+
 // write writes the rows of the touched prefixes.
 func (c *Control) write(touched map[netip.Prefix]bool) error {
 	var gone []netip.Prefix
@@ -136,6 +144,8 @@ func (c *Control) apply(rows []state.IP, gone []netip.Prefix) error {
 		k, v := entry(row, number)
 		if old, ok := c.maps.IPCache.Get(k); !ok || old != v {
 			put[k] = v
+			c.void.add(row.Prefix)
+		} else if c.changedHands(row) {
 			c.void.add(row.Prefix)
 		}
 	}

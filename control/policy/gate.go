@@ -111,17 +111,34 @@ func (c *Control) consistent() bool {
 		want, known := identities[pod]
 		return known && want != id
 	}
-	for _, e := range c.tables.Endpoints.All() {
-		if e.Pod != (state.PodName{}) && stale(e.Pod.String(), e.Identity) {
+	here := c.node()
+	kept := map[state.EndpointID]bool{} // whose pod's name another pod has: they keep what they had
+	for id, e := range c.tables.Endpoints.All() {
+		p, known := c.tables.Pods.Get(e.Pod)
+		kept[id] = known && !e.IsOf(p, here)
+		if e.Pod != (state.PodName{}) && !kept[id] && stale(e.Pod.String(), e.Identity) {
 			return false
 		}
 	}
 	for _, ip := range c.tables.IPs.All() {
+		if kept[ip.Endpoint] {
+			continue
+		}
 		if (ip.Source == state.IPEndpoint || ip.Source == state.IPPod) && stale(ip.Of, ip.Identity) {
 			return false
 		}
 	}
 	return true
+}
+
+// node is the name of this node, "" while it is not known.
+func (c *Control) node() string {
+	for _, n := range c.tables.Nodes.All() {
+		if n.Local {
+			return n.Name
+		}
+	}
+	return ""
 }
 
 // waits says of a policy why its version is not in force yet.

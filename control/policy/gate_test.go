@@ -58,6 +58,35 @@ func TestVersionWaitsUntilIdentitiesAndAddressesTellItsLabels(t *testing.T) {
 	}
 }
 
+// An endpoint whose pod's name another pod has keeps its identity: nobody is to
+// wait for it to have the other's.
+func TestNothingWaitsForAnEndpointThatIsNotItsNames(t *testing.T) {
+	r := newRig(t, Options{})
+	r.tables.Nodes.Put(state.Node{Name: "n1", Local: true})
+	pod := state.PodName{Namespace: "default", Name: "p1"}
+	r.identity(300, "web")
+	r.identity(303, "outsider")
+	r.endpoint(1, 300)
+	r.tables.Pods.Put(state.Pod{Name: pod, Node: "n2"})
+	r.tables.PodIdentities.Put(state.PodIdentity{Pod: pod, ID: 303})
+	r.tables.IPs.Put(state.IP{Prefix: prefix("10.0.0.1/32"), Identity: 300, Endpoint: 1, Source: state.IPEndpoint, Of: pod.String()})
+	r.tables.VisibleLabels.Put(state.VisibleLabel{Key: "k8s:zone"})
+	r.tables.Policies.Put(zoned("p"))
+	r.step(t)
+	if s := r.status("p").State; s != StateInForce {
+		t.Errorf("the policy is %s", s)
+	}
+	r.tables.Pods.Put(state.Pod{Name: pod, Node: "n1"})
+	r.tables.Policies.Put(zoned("q"))
+	r.tables.VisibleLabels.Delete("k8s:zone")
+	r.step(t)
+	r.tables.VisibleLabels.Put(state.VisibleLabel{Key: "k8s:zone"})
+	r.step(t)
+	if s := r.status("q").State; s != StateWaiting {
+		t.Errorf("the policy is %s, and the endpoint has not the identity of its pod", s)
+	}
+}
+
 func TestAtAStartTheMapsStayUntilAllLabelsAreTold(t *testing.T) {
 	r := newRig(t, Options{})
 	r.identity(300, "web")

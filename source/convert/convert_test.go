@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -38,6 +39,24 @@ func TestPodOfAnyPhase(t *testing.T) {
 	o.Status.Phase = corev1.PodSucceeded
 	if got, _ := Pod(o); len(got.IPs) != 0 {
 		t.Errorf("a finished pod still has %v", got.IPs)
+	}
+}
+
+func TestAPodSaysWhichOneItIsAndThatItEnds(t *testing.T) {
+	born := time.Unix(1700000000, 0)
+	o := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "u1", CreationTimestamp: metav1.NewTime(born)},
+		Status: corev1.PodStatus{PodIP: "10.0.1.7"}}
+	first, err := Pod(o)
+	if err != nil || first.UID != "u1" || !first.Created.Equal(born) || first.Deleting {
+		t.Errorf("got %+v, %v", first, err)
+	}
+	o.Annotations = map[string]string{"kubernetes.io/config.mirror": "h1"}
+	if mirror, _ := Pod(o); mirror.UID != "h1" {
+		t.Errorf("the mirror of a static pod has UID %s, want that of the pod: h1", mirror.UID)
+	}
+	o.Annotations, o.DeletionTimestamp = nil, &o.CreationTimestamp
+	if ending, _ := Pod(o); !ending.Deleting || len(ending.IPs) != 1 || ending.Same(first) {
+		t.Errorf("got %+v: want one that ends, has its address still, and is not the same row", ending)
 	}
 }
 

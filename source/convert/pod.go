@@ -31,6 +31,9 @@ func Pod(o *corev1.Pod) (state.Pod, error) {
 		ServiceAccount: or(o.Spec.ServiceAccountName, "default"),
 		Node:           o.Spec.NodeName,
 		HostNetwork:    o.Spec.HostNetwork,
+		UID:            or(o.Annotations[corev1.MirrorPodAnnotationKey], string(o.UID)), // of a static pod, the object is a mirror
+		Created:        o.CreationTimestamp.Time,
+		Deleting:       o.DeletionTimestamp != nil,
 	}
 	var err error
 	if p.Ports, err = namedPorts(where{object: object}, o); err != nil {

@@ -4,10 +4,10 @@
 // Kubernetes.
 //
 // A document that is wrong becomes a row of the table of problems; the last
-// good version of its object stays, and every other object applies. Files
-// whose name begins with a dot, and kinds that the agent does not use, are
-// passed over. The package writes no files and does not look into folders of
-// the directory.
+// good version of its object stays, also after a restart, and every other object
+// applies. Files whose name begins with a dot, and kinds that the agent does not
+// use, are passed over. The package writes nothing into the directory and does
+// not look into its folders.
 package files
 
 import (
@@ -29,6 +29,7 @@ import (
 const (
 	rescan = 5 * time.Second // catches what no event told, as on network file systems
 	quiet  = time.Second     // a file that nobody said was closed is read when it rested so long
+	limit  = 2 * time.Second // for how long a start waits for files to rest
 )
 
 // Source keeps the tables in step with a directory.
@@ -40,7 +41,11 @@ type Source struct {
 
 	files  map[string]*file // by name
 	good   map[objectKey]row
+	store  store
 	failed string // why the directory cannot be read, "" when it can
+
+	young map[string]bool // files that the last scan left alone
+	rests time.Duration   // until the first of them has rested
 }
 
 // file is what was last read from one file.
@@ -66,8 +71,14 @@ func New(log *slog.Logger, dir string, scope convert.Scope, tables *state.Tables
 		tables: tables,
 		files:  map[string]*file{},
 		good:   map[objectKey]row{},
+		store:  store{log: log},
 	}
 }
+
+// Keep makes the source keep the last good version of every object in a folder
+// of its own, to find it there when it is started anew. Without it, a start
+// knows none. It is called before Run.
+func (s *Source) Keep(dir string) { s.store.dir = dir }
 
 // Run reads the directory, marks the tables synced and follows changes until
 // ctx ends. It fails when the directory does not exist at start; when it goes
@@ -87,7 +98,10 @@ func (s *Source) Run(ctx context.Context) error {
 	defer w.close()
 	events := w.follow(ctx)
 
-	s.scan(true)
+	if err := s.store.load(); err != nil {
+		s.log.Warn("objects that are refused now have no good version", "err", err)
+	}
+	s.start(ctx, events)
 	s.publish()
 	s.synced()
 	s.log.Info("source read", "dir", s.dir, "files", len(s.files), "objects", len(s.good), "problems", s.tables.Problems.Len())
@@ -101,13 +115,48 @@ func (s *Source) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			w.renew(s.log)
-			changed = s.scan(false)
+			changed = s.scan(false) || s.store.failed != ""
 		case names := <-events:
 			changed = s.follow(names)
 		}
 		if changed {
 			s.publish()
 		}
+	}
+}
+
+// start reads the directory for the first time. A file that changed a moment ago
+// is waited for, as in every scan: what is missing in half a file would go. When
+// it does not rest, what an earlier agent knew of it counts until it does.
+func (s *Source) start(ctx context.Context, events <-chan []string) {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	for s.scan(false); len(s.young) > 0; s.scan(false) {
+		select {
+		case <-ctx.Done(): // what is wanted is what is there now
+			s.scan(true)
+			return
+		case names := <-events:
+			s.follow(names)
+		case <-time.After(s.rests):
+		case <-late.C:
+			for name := range s.young {
+				s.hurry(name)
+			}
+			return
+		}
+	}
+}
+
+// hurry makes do with a file that is still being written.
+func (s *Source) hurry(name string) {
+	switch {
+	case s.files[name] != nil: // of an event
+	case s.store.has(name):
+		s.log.Info("file does not rest, its last good content counts meanwhile", "file", name)
+		s.files[name] = &file{unsure: true}
+	default:
+		s.read(name)
 	}
 }
 
@@ -126,6 +175,7 @@ func (s *Source) follow(names []string) (changed bool) {
 // files alone that changed a moment ago: somebody may be writing them still,
 // and half a file is a valid one in which objects are missing.
 func (s *Source) scan(all bool) (changed bool) {
+	s.young = map[string]bool{}
 	list, err := os.ReadDir(s.dir)
 	if err != nil {
 		changed = s.failed != err.Error()
@@ -145,8 +195,14 @@ func (s *Source) scan(all bool) (changed bool) {
 		if err == nil && s.files[name] != nil && s.files[name].stamp == stampOf(info) {
 			continue
 		}
-		if err == nil && !all && time.Since(info.ModTime()) < quiet {
-			continue
+		if err == nil && !all {
+			if age := time.Since(info.ModTime()); age >= 0 && age < quiet {
+				if len(s.young) == 0 || quiet-age < s.rests {
+					s.rests = quiet - age
+				}
+				s.young[name] = true
+				continue
+			}
 		}
 		changed = s.read(name) || changed
 	}

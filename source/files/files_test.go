@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,24 +77,42 @@ func start(t *testing.T, files map[string]string) (string, *state.Tables) {
 	dir := t.TempDir()
 	for file, text := range files {
 		write(t, dir, file, text)
+		rest(t, dir, file)
 	}
-	tables := state.New()
+	tables, _ := run(t, dir, "")
+	return dir, tables
+}
+
+// rest makes a file one that was written long ago.
+func rest(t *testing.T, dir, file string) {
+	t.Helper()
+	if err := os.Chtimes(filepath.Join(dir, file), time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a source until the test ends, or stop is called. It keeps last good
+// versions in a folder, if there is one.
+func run(t *testing.T, dir, keep string) (tables *state.Tables, stop func()) {
+	t.Helper()
+	tables = state.New()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() {
-		done <- New(slog.New(slog.DiscardHandler), dir, scope, tables).Run(ctx)
-	}()
-	t.Cleanup(func() {
+	s := New(slog.New(slog.DiscardHandler), dir, scope, tables)
+	s.Keep(keep)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	t.Cleanup(stop)
 	eventually(t, "tables are synced", func() bool {
 		return tables.Nodes.Synced() && tables.Pods.Synced() && tables.ClusterIdentities.Synced() && tables.Problems.Synced() &&
 			tables.Namespaces.Synced() && tables.Policies.Synced() && tables.CIDRGroups.Synced() && tables.Services.Synced() && tables.Slices.Synced()
 	})
-	return dir, tables
+	return tables, stop
 }
 
 func eventually(t *testing.T, what string, ok func() bool) time.Duration {
@@ -224,23 +243,6 @@ func TestObjectsOfAnUnreadableDocumentStay(t *testing.T) {
 	if got := problems(tables)[0]; got.Key.Object != "document at line 19" || got.Line < 19 {
 		t.Errorf("problem = %+v, want the document and a line", got)
 	}
-}
-
-func TestADuplicateIsAProblemAndTheFirstWins(t *testing.T) {
-	second := strings.Replace(pod("one"), "nodeName: n1", "nodeName: n2", 1)
-	dir, tables := start(t, map[string]string{"a.yaml": pod("one"), "b.yaml": second})
-	if p, _ := tables.Pods.Get(name("one")); p.Node != "n1" {
-		t.Errorf("node = %s, want n1: the first file's", p.Node)
-	}
-	got := problems(tables)
-	if len(got) != 1 || got[0].Key.File != "b.yaml" || !strings.Contains(got[0].Error, "a.yaml:1") || !strings.Contains(got[0].Error, "b.yaml:1") {
-		t.Errorf("problems = %+v, want one that names both files", got)
-	}
-	os.Remove(filepath.Join(dir, "a.yaml"))
-	eventually(t, "the second counts when the first goes", func() bool {
-		p, _ := tables.Pods.Get(name("one"))
-		return p.Node == "n2" && tables.Problems.Len() == 0
-	})
 }
 
 func TestACiliumNodeCountsBeforeANode(t *testing.T) {

@@ -100,11 +100,9 @@ func Check(o Object) error {
 // Policies returns the policies of a YAML text, and what is wrong with the
 // others; name is for the problems. Objects of other kinds are passed over.
 func Policies(name string, data []byte, s convert.Scope) ([]state.Policy, []state.Problem) {
-	f := load(name, data, s)
-	m := merge{good: map[objectKey]row{}, place: map[objectKey]string{}, problems: f.problems}
-	for _, e := range f.entries {
-		m.add(name, e)
-	}
+	m := newMerge()
+	m.add(name, load(name, data, s))
+	m.decide(func(objectKey) (row, bool) { return row{}, false })
 	var out []state.Policy
 	for _, r := range m.good {
 		if p, ok := r.value.(state.Policy); ok {

@@ -1,6 +1,8 @@
 package files
 
 import (
+	"crypto/sha256"
+
 	"weir/source/convert"
 )
 
@@ -16,6 +18,9 @@ type entry struct {
 	value any
 	err   string
 	at    int // the line that err speaks of
+
+	version []byte // of a good one: what the store keeps
+	sum     checksum
 }
 
 // load turns the content of a file into rows.
@@ -40,7 +45,8 @@ func load(name string, data []byte, s convert.Scope) *file {
 		if err != nil {
 			e.err, e.at = err.Error(), errorLine(err, o.Line)
 		} else {
-			e.value = value
+			e.value, e.version = value, version(name, o)
+			e.sum = sha256.Sum256(e.version)
 		}
 		f.entries = append(f.entries, e)
 	}

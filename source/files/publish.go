@@ -1,75 +1,83 @@
 package files
 
 import (
-	"fmt"
-
 	"weir/state"
 )
 
 // row is the last good version of an object, and where it stood.
 type row struct {
-	file  string
-	value any // what toRow makes
+	file    string
+	value   any    // what toRow makes
+	version []byte // what the store keeps
+	sum     checksum
 }
 
-// publish merges the files and writes the tables. Where two files have one
-// object, the first by file name and line counts.
+// publish merges the files, keeps what is good and writes the tables. What is in
+// force is on disk before.
 func (s *Source) publish() {
-	m := merge{good: map[objectKey]row{}, place: map[objectKey]string{}, old: s.good}
+	m := newMerge()
 	for _, name := range s.names() {
-		f := s.files[name]
-		m.problems = append(m.problems, f.problems...)
-		for _, e := range f.entries {
-			m.add(name, e)
-		}
+		m.add(name, s.files[name])
 	}
-	for key, old := range s.good {
-		_, found := m.place[key]
-		if f := s.files[old.file]; !found && f != nil && f.unsure {
+	m.decide(s.last)
+	for _, key := range s.hidden(m) {
+		if old, ok := s.last(key); ok {
 			m.good[key] = old
 		}
 	}
-	if s.failed != "" {
-		m.problems = append(m.problems, state.Problem{
-			Key:   state.ProblemKey{File: s.dir, Object: "directory"},
-			Error: s.failed + ": its last content stays in force",
-		})
-	}
-	s.report(m.problems)
+	s.store.save(m.good)
+	s.report(append(m.problems, s.own()...))
 	s.good = m.good
 	s.write()
-}
-
-type merge struct {
-	good     map[objectKey]row
-	old      map[objectKey]row
-	place    map[objectKey]string // "a.yaml:3"
-	problems []state.Problem
-}
-
-func (m *merge) add(name string, e entry) {
-	here := fmt.Sprintf("%s:%d", name, e.line)
-	if first, twice := m.place[e.key]; twice {
-		m.refuse(name, e, fmt.Sprintf("stands in %s and in %s; the first counts: remove one", first, here))
-		return
-	}
-	m.place[e.key] = here
-	if e.err == "" {
-		m.good[e.key] = row{name, e.value}
-		return
-	}
-	m.refuse(name, e, e.err)
-	if old, ok := m.old[e.key]; ok {
-		m.good[e.key] = row{name, old.value}
-	}
-}
-
-func (m *merge) refuse(name string, e entry, why string) {
-	m.problems = append(m.problems, state.Problem{
-		Key:   state.ProblemKey{File: name, Object: e.key.String()},
-		Line:  e.at,
-		Error: why,
+	s.store.prune(func(key objectKey, h held) bool {
+		_, good := m.good[key]
+		return !good && m.stands[key] == nil && !s.unsure(h.file)
 	})
+}
+
+// last returns the last good version of an object: that in force, or, before
+// anything is, that of an earlier agent.
+func (s *Source) last(key objectKey) (row, bool) {
+	if r, ok := s.good[key]; ok {
+		return r, true
+	}
+	return s.store.row(key, s.scope)
+}
+
+// hidden returns the objects that were not found, and may be there: in a file
+// that cannot be told apart, or in a directory that cannot be read.
+func (s *Source) hidden(m *merge) []objectKey {
+	var out []objectKey
+	for key, r := range s.good {
+		if m.stands[key] == nil && s.unsure(r.file) {
+			out = append(out, key)
+		}
+	}
+	for key, h := range s.store.held {
+		if _, known := s.good[key]; !known && m.stands[key] == nil && s.unsure(h.file) {
+			out = append(out, key)
+		}
+	}
+	return out
+}
+
+// unsure reports whether a file may hold objects that were not found in it.
+func (s *Source) unsure(name string) bool {
+	f := s.files[name]
+	return s.failed != "" && f == nil || f != nil && f.unsure
+}
+
+// own are the problems of the source itself.
+func (s *Source) own() []state.Problem {
+	var out []state.Problem
+	if s.failed != "" {
+		out = append(out, state.Problem{Key: state.ProblemKey{File: s.dir, Object: "directory"}, Error: s.failed + ": its last content stays in force"})
+	}
+	if s.store.failed != "" {
+		out = append(out, state.Problem{Key: state.ProblemKey{File: s.store.dir, Object: "directory"},
+			Error: s.store.failed + ": an object that is refused after the next start may have no good version left"})
+	}
+	return out
 }
 
 // report writes the table of problems and logs those that were not in it.
