@@ -155,7 +155,7 @@ func (e *engine) labelMiss(s state.Selector, peer Party) (why string, score int)
 	if x == nil {
 		return fmt.Sprintf("identity %d has no labels", peer.Identity), 0
 	}
-	if !x.endpoint() && !namesReserved(s) {
+	if !x.endpoint() && !asksReserved(s) {
 		return fmt.Sprintf("%s is no endpoint, and selectors of labels select endpoints", x.id.Reserved()), 0
 	}
 	met := 0

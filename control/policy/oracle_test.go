@@ -161,7 +161,9 @@ func (o oracle) peer(x state.PolicyPeer, p packet, labels state.Labels, byName b
 	pod := p.identity.Reserved() == "" && labels != nil
 	switch x.Kind {
 	case state.PeerEndpoints:
-		reserved := slices.ContainsFunc(x.Endpoints, func(r state.Requirement) bool { return strings.HasPrefix(r.Key, "reserved:") })
+		reserved := slices.ContainsFunc(x.Endpoints, func(r state.Requirement) bool {
+			return strings.HasPrefix(r.Key, "reserved:") && r.Op != state.NotIn && r.Op != state.DoesNotExist
+		})
 		end := pod || slices.Contains([]state.IdentityID{3, 4, 5, 8}, p.identity)
 		return labels != nil && (end || reserved) && x.Endpoints.Matches(labels)
 	case state.PeerEntity:

@@ -309,3 +309,45 @@ spec:
   ingress: [{fromEntities: [remote-node]}]
 `, flow{world, "172.18.0.2", 80, false}, flow{world, "10.0.1.1", 80, false}, flow{otherNode, "10.0.1.1", 80, true})
 }
+
+// Found by review: a selector that says what it is not about, health endpoints
+// or a namespace, was about everything else: the world, nodes, all namespaces.
+func TestASelectorThatExcludesMeansPodsOnly(t *testing.T) {
+	policy := func(selector string) string {
+		return `
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: p, namespace: a}
+spec:
+  endpointSelector: {matchLabels: {app: db}}
+  ingress: [{fromEndpoints: [{matchExpressions: [` + selector + `]}]}]
+`
+	}
+	own := []flow{{web, db, 80, true}, {far, db, 80, true}, {stranger, db, 80, false}, {world, db, 80, false}, {otherNode, db, 80, false}, {"10.0.2.1", db, 80, false}}
+	for _, selector := range []string{
+		`{key: "reserved:health", operator: DoesNotExist}`, `{key: "reserved:health", operator: NotIn, values: [""]}`,
+		`{key: "reserved:world", operator: DoesNotExist}, {key: "reserved:host", operator: DoesNotExist}`,
+	} {
+		advisory(t, policy(selector), own...)
+	}
+	for _, source := range []string{"", "any:", "k8s:", "k8s."} {
+		others := []flow{{web, db, 80, false}, {stranger, db, 80, true}, {world, db, 80, false}, {otherNode, db, 80, false}, {"10.0.2.99", db, 80, false}}
+		advisory(t, policy(`{key: "`+source+`io.kubernetes.pod.namespace", operator: NotIn, values: [a]}`), others...)
+		advisory(t, policy(`{key: "`+source+`io.cilium.k8s.namespace.labels.team", operator: NotIn, values: [red]}`), others...)
+		advisory(t, policy(`{key: "`+source+`io.kubernetes.pod.namespace", operator: DoesNotExist}`),
+			flow{web, db, 80, false}, flow{stranger, db, 80, false}, flow{world, db, 80, false}, flow{otherNode, db, 80, false})
+	}
+	advisory(t, policy(`{key: "reserved:world", operator: Exists}, {key: "reserved:health", operator: DoesNotExist}`),
+		flow{web, db, 80, false}, flow{world, db, 80, true}, flow{otherNode, db, 80, false})
+}
+
+func TestASelectorOfAllNamespacesThatExcludesMeansEndpoints(t *testing.T) {
+	advisory(t, `
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: p}
+spec:
+  endpointSelector: {matchLabels: {app: db}}
+  ingress: [{fromEndpoints: [{matchExpressions: [{key: "reserved:health", operator: DoesNotExist}]}]}]
+`, flow{web, db, 80, true}, flow{stranger, db, 80, true}, flow{world, db, 80, false}, flow{otherNode, db, 80, false}, flow{"10.0.2.99", db, 80, false})
+}

@@ -131,13 +131,20 @@ func (g *generator) ciliumSelector() Object {
 		}, g.dress)
 	}
 	key := "reserved:" + pick(g, "host", "world", "init", "health", "remote-node", "world-ipv4", "world-ipv6", "kube-apiserver", "unmanaged", "ingress")
-	switch g.IntN(5) {
-	case 0:
-		return Object{"matchExpressions": []any{Object{"key": key, "operator": "In", "values": []any{""}}}}
-	case 1:
-		return Object{"matchExpressions": []any{Object{"key": key, "operator": pick(g, "Exists", "DoesNotExist")}}}
+	if g.percent(40) {
+		return Object{"matchLabels": Object{key: ""}}
 	}
-	return Object{"matchLabels": Object{key: ""}}
+	e := Object{"key": key, "operator": pick(g, "In", "NotIn", "Exists", "DoesNotExist", "DoesNotExist")}
+	if op := e["operator"]; op == "In" || op == "NotIn" {
+		e["values"] = []any{""}
+	}
+	if g.percent(60) {
+		return Object{"matchExpressions": []any{e}}
+	}
+	o := g.ciliumSelector() // beside other requirements, also reserved ones
+	list, _ := o["matchExpressions"].([]any)
+	o["matchExpressions"] = append(list, e)
+	return o
 }
 
 // rule returns one of a direction, with any mixture of peers and ports, absent,

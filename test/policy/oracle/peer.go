@@ -58,19 +58,20 @@ func (w *World) peers(p *ciliumPolicy, r rule, q question) (byAddress []bool) {
 	return byAddress
 }
 
-// endpointMatches: endpoints of the cluster by their labels. A namespaced policy
-// means its own namespace, unless the selector speaks of namespaces itself.
-// Reserved identities that are no endpoints are asked about only when the
-// selector names a reserved label.
+// endpointMatches: whoever has the reserved label that a selector wants;
+// otherwise endpoints of the cluster. Those of a namespaced policy are pods: its
+// own namespace's, unless the selector speaks of namespaces itself, in whichever
+// way.
 func endpointMatches(p *ciliumPolicy, s *metav1.LabelSelector, who Party) bool {
-	if who.Kind == "unknown" || !who.endpoint() && !namesReserved(s) {
+	switch {
+	case who.Kind == "unknown" || !selects(s, who.label):
 		return false
+	case wantsReserved(s):
+		return true
+	case p.clusterwide():
+		return who.endpoint()
 	}
-	if !p.clusterwide() && !namesNamespace(s) && !namesReserved(s) &&
-		(who.pod == nil || who.pod.Namespace != p.Metadata.Namespace) {
-		return false
-	}
-	return selects(s, who.label)
+	return who.pod != nil && (namesNamespace(s) || who.pod.Namespace == p.Metadata.Namespace)
 }
 
 // nodeMatches: nodes by their labels, at their own addresses.
