@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	api "weir/api/agent"
-	"weir/bpf"
 	"weir/control/policy"
 	"weir/state"
 )
@@ -162,33 +161,4 @@ func (a *Agent) end(name string, p policy.Party) (policy.Party, api.ExplainedEnd
 		e.IP = p.Addr.String()
 	}
 	return p, e, nil
-}
-
-// flowsThatChange lists the open connections whose verdict would be another.
-func (a *Agent) flowsThatChange(t *policy.Traced) ([]api.TraceFlow, error) {
-	out := []api.TraceFlow{}
-	_, err := a.dp.CT.Each(func(k bpf.CTKey, e bpf.CTEntry) {
-		opener, other := k.Ends(e)
-		q := policy.Query{From: a.owner(opener.Addr()), To: a.owner(other.Addr()), Proto: k.Proto, Port: other.Port()}
-		now, then := t.Now(q), t.Then(q)
-		if now.Allowed == then.Allowed {
-			return
-		}
-		flow := api.TraceFlow{Connection: fmt.Sprintf("%s %s -> %s", protocolName(k.Proto), opener, other), Now: verdict(now), Then: verdict(then)}
-		for _, j := range []policy.Judgement{then.Egress, then.Ingress} {
-			if j.Verdict == policy.Denied {
-				flow.Because = strings.Join(j.Origins, ", ")
-			}
-		}
-		out = append(out, flow)
-	})
-	slices.SortFunc(out, func(x, y api.TraceFlow) int { return strings.Compare(x.Connection, y.Connection) })
-	return out, err
-}
-
-func verdict(a policy.Answer) string {
-	if a.Allowed {
-		return policy.Allowed
-	}
-	return policy.Denied
 }
