@@ -196,7 +196,7 @@ func (o oracle) peer(x state.PolicyPeer, p packet, labels state.Labels, byName b
 
 func (o oracle) cidr(x state.PolicyPeer, list []netip.Prefix, p packet, world bool) bool {
 	has := func(c netip.Prefix) bool { return c.Contains(p.addr) }
-	return (x.Cluster || world || p.identity == 0) && slices.ContainsFunc(list, has) && !slices.ContainsFunc(x.Except, has)
+	return (x.Cluster || world) && slices.ContainsFunc(list, has) && !slices.ContainsFunc(x.Except, has)
 }
 
 func (o oracle) backend(s state.Service, p packet, labels state.Labels, pod, byName bool) bool {

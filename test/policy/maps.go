@@ -200,7 +200,7 @@ func (m *Maps) selectors(peer bpf.Identity, addr netip.Addr) []uint16 {
 			set, length = v, int(k.PrefixLen)
 		}
 	}
-	outside := peer == bpf.IdentityUnknown || peer == bpf.IdentityWorld || peer == bpf.IdentityWorldIPv4 || peer == bpf.IdentityWorldIPv6
+	outside := peer == bpf.IdentityWorld || peer == bpf.IdentityWorldIPv4 || peer == bpf.IdentityWorldIPv6
 	for _, s := range m.chain(set) {
 		if s&uint16(bpf.SelectorOutside) == 0 || outside {
 			out = append(out, s&^uint16(bpf.SelectorOutside))

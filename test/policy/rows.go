@@ -158,7 +158,7 @@ func named(e end, name string, p oracle.Packet) bool {
 }
 
 func (r Rows) peer(who state.PolicyPeer, e end) (match, byAddress bool) {
-	outside := e.identity == 0 || e.identity == 2 || e.identity == 9 || e.identity == 10
+	outside := e.identity == 2 || e.identity == 9 || e.identity == 10
 	switch who.Kind {
 	case state.PeerEndpoints:
 		return r.endpoints(who.Endpoints, e), false

@@ -95,14 +95,14 @@ func entityMatches(entity string, who Party) bool {
 	case "world-ipv6":
 		return who.Kind == "world" && who.Addr.Is6()
 	case "cluster", "cluster-mesh":
-		return !who.outside()
+		return !who.outside() && who.Kind != "unknown"
 	case "host", "remote-node", "health", "init", "unmanaged", "ingress":
 		return who.Kind == entity
 	}
 	return false // "none"; "kube-apiserver" is known by its addresses
 }
 
-// cidrMatches: addresses that nobody of the cluster has, unless the
+// cidrMatches: addresses outside of the cluster, unless the
 // configuration says that CIDRs mean pods and nodes, too.
 func (w *World) cidrMatches(cidr string, except []string, who Party) bool {
 	return (who.outside() || len(w.CIDRMatch) > 0) && within(who.Addr, cidr, except)
