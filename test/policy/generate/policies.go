@@ -154,11 +154,17 @@ func (g *generator) rule(way string, deny bool) Object {
 	for range pick(g, 0, 1, 1, 1, 1, 2) {
 		g.peers(r, way, deny)
 	}
+	least := func() int { // an empty list is refused where it would deny nothing
+		if deny {
+			return 1
+		}
+		return pick(g, 0, 1, 1, 1, 1)
+	}
 	switch n := g.IntN(100); {
 	case n < 42:
-		r["toPorts"] = some(g, pick(g, 0, 1, 1, 1, 1), 2, func() any { return g.toPorts(deny) })
+		r["toPorts"] = some(g, least(), 2, func() any { return g.toPorts(deny, least()) })
 	case n < 54:
-		r["icmps"] = some(g, pick(g, 0, 1, 1, 1, 1), 1, func() any { return Object{"fields": some(g, pick(g, 0, 1, 1, 1), 2, g.icmp)} })
+		r["icmps"] = some(g, least(), 1, func() any { return Object{"fields": some(g, least(), 2, g.icmp)} })
 	}
 	if !deny && g.percent(4) {
 		r["authentication"] = Object{"mode": pick(g, "disabled", "required", "test-always-fail")}
@@ -231,11 +237,11 @@ func (g *generator) toService() Object {
 	return Object{"k8sServiceSelector": s}
 }
 
-func (g *generator) toPorts(deny bool) Object {
+func (g *generator) toPorts(deny bool, least int) Object {
 	e := Object{}
 	named := false
 	if g.percent(90) {
-		e["ports"] = some(g, pick(g, 0, 1, 1, 1, 1, 1), 2, func() any {
+		e["ports"] = some(g, least, 2, func() any {
 			p := Object{}
 			protos := []string{"TCP", "TCP", "UDP", "SCTP", "ANY", "ANY"}
 			switch g.IntN(10) {
