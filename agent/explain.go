@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -13,22 +14,9 @@ import (
 	"weir/state"
 )
 
-// protocols are the names that policies write.
-var protocols = map[string]uint8{"": 6, "TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPV4": 1, "ICMPV6": 58,
-	"VRRP": 112, "IGMP": 2, "GRE": 47, "IPIP": 4, "IPV6": 41, "ESP": 50, "AH": 51}
-
-func protocolName(n uint8) string {
-	for name, p := range protocols {
-		if p == n && name != "" && name != "ICMP" {
-			return strings.Replace(name, "ICMPV", "ICMPv", 1)
-		}
-	}
-	return fmt.Sprintf("protocol %d", n)
-}
-
 // explainPolicy says what would become of a connection.
 func (a *Agent) explainPolicy(_ context.Context, q api.ExplainRequest) (api.Explanation, error) {
-	proto, ok := protocols[strings.ToUpper(q.Proto)]
+	proto, ok := state.ProtoNumber(cmp.Or(q.Proto, "TCP"))
 	if !ok {
 		return api.Explanation{}, fmt.Errorf("%q is no protocol: use TCP, UDP, SCTP, ICMPv4 or ICMPv6", q.Proto)
 	}
@@ -46,7 +34,7 @@ func (a *Agent) explainPolicy(_ context.Context, q api.ExplainRequest) (api.Expl
 		}
 	}
 	answer := a.policy.Explain(policy.Query{From: from, To: to, Proto: proto, Port: q.Port})
-	out := api.Explanation{Verdict: "allowed", From: fromEnd, To: toEnd, Proto: protocolName(proto), Port: q.Port,
+	out := api.Explanation{Verdict: "allowed", From: fromEnd, To: toEnd, Proto: state.ProtoName(proto), Port: q.Port,
 		Egress: judgement(answer.Egress), Ingress: judgement(answer.Ingress)}
 	if !answer.Allowed {
 		out.Verdict = "denied"

@@ -80,7 +80,7 @@ func (a *Agent) flowsThatChange(t *policy.Traced) ([]api.TraceFlow, error) {
 		if now.Allowed == then.Allowed {
 			return
 		}
-		flow := api.TraceFlow{Connection: fmt.Sprintf("%s %s -> %s", protocolName(k.Proto), opener, other), Now: verdict(now), Then: verdict(then)}
+		flow := api.TraceFlow{Connection: fmt.Sprintf("%s %s -> %s", state.ProtoName(k.Proto), opener, other), Now: verdict(now), Then: verdict(then)}
 		for _, j := range []policy.Judgement{then.Egress, then.Ingress} {
 			if j.Verdict == policy.Denied {
 				flow.Because = strings.Join(j.Origins, ", ")
