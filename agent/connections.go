@@ -62,7 +62,7 @@ func (a *Agent) ticks() (datapath.Ticks, error) {
 
 func connection(k bpf.CTKey, e bpf.CTEntry, nodes map[uint32]bpf.Node) api.Connection {
 	opener, other := k.Ends(e)
-	c := api.Connection{Proto: protocolName(k.Proto), Source: opener.String(), Dest: other.String(), State: "new",
+	c := api.Connection{Proto: state.ProtoName(k.Proto), Source: opener.String(), Dest: other.String(), State: "new",
 		Sent: api.Counter{Packets: uint64(e.Packets[0]), Bytes: e.Bytes[0]}, Answered: api.Counter{Packets: uint64(e.Packets[1]), Bytes: e.Bytes[1]},
 		Egress: e.Rule[0], Ingress: e.Rule[1], Out: [2]string{way(e, 0, nodes), way(e, 1, nodes)}}
 	has := func(f bpf.CTFlag) bool { return bpf.CTFlag(e.Flags)&f == f }

@@ -72,7 +72,7 @@ func (a *Agent) drop(e bpf.Event) api.Drop {
 		return out
 	}
 	src, dst := e.Src.Netip(), e.Dst.Netip()
-	out.Proto = protocolName(e.Proto)
+	out.Proto = state.ProtoName(e.Proto)
 	out.Source, out.Dest = src.String(), dst.String()
 	if e.Proto == 6 || e.Proto == 17 || e.Proto == 132 {
 		out.Source, out.Dest = netip.AddrPortFrom(src, bpf.Host(e.Sport)).String(), netip.AddrPortFrom(dst, bpf.Host(e.Dport)).String()

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -9,27 +10,13 @@ import (
 	"strings"
 
 	api "weir/api/agent"
-	"weir/bpf"
 	"weir/control/policy"
 	"weir/state"
 )
 
-// protocols are the names that policies write.
-var protocols = map[string]uint8{"": 6, "TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPV4": 1, "ICMPV6": 58,
-	"VRRP": 112, "IGMP": 2, "GRE": 47, "IPIP": 4, "IPV6": 41, "ESP": 50, "AH": 51}
-
-func protocolName(n uint8) string {
-	for name, p := range protocols {
-		if p == n && name != "" && name != "ICMP" {
-			return strings.Replace(name, "ICMPV", "ICMPv", 1)
-		}
-	}
-	return fmt.Sprintf("protocol %d", n)
-}
-
 // explainPolicy says what would become of a connection.
 func (a *Agent) explainPolicy(_ context.Context, q api.ExplainRequest) (api.Explanation, error) {
-	proto, ok := protocols[strings.ToUpper(q.Proto)]
+	proto, ok := state.ProtoNumber(cmp.Or(q.Proto, "TCP"))
 	if !ok {
 		return api.Explanation{}, fmt.Errorf("%q is no protocol: use TCP, UDP, SCTP, ICMPv4 or ICMPv6", q.Proto)
 	}
@@ -47,7 +34,7 @@ func (a *Agent) explainPolicy(_ context.Context, q api.ExplainRequest) (api.Expl
 		}
 	}
 	answer := a.policy.Explain(policy.Query{From: from, To: to, Proto: proto, Port: q.Port})
-	out := api.Explanation{Verdict: "allowed", From: fromEnd, To: toEnd, Proto: protocolName(proto), Port: q.Port,
+	out := api.Explanation{Verdict: "allowed", From: fromEnd, To: toEnd, Proto: state.ProtoName(proto), Port: q.Port,
 		Egress: judgement(answer.Egress), Ingress: judgement(answer.Ingress)}
 	if !answer.Allowed {
 		out.Verdict = "denied"
@@ -162,33 +149,4 @@ func (a *Agent) end(name string, p policy.Party) (policy.Party, api.ExplainedEnd
 		e.IP = p.Addr.String()
 	}
 	return p, e, nil
-}
-
-// flowsThatChange lists the open connections whose verdict would be another.
-func (a *Agent) flowsThatChange(t *policy.Traced) ([]api.TraceFlow, error) {
-	out := []api.TraceFlow{}
-	_, err := a.dp.CT.Each(func(k bpf.CTKey, e bpf.CTEntry) {
-		opener, other := k.Ends(e)
-		q := policy.Query{From: a.owner(opener.Addr()), To: a.owner(other.Addr()), Proto: k.Proto, Port: other.Port()}
-		now, then := t.Now(q), t.Then(q)
-		if now.Allowed == then.Allowed {
-			return
-		}
-		flow := api.TraceFlow{Connection: fmt.Sprintf("%s %s -> %s", protocolName(k.Proto), opener, other), Now: verdict(now), Then: verdict(then)}
-		for _, j := range []policy.Judgement{then.Egress, then.Ingress} {
-			if j.Verdict == policy.Denied {
-				flow.Because = strings.Join(j.Origins, ", ")
-			}
-		}
-		out = append(out, flow)
-	})
-	slices.SortFunc(out, func(x, y api.TraceFlow) int { return strings.Compare(x.Connection, y.Connection) })
-	return out, err
-}
-
-func verdict(a policy.Answer) string {
-	if a.Allowed {
-		return policy.Allowed
-	}
-	return policy.Denied
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,13 +10,12 @@ import (
 
 	api "weir/api/agent"
 	"weir/control/policy"
-	"weir/source/files"
 	"weir/state"
 )
 
 func (a *Agent) policyOptions() policy.Options {
 	cfg := a.cfg.Config
-	return policy.Options{Mode: policy.Mode(cfg.Policy.EnforcementMode), Respond: state.DenyResponse(cfg.Policy.DenyResponse),
+	return policy.Options{Cluster: cfg.Cluster.Name, Mode: policy.Mode(cfg.Policy.EnforcementMode), Respond: state.DenyResponse(cfg.Policy.DenyResponse),
 		HostFirewall: cfg.HostFirewall.Enabled, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
 		Capacity: policy.Capacity{Rules: cfg.BPF.PolicyRules, Counters: cfg.BPF.PolicyRules, Rows: cfg.BPF.PolicyRules, Ranges: cfg.BPF.PolicyRules},
 		Ready:    a.knowsItself}
@@ -143,36 +141,6 @@ func (a *Agent) direction(d policy.Direction) (api.DirectionRule, error) {
 		out.Rules = append(out.Rules, row)
 	}
 	return out, nil
-}
-
-// policyTrace says what objects would change, before they are applied.
-func (a *Agent) policyTrace(_ context.Context, q api.TraceRequest) (api.TraceReply, error) {
-	rows, problems := files.Policies(q.File, []byte(q.YAML), a.scope())
-	out := api.TraceReply{Problems: []api.Problem{}, Changes: []api.TraceChange{}, Verdicts: []api.TraceFlow{}}
-	for _, p := range problems {
-		out.Problems = append(out.Problems, api.Problem{Object: p.Key.Object, File: p.Key.File, Line: p.Line, Error: p.Error})
-	}
-	t := a.policy.Trace(rows)
-	for key, why := range t.TooLarge {
-		out.Problems = append(out.Problems, api.Problem{Object: key.String(), File: q.File, Error: why})
-	}
-	for _, c := range t.Changes {
-		row := api.TraceChange{Endpoint: uint32(c.Endpoint), Direction: "egress", Isolates: c.Isolates, Frees: c.Frees,
-			Added: c.Added, Removed: c.Removed}
-		if c.Pod != (state.PodName{}) { // neither the host nor the health endpoint
-			row.Pod = c.Pod.String()
-		}
-		if c.Ingress {
-			row.Direction = "ingress"
-		}
-		out.Changes = append(out.Changes, row)
-	}
-	if len(out.Changes) == 0 {
-		return out, nil
-	}
-	var err error
-	out.Verdicts, err = a.flowsThatChange(t)
-	return out, err
 }
 
 // counts of policies for the status.

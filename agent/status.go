@@ -178,7 +178,7 @@ func failSafeText(ports []uint32) string {
 	var out []string
 	for _, p := range ports {
 		if p != 0 {
-			out = append(out, fmt.Sprintf("%s:%s/%d", [...]string{"egress", "ingress"}[p>>24&1], protocolName(uint8(p>>16)), uint16(p)))
+			out = append(out, fmt.Sprintf("%s:%s/%d", [...]string{"egress", "ingress"}[p>>24&1], state.ProtoName(uint8(p>>16)), uint16(p)))
 		}
 	}
 	return strings.Join(out, ",")

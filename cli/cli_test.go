@@ -208,8 +208,8 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 		"explain bad port":   {"policy explain default/web host:70000", 2, `"70000" is not a port: use 1 to 65535`},
 		"explain bad proto":  {"policy explain default/web host:80/tpc", 2, `"TPC" is not a protocol: known are TCP, UDP, SCTP`},
 		"explain refusal":    {"policy explain default/gone host:80", 2, `no pod "default/gone"`},
-		"trace no file":      {"policy trace /none/x.yaml", 1, "open /none/x.yaml: no such file"},
-		"trace empty file":   {"policy trace /dev/null", 1, "/dev/null is empty: give a file"},
+		"trace no file":      {"policy trace /none/x.yaml", 2, "open /none/x.yaml: no such file"},
+		"trace empty file":   {"policy trace /dev/null", 2, "/dev/null is empty: give a file"},
 		"ct bad address":     {"ct list --ip 10.0.1", 2, `--ip: "10.0.1" is neither an address`},
 		"ct bad pod":         {"ct list --pod web", 2, `--pod: "web" is not a pod: write NAMESPACE/POD`},
 		"ct unknown pod":     {"ct list --pod default/nobody", 1, `no pod "default/nobody" has an address in the ipcache`},
@@ -236,8 +236,8 @@ func TestEveryCommandSaysThatTheAgentIsDown(t *testing.T) {
 		"map get x", "config", "metrics list", "health status", "table", "table x", "version",
 		"identity list", "identity get 1", "policy list", "policy get 1", "policy get host", "policy trace -", "ct list", "drops", "drops --follow", "policy explain host world:80"} {
 		want := 1
-		if strings.HasPrefix(args, "policy explain") {
-			want = 2 // 1 would say "denied"
+		if strings.HasPrefix(args, "policy explain") || strings.HasPrefix(args, "policy trace") {
+			want = 2 // 1 would say "denied", or "refused"
 		}
 		_, stderr, code := weir(t, "/none/weir.sock", strings.Fields(args)...)
 		if code != want || !strings.Contains(stderr, "no agent answers at /none/weir.sock") || !strings.Contains(stderr, "is weir-agent running?") {

@@ -13,21 +13,21 @@ import (
 
 func traceCommand(env *Env) *cobra.Command {
 	return described(verb(env, "trace FILE|-", "Say what the policies of a file would change on this node, before they are applied", cobra.ExactArgs(1), trace),
-		"Say what the policies of a YAML file would change on this node if they were applied:\n"+
+		"Say what the policies and CIDR groups of a YAML file would change on this node if they were applied:\n"+
 			"mistakes, endpoints that become isolated or are freed, rules that come (+) and go (-),\n"+
 			"and open connections that would get another verdict. Nothing is changed.\n\n"+
-			"Exit code: 0, 1 when an object of the file would be refused.",
+			"Exit code: 0, 1 when an object of the file would be refused, 2 when there is none to judge.",
 		"  weir policy trace web.yaml\n  kubectl get cnp web -o yaml | weir policy trace -")
 }
 
 func trace(ctx context.Context, env *Env, args []string) error {
 	name, text, err := readFile(env, args[0])
 	if err != nil {
-		return err
+		return undecided{err}
 	}
 	var r agent.TraceReply
 	if err := env.agent.Post(ctx, agent.PathPolicyTrace, agent.TraceRequest{File: name, YAML: text}, &r); err != nil {
-		return err
+		return undecided{err}
 	}
 	r.Problems, r.Changes, r.Verdicts = some(r.Problems), some(r.Changes), some(r.Verdicts)
 	for i := range r.Changes {

@@ -92,7 +92,7 @@ type PolicyPeer struct {
 	Entity string
 	// CIDR and Except are addresses. A peer of this kind or the next matches
 	// whoever has the address when Cluster is set, and otherwise only addresses
-	// that no endpoint or node of the cluster has.
+	// outside of the cluster: of no node, and in no node's pod CIDR.
 	CIDR    netip.Prefix
 	Except  []netip.Prefix
 	Cluster bool

@@ -89,19 +89,6 @@ func (s Service) Columns() []string {
 	return []string{s.Name.String(), string(s.Kind), join(s.ClusterIPs), strings.Join(ports, ","), labelList(s.Selector)}
 }
 
-// ProtoName is the name of a transport protocol: "TCP"; of others the number.
-func ProtoName(proto uint8) string {
-	switch proto {
-	case ProtoTCP:
-		return "TCP"
-	case ProtoUDP:
-		return "UDP"
-	case ProtoSCTP:
-		return "SCTP"
-	}
-	return fmt.Sprint(proto)
-}
-
 // SliceName names an EndpointSlice in the cluster.
 type SliceName struct{ Namespace, Name string }
 

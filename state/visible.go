@@ -141,8 +141,6 @@ func imitates(key string) bool {
 	return key == "io.kubernetes.pod.namespace" || key == "io.kubernetes.pod.name" || strings.HasPrefix(key, "io.cilium.k8s.")
 }
 
-var protoNames = map[uint8]string{ProtoTCP: "TCP", ProtoUDP: "UDP", ProtoSCTP: "SCTP"}
-
 // namedPorts returns the values of the labels of named ports: "TCP/53;UDP/53".
 // Of two ports with one name and protocol the first counts, as it does in
 // Kubernetes.
@@ -157,11 +155,7 @@ func namedPorts(ports []NamedPort) map[string]string {
 			continue
 		}
 		seen[one{p.Name, p.Proto}] = true
-		proto, ok := protoNames[p.Proto]
-		if !ok {
-			proto = strconv.Itoa(int(p.Proto))
-		}
-		lists[p.Name] = append(lists[p.Name], proto+"/"+strconv.Itoa(int(p.Port)))
+		lists[p.Name] = append(lists[p.Name], ProtoName(p.Proto)+"/"+strconv.Itoa(int(p.Port)))
 	}
 	out := map[string]string{}
 	for name, list := range lists {

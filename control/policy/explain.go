@@ -152,9 +152,11 @@ func (e *engine) met(peer Party) []*selector {
 	return out
 }
 
+// isOutside reports whether an identity is of the world. An address of a node's
+// pod CIDR is not, whoever has it: if nobody, it is reserved:unknown.
 func isOutside(id state.IdentityID) bool {
 	switch id {
-	case state.IdentityUnknown, state.IdentityWorld, state.IdentityWorldIPv4, state.IdentityWorldIPv6:
+	case state.IdentityWorld, state.IdentityWorldIPv4, state.IdentityWorldIPv6:
 		return true
 	}
 	return false

@@ -95,7 +95,7 @@ func (e *engine) onePort(c *class, p state.PolicyPort, peer Party, d, proto uint
 		return e.namedMiss(c, p, peer, d, proto, port)
 	}
 	if p.Proto != state.ProtoAny && p.Proto != proto {
-		return fmt.Sprintf("protocol %s is not %s", protoText(proto), protoText(p.Proto)), 0
+		return fmt.Sprintf("protocol %s is not %s", state.ProtoName(proto), state.ProtoName(p.Proto)), 0
 	}
 	switch {
 	case p.All || (p.First <= port && port <= p.Last):
@@ -124,7 +124,7 @@ func (e *engine) namedMiss(c *class, p state.PolicyPort, peer Party, d, proto ui
 		if n.proto == proto && n.port == port {
 			return "", 10
 		}
-		why, score = fmt.Sprintf("port %d/%s is not %d/%s, which is %q of %s", port, protoText(proto), n.port, protoText(n.proto), p.Name, whose), 3
+		why, score = fmt.Sprintf("port %d/%s is not %d/%s, which is %q of %s", port, state.ProtoName(proto), n.port, state.ProtoName(n.proto), p.Name, whose), 3
 	}
 	return why, score
 }
@@ -155,7 +155,7 @@ func (e *engine) labelMiss(s state.Selector, peer Party) (why string, score int)
 	if x == nil {
 		return fmt.Sprintf("identity %d has no labels", peer.Identity), 0
 	}
-	if !x.endpoint() && !namesReserved(s) {
+	if !x.endpoint() && !asksReserved(s) {
 		return fmt.Sprintf("%s is no endpoint, and selectors of labels select endpoints", x.id.Reserved()), 0
 	}
 	met := 0
@@ -224,7 +224,7 @@ func rulePorts(r *rule) string {
 	var out []string
 	for _, p := range r.row.Ports {
 		if p.Name != "" {
-			out = append(out, p.Name+"/"+protoText(p.Proto))
+			out = append(out, p.Name+"/"+state.ProtoName(p.Proto))
 			continue
 		}
 		level, proto, s := levelPort(p)

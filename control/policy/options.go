@@ -17,6 +17,7 @@ const (
 
 // Options is this slice's configuration.
 type Options struct {
+	Cluster      string             // its name, which is a label of pods
 	Mode         Mode               // empty: default
 	Respond      state.DenyResponse // to denied packets, where neither policy nor namespace says; empty: drop
 	HostFirewall bool               // the host is an endpoint, too: number 0

@@ -161,7 +161,9 @@ func (o oracle) peer(x state.PolicyPeer, p packet, labels state.Labels, byName b
 	pod := p.identity.Reserved() == "" && labels != nil
 	switch x.Kind {
 	case state.PeerEndpoints:
-		reserved := slices.ContainsFunc(x.Endpoints, func(r state.Requirement) bool { return strings.HasPrefix(r.Key, "reserved:") })
+		reserved := slices.ContainsFunc(x.Endpoints, func(r state.Requirement) bool {
+			return strings.HasPrefix(r.Key, "reserved:") && r.Op != state.NotIn && r.Op != state.DoesNotExist
+		})
 		end := pod || slices.Contains([]state.IdentityID{3, 4, 5, 8}, p.identity)
 		return labels != nil && (end || reserved) && x.Endpoints.Matches(labels)
 	case state.PeerEntity:
@@ -194,7 +196,7 @@ func (o oracle) peer(x state.PolicyPeer, p packet, labels state.Labels, byName b
 
 func (o oracle) cidr(x state.PolicyPeer, list []netip.Prefix, p packet, world bool) bool {
 	has := func(c netip.Prefix) bool { return c.Contains(p.addr) }
-	return (x.Cluster || world || p.identity == 0) && slices.ContainsFunc(list, has) && !slices.ContainsFunc(x.Except, has)
+	return (x.Cluster || world) && slices.ContainsFunc(list, has) && !slices.ContainsFunc(x.Except, has)
 }
 
 func (o oracle) backend(s state.Service, p packet, labels state.Labels, pod, byName bool) bool {

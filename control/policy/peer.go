@@ -36,8 +36,6 @@ func (p *peer) endpoint() bool {
 	return p.pod()
 }
 
-var protoNumbers = map[string]uint8{"TCP": state.ProtoTCP, "UDP": state.ProtoUDP, "SCTP": state.ProtoSCTP}
-
 // namedPorts reads the labels of named ports: "port:dns=TCP/53;UDP/53".
 func namedPorts(labels state.Labels) []namedPort {
 	var out []namedPort
@@ -50,7 +48,7 @@ func namedPorts(labels state.Labels) []namedPort {
 		for one := range strings.SplitSeq(value, ";") {
 			proto, number, _ := strings.Cut(one, "/")
 			port, err := strconv.ParseUint(number, 10, 16)
-			n, known := protoNumbers[proto]
+			n, known := state.ProtoNumber(proto)
 			if err == nil && known {
 				out = append(out, namedPort{name, n, uint16(port)})
 			}

@@ -145,7 +145,7 @@ func TestTraceTellsWhatWouldChangeAndWritesNothing(t *testing.T) {
 	r := scene(t)
 	before := r.writes()
 	p := allow("db", "db", "web")
-	got := r.Trace([]state.Policy{p})
+	got, _ := r.Trace([]state.Policy{p}, nil)
 	want := []Change{{Endpoint: 2, Pod: state.PodName{Namespace: "default", Name: "p2"}, Ingress: true, Isolates: true,
 		Added: []string{"allow entity host on ANY", "allow k8s:app in (web) on 1000/TCP"}}}
 	if diff := cmp.Diff(want, got.Changes); diff != "" {

@@ -49,7 +49,7 @@ func (w world) selector() state.Selector {
 			state.Requirement{Key: "any:app", Op: state.In, Values: []string{"a", "b"}},
 			state.Requirement{Key: "any:app", Op: state.NotIn, Values: []string{"a"}},
 			state.Requirement{Key: "k8s:tier", Op: pick(w, state.Exists, state.DoesNotExist)},
-			state.Requirement{Key: "k8s:tier", Op: state.In, Values: []string{""}},
+			state.Requirement{Key: "k8s:tier", Op: pick(w, state.In, state.NotIn), Values: []string{""}},
 			state.Requirement{Key: state.LabelNamespace, Op: state.In, Values: []string{pick(w, "d", "e")}},
 			state.Requirement{Key: "reserved:" + pick(w, "host", "health", "world", "init"), Op: pick(w, state.Exists, state.DoesNotExist)},
 			state.Requirement{Key: "reserved:" + pick(w, "host", "health"), Op: state.In, Values: []string{""}},

@@ -191,7 +191,7 @@ func (e *engine) expandPeers(out []contribution, c contribution, name *namedPort
 
 // portText says which ports a level means: "80/TCP", "8000-8080/UDP", "ANY".
 func portText(level, proto uint8, spans []span) string {
-	name := protoText(proto)
+	name := state.ProtoName(proto)
 	switch bpf.PolicyLevel(level) {
 	case bpf.LevelAny:
 		return "ANY"
@@ -213,14 +213,4 @@ func portText(level, proto uint8, spans []span) string {
 		}
 	}
 	return text + "/" + name
-}
-
-var protoNames = map[uint8]string{state.ProtoTCP: "TCP", state.ProtoUDP: "UDP", state.ProtoSCTP: "SCTP", state.ProtoICMP: "ICMPv4", state.ProtoICMPv6: "ICMPv6",
-	2: "IGMP", 4: "IPIP", 41: "IPV6", 47: "GRE", 50: "ESP", 51: "AH", 112: "VRRP"}
-
-func protoText(proto uint8) string {
-	if s, ok := protoNames[proto]; ok {
-		return s
-	}
-	return fmt.Sprintf("protocol %d", proto)
 }

@@ -50,7 +50,7 @@ func (s *selector) matches(p *peer) bool {
 	case state.PeerEntity:
 		return entityHas(s.peer.Entity, p)
 	case state.PeerEndpoints:
-		if !p.endpoint() && !namesReserved(s.peer.Endpoints) {
+		if !p.endpoint() && !asksReserved(s.peer.Endpoints) {
 			return false
 		}
 		return s.peer.Endpoints.Matches(p.labels)
@@ -60,8 +60,12 @@ func (s *selector) matches(p *peer) bool {
 	return false
 }
 
-func namesReserved(s state.Selector) bool {
-	return slices.ContainsFunc(s, func(r state.Requirement) bool { return strings.HasPrefix(r.Key, "reserved:") })
+// asksReserved reports whether a selector wants a reserved label, and so may
+// select who is no endpoint. One that excludes such a label does not.
+func asksReserved(s state.Selector) bool {
+	return slices.ContainsFunc(s, func(r state.Requirement) bool {
+		return strings.HasPrefix(r.Key, "reserved:") && (r.Op == state.In || r.Op == state.Exists)
+	})
 }
 
 // entityHas reports whether the identity is part of an entity. Where one family

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"maps"
+	"net/netip"
 	"slices"
 
 	"weir/state"
@@ -22,21 +24,25 @@ type Traced struct {
 	TooLarge map[state.PolicyKey]string // why a policy would be refused
 
 	now, then *engine
+	sight     sight
 }
 
-// Trace derives what the candidates would change if they were applied; nothing
-// is written.
-func (c *Control) Trace(candidates []state.Policy) *Traced {
+// Trace derives what policies and groups would change if they were applied;
+// nothing is written. It returns false before anything is in force.
+func (c *Control) Trace(candidates []state.Policy, groups []state.CIDRGroup) (*Traced, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := &Traced{TooLarge: map[state.PolicyKey]string{}}
 	if c.e == nil {
-		return out
+		return nil, false
 	}
+	out := &Traced{TooLarge: map[state.PolicyKey]string{}, now: newEngine(c.opts, nil), then: newEngine(c.opts, nil)}
 	in := c.read()
-	out.now, out.then = newEngine(c.opts, nil), newEngine(c.opts, nil)
+	out.sight = c.see(&in, candidates)
 	in.feed(out.now)
 	in.feed(out.then)
+	for i := range groups {
+		out.then.setGroup(groups[i].Name, &groups[i])
+	}
 	var list []candidate
 	for key, p := range c.e.policies {
 		list = append(list, candidate{key: key, row: &p.row})
@@ -57,33 +63,28 @@ func (c *Control) Trace(candidates []state.Policy) *Traced {
 		out.TooLarge[key] = r.message
 	}
 	out.compare()
-	return out
+	return out, true
 }
 
 // Now answers a query by what is in force.
-func (t *Traced) Now(q Query) Answer { return answer(t.now, q) }
+func (t *Traced) Now(q Query) Answer { return t.now.explain(t.sight.of(q)) }
 
 // Then answers a query by what would be in force.
-func (t *Traced) Then(q Query) Answer { return answer(t.then, q) }
-
-func answer(e *engine, q Query) Answer {
-	if e == nil {
-		return Answer{}
-	}
-	return e.explain(q)
-}
+func (t *Traced) Then(q Query) Answer { return t.then.explain(t.sight.of(q)) }
 
 func (t *Traced) compare() {
 	for id := range t.now.endpoints {
 		was, _ := t.now.effective(id)
 		is, _ := t.then.effective(id)
 		for _, d := range []struct {
-			ingress bool
-			a, b    Direction
-		}{{true, was.Ingress, is.Ingress}, {false, was.Egress, is.Egress}} {
-			x := Change{Endpoint: id, Pod: t.now.endpoints[id].row.Pod, Ingress: d.ingress,
+			number uint8
+			a, b   Direction
+		}{{ingress, was.Ingress, is.Ingress}, {egress, was.Egress, is.Egress}} {
+			x := Change{Endpoint: id, Pod: t.now.endpoints[id].row.Pod, Ingress: d.number == ingress,
 				Isolates: !d.a.Enforced && d.b.Enforced, Frees: d.a.Enforced && !d.b.Enforced,
 				Added: lacking(d.b.Rules, d.a.Rules), Removed: lacking(d.a.Rules, d.b.Rules)}
+			before, after := t.now.inGroups(id, d.number), t.then.inGroups(id, d.number)
+			x.Added, x.Removed = append(x.Added, others(after, before)...), append(x.Removed, others(before, after)...)
 			if x.Isolates || x.Frees || len(x.Added)+len(x.Removed) > 0 {
 				t.Changes = append(t.Changes, x)
 			}
@@ -110,6 +111,35 @@ func lacking(a, b []Rule) []string {
 	for _, r := range a {
 		if text := r.String(); !have[text] && !slices.Contains(out, text) {
 			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// inGroups lists the addresses of groups that an endpoint's rules have, by rule.
+func (e *engine) inGroups(id state.EndpointID, d uint8) map[string][]netip.Prefix {
+	out := map[string][]netip.Prefix{}
+	p := e.endpoints[id]
+	if p == nil || p.class == nil {
+		return out
+	}
+	for k, x := range p.class.entries {
+		if k.direction == d && k.selector != nil && k.selector.peer.Kind == state.PeerCIDRGroups {
+			out[p.class.rule(k, x).String()] = k.selector.cidrs
+		}
+	}
+	return out
+}
+
+// others lists the addresses of a that b does not have, of rules that both have.
+func others(a, b map[string][]netip.Prefix) []string {
+	var out []string
+	for _, rule := range slices.Sorted(maps.Keys(a)) {
+		had, both := b[rule]
+		for _, p := range a[rule] {
+			if both && !slices.Contains(had, p) {
+				out = append(out, rule+": "+p.String())
+			}
 		}
 	}
 	return out

@@ -35,7 +35,7 @@ func mapVerdict(m image, p packet) (allowed bool, rule uint32) {
 		for n := 0; head != 0 && n < int(bpf.SetChain); n++ {
 			row := m.sets[head]
 			for _, s := range row.Selectors[:row.Count] {
-				world := p.identity == 0 || p.identity == 2 || p.identity == 9 || p.identity == 10
+				world := p.identity == 2 || p.identity == 9 || p.identity == 10
 				if s&uint16(bpf.SelectorOutside) != 0 && !world {
 					continue
 				}

@@ -173,7 +173,7 @@ func (t *Table[K, R]) Synced() bool {
 	return t.synced
 }
 
-// Notify sends to wake after every commit until stop is called. The send never
+// Notify sends to wake after every commit that changes anything until stop is called. The send never
 // blocks: give wake room for one, and a burst of commits is one wake-up.
 func (t *Table[K, R]) Notify(wake chan<- struct{}) (stop func()) {
 	t.mu.Lock()
@@ -212,8 +212,12 @@ func (t *Table[K, R]) forget() {
 func (t *Table[K, R]) commit(fn func(rev uint64)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	entries, synced := len(t.log), t.synced
+	fn(t.rev + 1)
+	if len(t.log) == entries && t.synced == synced {
+		return
+	}
 	t.rev++
-	fn(t.rev)
 	t.forget()
 	for w := range t.wake {
 		select {

@@ -182,3 +182,35 @@ func TestRowsAreSorted(t *testing.T) {
 		t.Errorf("Get(b) = %v %v, name %q", r, ok, tab.Name())
 	}
 }
+
+// A writer may say everything again whenever anything has changed. Readers that
+// were woken for nothing would be late for what comes next: see reconcile.
+func TestACommitThatChangesNothingWakesNobody(t *testing.T) {
+	tab := newFruits(fruit{"apple", "red"})
+	_, before, _ := tab.Changes(0)
+	wake := make(chan struct{}, 1)
+	defer tab.Notify(wake)()
+	tab.Replace([]fruit{{"apple", "red"}}, same)
+	tab.Delete("pear")
+	tab.Put()
+	select {
+	case <-wake:
+		t.Error("woken for nothing")
+	default:
+	}
+	if list, now, whole := tab.Changes(before); len(list) > 0 || now != before || whole {
+		t.Errorf("changes %v, revision %d after %d, whole %v", list, now, before, whole)
+	}
+	tab.MarkSynced()
+	select {
+	case <-wake:
+	default:
+		t.Error("not woken when the table is synced")
+	}
+	tab.Replace(nil, same)
+	select {
+	case <-wake:
+	default:
+		t.Error("not woken for a row that goes")
+	}
+}

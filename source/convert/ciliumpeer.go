@@ -46,8 +46,8 @@ func (c policyContext) peers(w where, r rule) (peers, error) {
 	}{
 		{r.direction + "Endpoints", len(r.endpoints), func(at where, i int) (state.PolicyPeer, error) {
 			s, err := selector(at, r.endpoints[i], identityKey)
-			if err == nil && c.namespace != "" && !saysNamespace(s) {
-				s = within(s, c.namespace)
+			if err == nil && c.namespace != "" {
+				s = ofPolicy(s, c.namespace)
 			}
 			return state.PolicyPeer{Kind: state.PeerEndpoints, Endpoints: s}, err
 		}},

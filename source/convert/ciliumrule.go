@@ -113,8 +113,33 @@ func refuseRule(w where, r rule) error {
 	if r.fqdns != nil {
 		return w.in("toFQDNs").refuse("stands in a deny rule, which has no names: use toCIDR or toEntities")
 	}
+	if err := refuseNoPorts(w, r); err != nil {
+		return err
+	}
 	if len(r.groups) > 0 { // as a rule that denies nothing it would open what it was meant to close
 		return w.in(r.direction+"Groups").refuse("is not enforced yet, so nothing would be denied: use %sCIDR", r.direction)
+	}
+	return nil
+}
+
+// refuseNoPorts refuses lists of a deny rule that are there and select no port.
+func refuseNoPorts(w where, r rule) error {
+	const empty = "is empty, so nothing would be denied: "
+	if r.ports != nil && len(r.ports) == 0 {
+		return w.in("toPorts").refuse(empty + "list ports, or leave toPorts out to deny every port")
+	}
+	for i, p := range r.ports {
+		if p.Ports != nil && len(p.Ports) == 0 {
+			return w.item("toPorts", i).in("ports").refuse(empty + "list ports, or leave ports out to deny every port")
+		}
+	}
+	if r.icmps != nil && len(r.icmps) == 0 {
+		return w.in("icmps").refuse(empty + "list types, or leave icmps out to deny everything")
+	}
+	for i, o := range r.icmps {
+		if o.Fields != nil && len(o.Fields) == 0 {
+			return w.item("icmps", i).in("fields").refuse(empty + "list types, such as {family: IPv4, type: EchoRequest}")
+		}
 	}
 	return nil
 }

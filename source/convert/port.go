@@ -14,18 +14,23 @@ import (
 )
 
 // withPorts are the protocols that have ports; ANY means these.
-var withPorts = map[string]uint8{"TCP": state.ProtoTCP, "UDP": state.ProtoUDP, "SCTP": state.ProtoSCTP}
+var withPorts = protocolsOf("TCP", "UDP", "SCTP")
 
-// portless are the other protocols that a toPorts may name (IANA numbers).
-var portless = map[string]uint8{
-	"ICMP": state.ProtoICMP, "ICMPv6": state.ProtoICMPv6, "ICMPV6": state.ProtoICMPv6,
-	"IGMP": 2, "IPIP": 4, "IPV6": 41, "GRE": 47, "ESP": 50, "AH": 51, "VRRP": 112,
+// portless are the other protocols that a toPorts may name.
+var portless = protocolsOf("ICMP", "ICMPv6", "ICMPV6", "IGMP", "IPIP", "IPV6", "GRE", "ESP", "AH", "VRRP")
+
+func protocolsOf(names ...string) map[string]uint8 {
+	out := map[string]uint8{}
+	for _, name := range names {
+		out[name], _ = state.ProtoNumber(name)
+	}
+	return out
 }
 
 // protocols returns the numbers that a protocol of a CiliumNetworkPolicy means.
 func protocols(w where, text string) ([]uint8, error) {
 	if text == "" || text == "ANY" {
-		return []uint8{state.ProtoTCP, state.ProtoUDP, state.ProtoSCTP}, nil
+		return slices.Sorted(maps.Values(withPorts)), nil
 	}
 	if n, ok := withPorts[text]; ok {
 		return []uint8{n}, nil

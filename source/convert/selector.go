@@ -187,10 +187,27 @@ func podsOnly(s state.Selector) state.Selector {
 	return append(s, state.Requirement{Key: state.LabelNamespace, Op: state.Exists}).Sorted()
 }
 
-// saysNamespace reports whether a selector of a CiliumNetworkPolicy itself says
-// which namespaces it means, or means none.
-func saysNamespace(s state.Selector) bool {
-	return slices.ContainsFunc(s, func(r state.Requirement) bool {
-		return r.Key == state.LabelNamespace || strings.HasPrefix(r.Key, state.LabelNamespacePrefix) || strings.HasPrefix(r.Key, "reserved:")
-	})
+// ofPolicy limits a peer of a CiliumNetworkPolicy to pods: to those of its
+// namespace, unless it speaks of namespaces itself. One that excludes namespaces
+// means pods of the others, not everything that is in none. Only a reserved
+// label that is asked for reaches beyond pods; one that is excluded does not.
+func ofPolicy(s state.Selector, namespace string) state.Selector {
+	pods, mentioned := false, false
+	for _, r := range s {
+		of := r.Key == state.LabelNamespace || strings.HasPrefix(r.Key, state.LabelNamespacePrefix)
+		mentioned = mentioned || of
+		if asks := r.Op == state.In || r.Op == state.Exists; asks {
+			if strings.HasPrefix(r.Key, "reserved:") {
+				return s
+			}
+			pods = pods || of
+		}
+	}
+	switch {
+	case !mentioned:
+		return within(s, namespace)
+	case !pods:
+		return podsOnly(s)
+	}
+	return s
 }

@@ -309,3 +309,72 @@ spec:
   ingress: [{fromEntities: [remote-node]}]
 `, flow{world, "172.18.0.2", 80, false}, flow{world, "10.0.1.1", 80, false}, flow{otherNode, "10.0.1.1", 80, true})
 }
+
+// Found by review: a selector that says what it is not about, health endpoints
+// or a namespace, was about everything else: the world, nodes, all namespaces.
+func TestASelectorThatExcludesMeansPodsOnly(t *testing.T) {
+	policy := func(selector string) string {
+		return `
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: p, namespace: a}
+spec:
+  endpointSelector: {matchLabels: {app: db}}
+  ingress: [{fromEndpoints: [{matchExpressions: [` + selector + `]}]}]
+`
+	}
+	own := []flow{{web, db, 80, true}, {far, db, 80, true}, {stranger, db, 80, false}, {world, db, 80, false}, {otherNode, db, 80, false}, {"10.0.2.1", db, 80, false}}
+	for _, selector := range []string{
+		`{key: "reserved:health", operator: DoesNotExist}`, `{key: "reserved:health", operator: NotIn, values: [""]}`,
+		`{key: "reserved:world", operator: DoesNotExist}, {key: "reserved:host", operator: DoesNotExist}`,
+	} {
+		advisory(t, policy(selector), own...)
+	}
+	for _, source := range []string{"", "any:", "k8s:", "k8s."} {
+		others := []flow{{web, db, 80, false}, {stranger, db, 80, true}, {world, db, 80, false}, {otherNode, db, 80, false}, {"10.0.2.99", db, 80, false}}
+		advisory(t, policy(`{key: "`+source+`io.kubernetes.pod.namespace", operator: NotIn, values: [a]}`), others...)
+		advisory(t, policy(`{key: "`+source+`io.cilium.k8s.namespace.labels.team", operator: NotIn, values: [red]}`), others...)
+		advisory(t, policy(`{key: "`+source+`io.kubernetes.pod.namespace", operator: DoesNotExist}`),
+			flow{web, db, 80, false}, flow{stranger, db, 80, false}, flow{world, db, 80, false}, flow{otherNode, db, 80, false})
+	}
+	advisory(t, policy(`{key: "reserved:world", operator: Exists}, {key: "reserved:health", operator: DoesNotExist}`),
+		flow{web, db, 80, false}, flow{world, db, 80, true}, flow{otherNode, db, 80, false})
+}
+
+func TestASelectorOfAllNamespacesThatExcludesMeansEndpoints(t *testing.T) {
+	advisory(t, `
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: p}
+spec:
+  endpointSelector: {matchLabels: {app: db}}
+  ingress: [{fromEndpoints: [{matchExpressions: [{key: "reserved:health", operator: DoesNotExist}]}]}]
+`, flow{web, db, 80, true}, flow{stranger, db, 80, true}, flow{world, db, 80, false}, flow{otherNode, db, 80, false}, flow{"10.0.2.99", db, 80, false})
+}
+
+// Found by review: an address of a node's pod CIDR that no pod has, or none yet,
+// was outside of the cluster for rules by CIDR, and no part of the world.
+func TestAnAddressForPodsIsNeverOutsideOfTheCluster(t *testing.T) {
+	const nobodyFar, nobodyHere = "10.0.2.99", "10.0.1.99"
+	policy := func(rules string) string {
+		return `
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: p, namespace: a}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+` + rules + "\n"
+	}
+	for _, peers := range []string{"toCIDR: [10.0.0.0/8]", "toCIDRSet: [{cidr: 0.0.0.0/0, except: [198.51.100.0/24]}]", "toEntities: [world, cluster]"} {
+		advisory(t, policy("  egress: [{"+peers+"}]"), flow{web, nobodyFar, 80, false}, flow{web, nobodyHere, 80, false})
+		advisory(t, policy("  enableDefaultDeny: {egress: false}\n  egressDeny: [{"+peers+"}]"), flow{web, nobodyFar, 80, true}, flow{web, nobodyHere, 80, true})
+	}
+	advisory(t, policy("  egress: [{toEntities: [all]}]"), flow{web, nobodyFar, 80, true})
+	advisoryIn(t, oracle.Settings{CIDRMatch: []string{"pods"}}, policy("  egress: [{toCIDR: [10.0.0.0/8]}]"), flow{web, nobodyFar, 80, true}, flow{web, far, 80, true})
+	advisory(t, `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: a}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.2.0/24}}]}]}
+`, flow{web, nobodyFar, 80, true}, flow{web, far, 80, true}, flow{web, nobodyHere, 80, false})
+}

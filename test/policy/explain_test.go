@@ -2,6 +2,7 @@ package policytest
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -14,15 +15,7 @@ import (
 // explains compares what the agent tells people about a packet: the verdicts,
 // and the rules and policies that it names for them.
 func (a *agent) explains(m *Maps, p oracle.Packet, want [2]oracle.Judgement) error {
-	party := func(e bpf.IPCacheEntry) policy.Party {
-		host := e.Flags&uint8(bpf.IPCacheHost) != 0
-		return policy.Party{Endpoint: state.EndpointID(e.Endpoint), Local: e.Endpoint != 0 || host, Identity: state.IdentityID(e.Identity)}
-	}
-	src, _ := m.lookup(p.Src)
-	dst, _ := m.lookup(p.Dst)
-	q := policy.Query{From: party(src), To: party(dst), Proto: p.Proto, Port: p.Port}
-	q.From.Addr, q.To.Addr = p.Src, p.Dst
-	got := a.policy.Explain(q)
+	got := a.policy.Explain(m.query(p))
 	for i, j := range []policy.Judgement{got.Egress, got.Ingress} {
 		d := []oracle.Direction{oracle.Egress, oracle.Ingress}[i]
 		if slices.Contains(want[i].By, "fail-safe") {
@@ -33,6 +26,16 @@ func (a *agent) explains(m *Maps, p oracle.Packet, want [2]oracle.Judgement) err
 		}
 	}
 	return nil
+}
+
+// query asks about a packet as the agent does.
+func (m *Maps) query(p oracle.Packet) policy.Query {
+	party := func(addr netip.Addr) policy.Party {
+		e, _ := m.lookup(addr)
+		host := e.Flags&uint8(bpf.IPCacheHost) != 0
+		return policy.Party{Endpoint: state.EndpointID(e.Endpoint), Local: e.Endpoint != 0 || host, Identity: state.IdentityID(e.Identity), Addr: addr}
+	}
+	return policy.Query{From: party(p.Src), To: party(p.Dst), Proto: p.Proto, Port: p.Port}
 }
 
 func explained(want oracle.Judgement, got policy.Judgement) string {

@@ -110,7 +110,7 @@ func (k *kernel) load(cfg bpf.Config) (map[string]*ebpf.Program, error) {
 			return nil, err
 		}
 		for name := range spec.Programs {
-			if !slices.Contains([]string{bpf.ProgFromPod, bpf.ProgFromHost, bpf.ProgFromNetdev, bpf.ProgToNetdev}, name) {
+			if !slices.Contains([]string{bpf.ProgFromPod, bpf.ProgToPod, bpf.ProgFromHost, bpf.ProgFromNetdev, bpf.ProgToNetdev}, name) {
 				delete(spec.Programs, name)
 			}
 		}
@@ -308,6 +308,8 @@ func (m *Maps) way(p oracle.Packet) (program string, ifindex int, place bpf.Plac
 		return bpf.ProgFromHost, hostIfindex, bpf.PlaceFromHost
 	case fromHost && !toHost && m.Config.HostFirewall != 0:
 		return bpf.ProgToNetdev, underlayIfindex, bpf.PlaceToNetdev
+	case m.Config.TunnelIfindex != 0 && src.TunnelEndpoint != (bpf.Addr{}) && dst.Endpoint != 0:
+		return bpf.ProgToPod, device(dst.Endpoint), bpf.PlaceToPod // the underlay brings none of these, and a test run has no tunnel key
 	case !fromHost && (dst.Endpoint != 0 || toHost && m.Config.HostFirewall != 0):
 		return bpf.ProgFromNetdev, underlayIfindex, bpf.PlaceFromNetdev
 	}

@@ -126,8 +126,10 @@ func (m *Maps) verdict(policy bpf.Policy, d oracle.Direction, p oracle.Packet, p
 	if policy.Flags&uint32(isolated) != 0 {
 		out.Verdict, out.Reject = oracle.DefaultDeny, policy.Flags&uint32(reject) != 0
 	}
-	candidates := m.selectors(peer, addr)
+	candidates, whole := m.selectors(peer, addr)
+	any := false
 	for _, row := range m.levels(policy.PolicyClass, d, p) {
+		any = any || m.Rows[row].Selectors != 0
 		for _, s := range candidates {
 			if m.Rows[row].Selectors&(1<<(s&63)) == 0 {
 				continue
@@ -148,6 +150,9 @@ func (m *Maps) verdict(policy bpf.Policy, d oracle.Direction, p oracle.Packet, p
 				out.Verdict, out.Rule, out.Reject = oracle.RuleDeny, rule.ID, reject
 			}
 		}
+	}
+	if any && !whole && out.Verdict != oracle.RuleDeny { // what cannot be read might deny
+		out.Verdict, out.Rule, out.Reject = oracle.RuleDeny, 0, false
 	}
 	return out
 }
@@ -191,36 +196,36 @@ func (m *Maps) rangeOf(class uint32, d oracle.Direction, p oracle.Packet) (numbe
 
 // selectors are those a peer meets: everybody's, its identity's, its address's.
 // Of the last, those marked OUTSIDE count for who is no member of the cluster.
-func (m *Maps) selectors(peer bpf.Identity, addr netip.Addr) []uint16 {
-	out := []uint16{uint16(bpf.SelectorEverybody)}
-	out = append(out, m.chain(m.Peers[uint32(peer)])...)
+func (m *Maps) selectors(peer bpf.Identity, addr netip.Addr) (list []uint16, whole bool) {
+	byIdentity, whole := m.chain(m.Peers[uint32(peer)])
+	list = append([]uint16{uint16(bpf.SelectorEverybody)}, byIdentity...)
 	set, length := uint32(0), -1
 	for k, v := range m.CIDRs {
 		if int(k.PrefixLen) > length && leads(k, addr) {
 			set, length = v, int(k.PrefixLen)
 		}
 	}
-	outside := peer == bpf.IdentityUnknown || peer == bpf.IdentityWorld || peer == bpf.IdentityWorldIPv4 || peer == bpf.IdentityWorldIPv6
-	for _, s := range m.chain(set) {
+	outside := peer == bpf.IdentityWorld || peer == bpf.IdentityWorldIPv4 || peer == bpf.IdentityWorldIPv6
+	byAddress, all := m.chain(set)
+	for _, s := range byAddress {
 		if s&uint16(bpf.SelectorOutside) == 0 || outside {
-			out = append(out, s&^uint16(bpf.SelectorOutside))
+			list = append(list, s&^uint16(bpf.SelectorOutside))
 		}
 	}
-	return out
+	return list, whole && all
 }
 
-// chain is the content of a set and of those that go on.
-func (m *Maps) chain(set uint32) []uint16 {
-	var out []uint16
+// chain is the content of a set and of those that go on, and whether that is all.
+func (m *Maps) chain(set uint32) (out []uint16, whole bool) {
 	for range int(bpf.SetChain) {
-		if set == 0 {
+		s, ok := m.Sets[set]
+		if !ok {
 			break
 		}
-		s := m.Sets[set]
 		out = append(out, s.Selectors[:min(int(s.Count), len(s.Selectors))]...)
 		set = uint32(s.Next)
 	}
-	return out
+	return out, set == 0
 }
 
 // Check tells what of the maps breaks a promise of layout.h, whether or not a

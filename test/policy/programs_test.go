@@ -167,16 +167,19 @@ func randomRules(r *rand.Rand, m *Maps, c generate.Case, selector func() uint16)
 func explainMaps(m *Maps, p oracle.Packet) string {
 	src, _ := m.lookup(p.Src)
 	dst, _ := m.lookup(p.Dst)
-	return fmt.Sprintf("  source %+v policy %+v selectors %v\n  destination %+v policy %+v selectors %v\n", src, m.Policies[src.Endpoint], m.selectors(bpf.Identity(src.Identity), p.Src),
-		dst, m.Policies[dst.Endpoint], m.selectors(bpf.Identity(dst.Identity), p.Dst)) + m.met(m.Policies[src.Endpoint], oracle.Egress, p, bpf.Identity(dst.Identity), p.Dst) +
+	ofSrc, _ := m.selectors(bpf.Identity(src.Identity), p.Src)
+	ofDst, _ := m.selectors(bpf.Identity(dst.Identity), p.Dst)
+	return fmt.Sprintf("  source %+v policy %+v selectors %v\n  destination %+v policy %+v selectors %v\n", src, m.Policies[src.Endpoint], ofSrc,
+		dst, m.Policies[dst.Endpoint], ofDst) + m.met(m.Policies[src.Endpoint], oracle.Egress, p, bpf.Identity(dst.Identity), p.Dst) +
 		m.met(m.Policies[dst.Endpoint], oracle.Ingress, p, bpf.Identity(src.Identity), p.Src)
 }
 
 // met lists the rules that an end's policy finds.
 func (m *Maps) met(policy bpf.Policy, d oracle.Direction, p oracle.Packet, peer bpf.Identity, addr netip.Addr) string {
 	out := ""
+	list, _ := m.selectors(peer, addr)
 	for _, row := range m.levels(policy.PolicyClass, d, p) {
-		for _, s := range m.selectors(peer, addr) {
+		for _, s := range list {
 			if rule, ok := m.Rules[bpf.PolicyRuleKey{Row: row, Selector: s}]; ok {
 				out += fmt.Sprintf("  %s: selector %d at %+v: %+v, bits %#x\n", d, s, row, rule, m.Rows[row].Selectors)
 			}

@@ -158,7 +158,7 @@ func named(e end, name string, p oracle.Packet) bool {
 }
 
 func (r Rows) peer(who state.PolicyPeer, e end) (match, byAddress bool) {
-	outside := e.identity == 0 || e.identity == 2 || e.identity == 9 || e.identity == 10
+	outside := e.identity == 2 || e.identity == 9 || e.identity == 10
 	switch who.Kind {
 	case state.PeerEndpoints:
 		return r.endpoints(who.Endpoints, e), false
@@ -189,7 +189,9 @@ func (r Rows) peer(who state.PolicyPeer, e end) (match, byAddress bool) {
 
 func (r Rows) endpoints(s state.Selector, e end) bool {
 	endpoint := e.identity >= state.IdentityMin || slices.Contains([]state.IdentityID{3, 4, 5, 8}, e.identity)
-	asks := slices.ContainsFunc(s, func(q state.Requirement) bool { return strings.HasPrefix(q.Key, "reserved:") })
+	asks := slices.ContainsFunc(s, func(q state.Requirement) bool {
+		return strings.HasPrefix(q.Key, "reserved:") && q.Op != state.NotIn && q.Op != state.DoesNotExist
+	})
 	return e.identity != 0 && (endpoint || asks) && s.Matches(e.labels)
 }
 

@@ -72,7 +72,7 @@ func (a *agent) start() error {
 	a.identity = identity.New(log, identity.Options{Cluster: s.Cluster}, a.tables)
 	a.ipcache = ipcache.New(log, ipcache.Options{Dual: s.IPv4 && s.IPv6, Nodes: 64, Underlay6: func() bool { return false }}, a.tables,
 		ipcache.Maps{IPCache: addresses, Nodes: nodes, Generations: generations{}})
-	a.policy = policy.New(log, policy.Options{Mode: policy.Mode(s.Mode), Respond: state.DenyResponse(s.Respond),
+	a.policy = policy.New(log, policy.Options{Cluster: s.Cluster, Mode: policy.Mode(s.Mode), Respond: state.DenyResponse(s.Respond),
 		HostFirewall: s.HostFirewall, IPv4: s.IPv4, IPv6: s.IPv6}, a.tables, written)
 	a.tables.Devices.MarkSynced()
 	a.tables.Endpoints.MarkSynced()

@@ -131,13 +131,20 @@ func (g *generator) ciliumSelector() Object {
 		}, g.dress)
 	}
 	key := "reserved:" + pick(g, "host", "world", "init", "health", "remote-node", "world-ipv4", "world-ipv6", "kube-apiserver", "unmanaged", "ingress")
-	switch g.IntN(5) {
-	case 0:
-		return Object{"matchExpressions": []any{Object{"key": key, "operator": "In", "values": []any{""}}}}
-	case 1:
-		return Object{"matchExpressions": []any{Object{"key": key, "operator": pick(g, "Exists", "DoesNotExist")}}}
+	if g.percent(40) {
+		return Object{"matchLabels": Object{key: ""}}
 	}
-	return Object{"matchLabels": Object{key: ""}}
+	e := Object{"key": key, "operator": pick(g, "In", "NotIn", "Exists", "DoesNotExist", "DoesNotExist")}
+	if op := e["operator"]; op == "In" || op == "NotIn" {
+		e["values"] = []any{""}
+	}
+	if g.percent(60) {
+		return Object{"matchExpressions": []any{e}}
+	}
+	o := g.ciliumSelector() // beside other requirements, also reserved ones
+	list, _ := o["matchExpressions"].([]any)
+	o["matchExpressions"] = append(list, e)
+	return o
 }
 
 // rule returns one of a direction, with any mixture of peers and ports, absent,
@@ -147,11 +154,17 @@ func (g *generator) rule(way string, deny bool) Object {
 	for range pick(g, 0, 1, 1, 1, 1, 2) {
 		g.peers(r, way, deny)
 	}
+	least := func() int { // an empty list is refused where it would deny nothing
+		if deny {
+			return 1
+		}
+		return pick(g, 0, 1, 1, 1, 1)
+	}
 	switch n := g.IntN(100); {
 	case n < 42:
-		r["toPorts"] = some(g, pick(g, 0, 1, 1, 1, 1), 2, func() any { return g.toPorts(deny) })
+		r["toPorts"] = some(g, least(), 2, func() any { return g.toPorts(deny, least()) })
 	case n < 54:
-		r["icmps"] = some(g, pick(g, 0, 1, 1, 1, 1), 1, func() any { return Object{"fields": some(g, pick(g, 0, 1, 1, 1), 2, g.icmp)} })
+		r["icmps"] = some(g, least(), 1, func() any { return Object{"fields": some(g, least(), 2, g.icmp)} })
 	}
 	if !deny && g.percent(4) {
 		r["authentication"] = Object{"mode": pick(g, "disabled", "required", "test-always-fail")}
@@ -224,11 +237,11 @@ func (g *generator) toService() Object {
 	return Object{"k8sServiceSelector": s}
 }
 
-func (g *generator) toPorts(deny bool) Object {
+func (g *generator) toPorts(deny bool, least int) Object {
 	e := Object{}
 	named := false
 	if g.percent(90) {
-		e["ports"] = some(g, pick(g, 0, 1, 1, 1, 1, 1), 2, func() any {
+		e["ports"] = some(g, least, 2, func() any {
 			p := Object{}
 			protos := []string{"TCP", "TCP", "UDP", "SCTP", "ANY", "ANY"}
 			switch g.IntN(10) {

@@ -139,10 +139,11 @@ func namesNamespace(s *metav1.LabelSelector) bool {
 	return false
 }
 
-// namesReserved reports whether a selector names a reserved label.
-func namesReserved(s *metav1.LabelSelector) bool {
+// wantsReserved reports whether only who has some reserved label can meet a
+// selector.
+func wantsReserved(s *metav1.LabelSelector) bool {
 	for _, r := range requirements(s) {
-		if r.source == "reserved" {
+		if r.source == "reserved" && r.op != metav1.LabelSelectorOpNotIn && r.op != metav1.LabelSelectorOpDoesNotExist {
 			return true
 		}
 	}

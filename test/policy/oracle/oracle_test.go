@@ -272,7 +272,7 @@ func TestCiliumPolicyExamples(t *testing.T) {
 		}},
 		{"CIDRs are for outside", cnp(`{endpointSelector: {}, egress: [{toCIDR: [0.0.0.0/0]}]}`), []expect{
 			{frontend, outside, 6, 80, Allowed, NotJudged},
-			{frontend, nobody, 6, 80, Allowed, NotJudged},
+			{frontend, nobody, 6, 80, DefaultDeny, NotJudged},
 			{frontend, db, 6, 80, DefaultDeny, NotJudged},
 			{frontend, node2, 6, 80, DefaultDeny, NotJudged},
 			{frontend, host, 6, 80, DefaultDeny, NotJudged}, // only a NetworkPolicy has this exception

@@ -98,8 +98,9 @@ func (p Party) endpoint() bool {
 	return false
 }
 
-// outside reports whether the party is no endpoint and no node of the cluster.
-func (p Party) outside() bool { return p.Kind == "world" || p.Kind == "unknown" }
+// outside reports whether the party is no part of the cluster. An address for
+// pods is, also when no pod has it.
+func (p Party) outside() bool { return p.Kind == "world" }
 
 // namedPort returns the number that a pod's containers give to a name, or 0. Of
 // several the first counts.

@@ -58,19 +58,20 @@ func (w *World) peers(p *ciliumPolicy, r rule, q question) (byAddress []bool) {
 	return byAddress
 }
 
-// endpointMatches: endpoints of the cluster by their labels. A namespaced policy
-// means its own namespace, unless the selector speaks of namespaces itself.
-// Reserved identities that are no endpoints are asked about only when the
-// selector names a reserved label.
+// endpointMatches: whoever has the reserved label that a selector wants;
+// otherwise endpoints of the cluster. Those of a namespaced policy are pods: its
+// own namespace's, unless the selector speaks of namespaces itself, in whichever
+// way.
 func endpointMatches(p *ciliumPolicy, s *metav1.LabelSelector, who Party) bool {
-	if who.Kind == "unknown" || !who.endpoint() && !namesReserved(s) {
+	switch {
+	case who.Kind == "unknown" || !selects(s, who.label):
 		return false
+	case wantsReserved(s):
+		return true
+	case p.clusterwide():
+		return who.endpoint()
 	}
-	if !p.clusterwide() && !namesNamespace(s) && !namesReserved(s) &&
-		(who.pod == nil || who.pod.Namespace != p.Metadata.Namespace) {
-		return false
-	}
-	return selects(s, who.label)
+	return who.pod != nil && (namesNamespace(s) || who.pod.Namespace == p.Metadata.Namespace)
 }
 
 // nodeMatches: nodes by their labels, at their own addresses.
@@ -94,14 +95,14 @@ func entityMatches(entity string, who Party) bool {
 	case "world-ipv6":
 		return who.Kind == "world" && who.Addr.Is6()
 	case "cluster", "cluster-mesh":
-		return !who.outside()
+		return !who.outside() && who.Kind != "unknown"
 	case "host", "remote-node", "health", "init", "unmanaged", "ingress":
 		return who.Kind == entity
 	}
 	return false // "none"; "kube-apiserver" is known by its addresses
 }
 
-// cidrMatches: addresses that nobody of the cluster has, unless the
+// cidrMatches: addresses outside of the cluster, unless the
 // configuration says that CIDRs mean pods and nodes, too.
 func (w *World) cidrMatches(cidr string, except []string, who Party) bool {
 	return (who.outside() || len(w.CIDRMatch) > 0) && within(who.Addr, cidr, except)
