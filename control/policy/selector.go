@@ -150,9 +150,7 @@ func (e *engine) selectorOf(text string, p state.PolicyPeer, name *namedPort, de
 		text += fmt.Sprintf(" with port %s", name.name)
 		key = fmt.Sprintf("%s|%d/%d", text, name.proto, name.port)
 	}
-	if deny {
-		key = "deny " + key
-	}
+	key = selectorKey(key, deny)
 	if s, ok := e.selectors[key]; ok {
 		return s
 	}
@@ -163,6 +161,14 @@ func (e *engine) selectorOf(text string, p state.PolicyPeer, name *namedPort, de
 	e.loose[s] = true
 	e.resolve(s)
 	return s
+}
+
+// selectorKey tells selectors apart.
+func selectorKey(key string, deny bool) string {
+	if deny {
+		return "deny " + key
+	}
+	return key
 }
 
 // use counts the rules of a class that name the selector; nil is everybody.
