@@ -72,10 +72,10 @@ func (c *Control) Step(context.Context) error {
 	changes.policies = c.gate.leave(changes.policies, len(through), time.Now())
 	changes.any = changes.any || len(changes.policies) > 0
 	switch {
-	case c.e == nil && len(through) < len(c.gate.waiting):
+	case c.e == nil && c.kept == nil && len(through) < len(c.gate.waiting):
 		return nil // the maps stay as they are
 	case c.e == nil:
-		c.start()
+		c.start(through)
 	case !changes.any && len(through) == 0 && !c.failed && len(c.e.cut()) == 0 && !c.again():
 		return nil
 	default:
@@ -124,12 +124,19 @@ func (c *Control) giveUp() {
 }
 
 // start derives everything from the tables as they are. What the maps hold
-// keeps its numbers where it means the same.
-func (c *Control) start() {
+// keeps its numbers where it means the same. Of policies that still wait the
+// version before counts: identities wait for us to know them, and these for them.
+func (c *Control) start(through []state.PolicyKey) {
 	in := c.read()
 	first := newEngine(c.opts, nil)
 	in.feed(first)
-	c.refused = first.admit(in.candidates(c.kept))
+	list := in.candidates(c.kept)
+	for i, x := range list {
+		if _, waits := c.gate.waiting[x.key]; waits && !slices.Contains(through, x.key) {
+			list[i].row = x.last
+		}
+	}
+	c.refused = first.admit(list)
 	held := heldImage(c.maps)
 	c.e = newEngine(c.opts, recognize(held, first))
 	c.e.maps = c.maps
