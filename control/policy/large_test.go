@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -238,5 +239,58 @@ func TestWhatANewObjectSelectsThatDoesNotFitIsIsolatedBeforeAndAfterARestart(t *
 			t.Errorf("%s: %+v", when, s)
 		}
 		r.restart(t, Options{})
+	}
+}
+
+// said is a verdict and the rules that it comes from.
+type said struct{ verdict, origins string }
+
+// All CIDRs of a long list are one selector and one set; a short one stays as it
+// is, so that rules share what they have in common.
+func TestALongListOfCIDRsIsOneSelector(t *testing.T) {
+	for _, n := range []int{longList - 1, longList, 100_000} {
+		r := newRig(t, Options{IPv4: true})
+		r.identity(300, "web")
+		r.endpoint(1, 300)
+		r.step(t)
+		p := allow("list", "web")
+		rule := state.PolicyRule{Path: "spec.ingress[0]", Ports: []state.PolicyPort{tcp(80)}}
+		for i := range n {
+			rule.Peers = append(rule.Peers, state.PolicyPeer{Kind: state.PeerCIDR, CIDR: single(i)})
+		}
+		p.Specs[0].Ingress = []state.PolicyRule{rule}
+		r.tables.Policies.Put(p)
+		within(t, fmt.Sprint(n, " addresses"), 3*time.Second, func() { r.step(t) })
+		if s := r.status("list"); s.State != StateInForce {
+			t.Fatalf("%d: it is %s: %s", n, s.State, s.Message)
+		}
+		want := 2 // with that of the own node
+		if n < longList {
+			want = n + 1
+		}
+		if got := len(r.e.selectors); got != want {
+			t.Errorf("%d: %d selectors, want %d", n, got, want)
+		}
+		verdict := func(a netip.Addr, port uint16) said {
+			j := r.Explain(Query{From: Party{Identity: state.IdentityWorld, Addr: a}, To: Party{Endpoint: 1, Local: true}, Proto: state.ProtoTCP, Port: port}).Ingress
+			return said{j.Verdict, strings.Join(j.Origins, " ")}
+		}
+		if got := verdict(single(n-1).Addr(), 80); got.verdict != Allowed || !strings.Contains(got.origins, "spec.ingress[0]") {
+			t.Errorf("%d: the last of the list is %v", n, got)
+		}
+		if got := verdict(addr("192.0.2.1"), 80); got.verdict != Denied {
+			t.Errorf("%d: another is %v", n, got)
+		}
+		rule.Peers = slices.Clone(rule.Peers[:n-1])
+		p.Specs = slices.Clone(p.Specs)
+		p.Specs[0].Ingress = []state.PolicyRule{rule}
+		r.tables.Policies.Put(p)
+		r.step(t)
+		if got := verdict(single(n-1).Addr(), 80); got.verdict != Denied {
+			t.Errorf("%d: taken off the list it is %v", n, got)
+		}
+		if got := verdict(single(0).Addr(), 80); got.verdict != Allowed {
+			t.Errorf("%d: what is still on it is %v", n, got)
+		}
 	}
 }

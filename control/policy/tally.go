@@ -53,31 +53,41 @@ func (r *rule) named() bool {
 }
 
 func (d *demand) add(r *rule) {
-	for i, p := range r.row.Peers {
+	for _, w := range r.whom {
+		p := w.peer
 		if p.Kind == state.PeerEntity && p.Entity == "all" {
 			continue
 		}
-		key := selectorKey(r.peers[i], r.row.Deny)
+		key := selectorKey(w.text, r.row.Deny)
 		if d.selectors[key] {
 			continue
 		}
 		d.selectors[key] = true
-		if p.Kind == state.PeerEndpoints {
+		switch {
+		case p.Kind == state.PeerEndpoints:
 			d.whom = append(d.whom, p.Endpoints)
+		case w.list != nil:
+			for _, p := range w.list {
+				d.prefixes[canonical(p)] = true
+				d.meet[canonical(p)]++
+			}
+		case p.Kind == state.PeerCIDR && p.CIDR.IsValid():
+			d.addCIDR(p)
 		}
-		if p.Kind != state.PeerCIDR || !p.CIDR.IsValid() {
-			continue
-		}
-		at, own := canonical(p.CIDR), true
-		d.prefixes[at] = true
-		for _, x := range p.Except {
-			d.prefixes[canonical(x)] = true
-			own = own && canonical(x) != at
-		}
-		if own {
-			d.sets[at] = true
-			d.meet[at]++
-		}
+	}
+}
+
+// addCIDR counts a CIDR that makes a selector: its addresses have a set of their own.
+func (d *demand) addCIDR(p state.PolicyPeer) {
+	at, own := canonical(p.CIDR), true
+	d.prefixes[at] = true
+	for _, x := range p.Except {
+		d.prefixes[canonical(x)] = true
+		own = own && canonical(x) != at
+	}
+	if own {
+		d.sets[at] = true
+		d.meet[at]++
 	}
 }
 
@@ -206,9 +216,9 @@ func (p *policy) pieces() (n int) {
 }
 
 func (r *rule) addSpans(by map[uint8]map[span]map[string]bool) {
-	who := r.peers
+	who := r.whom
 	if r.row.AnyPeer {
-		who = []string{""}
+		who = []whom{{}}
 	}
 	for _, p := range r.row.Ports {
 		level, proto, s := levelPort(p)
@@ -221,8 +231,8 @@ func (r *rule) addSpans(by map[uint8]map[span]map[string]bool) {
 		if by[proto][s] == nil {
 			by[proto][s] = map[string]bool{}
 		}
-		for _, text := range who {
-			by[proto][s][selectorKey(text, r.row.Deny)] = true
+		for _, w := range who {
+			by[proto][s][selectorKey(w.text, r.row.Deny)] = true
 		}
 	}
 }
