@@ -92,9 +92,12 @@ type PodIdentity struct {
 func (p PodIdentity) Columns() []string { return []string{p.Pod.String(), p.ID.String()} }
 
 // JudgedIdentity is a number that the maps of policy know: whoever has it meets
-// the selectors that its labels meet. One without a row here meets none, so that
+// the selectors that these labels meet. One without a row here meets none, so that
 // no rule by labels denies it: no address may have it yet.
-type JudgedIdentity struct{ ID IdentityID }
+type JudgedIdentity struct {
+	ID     IdentityID
+	Labels Labels
+}
 
 // Columns implements table.Row.
 func (j JudgedIdentity) Columns() []string { return []string{j.ID.String()} }

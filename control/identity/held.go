@@ -1,21 +1,23 @@
 package identity
 
 import (
+	"slices"
 	"time"
 
 	"weir/internal/table"
 	"weir/state"
 )
 
-// holdLimit is for how long a pod goes without its number at most because
-// control/policy is late: it may have no room, or wait itself.
-const holdLimit = 5 * time.Second
+// lateAfter is when a pod that goes without its number, because control/policy is
+// late, is worth a warning.
+const lateAfter = 5 * time.Second
 
 // held is the pods that keep the number they had, or none, until the maps of
 // policy know the one that they are to have: in between, no rule by labels would
 // match them, and none would deny them.
 type held struct {
 	pods  map[state.PodName]time.Time // since when
+	late  bool                        // the log says so
 	grown state.Visible               // keys that not all pods' numbers tell apart yet
 }
 
@@ -45,6 +47,17 @@ func (h *held) keep(name state.PodName, now time.Time) {
 
 func (h *held) release(name state.PodName) { delete(h.pods, name) }
 
+// numbers returns those that the pods keep meanwhile.
+func (h *held) numbers(of func(state.PodName) (state.PodIdentity, bool)) map[state.IdentityID]bool {
+	out := map[state.IdentityID]bool{}
+	for name := range h.pods {
+		if p, ok := of(name); ok {
+			out[p.ID] = true
+		}
+	}
+	return out
+}
+
 // told returns the keys that everybody's number tells apart now.
 func (h *held) told(grown state.Visible) state.Visible {
 	if len(h.pods) > 0 {
@@ -55,18 +68,31 @@ func (h *held) told(grown state.Visible) state.Visible {
 	return grown
 }
 
-// mayUse reports whether a pod may have a number. Before there is any policy of
-// this agent's, the maps are those of the agent before.
-func (c *Control) mayUse(id state.IdentityID, name state.PodName, now time.Time) bool {
-	if _, known := c.tables.JudgedIdentities.Get(id); known || !c.tables.JudgedIdentities.Synced() {
+// mayUse reports whether a pod may have a number with these labels. It is asked
+// until policy knows it, however long that takes: without a set the number would
+// meet no rule that denies. A policy that never answers costs what is new, and
+// opens nothing. Before there is any policy of this agent's, the maps are those
+// of the agent before.
+func (c *Control) mayUse(id state.IdentityID, labels state.Labels) bool {
+	if !c.tables.JudgedIdentities.Synced() {
 		return true
 	}
-	since, waits := c.held.pods[name]
-	if !waits || now.Sub(since) < holdLimit {
-		return false
+	known, ok := c.tables.JudgedIdentities.Get(id)
+	return ok && slices.Equal(known.Labels, labels)
+}
+
+// warn says once that pods wait for too long.
+func (c *Control) warn(now time.Time) {
+	var late []string
+	for name, since := range c.held.pods {
+		if now.Sub(since) >= lateAfter {
+			late = append(late, name.String())
+		}
 	}
-	c.log.Warn("policy does not know an identity: rules by labels do not match who has it", "identity", id, "pod", name)
-	return true
+	if slices.Sort(late); len(late) > 0 && !c.held.late {
+		c.log.Warn("pods keep the identity they had, or have none: policy is late to know the one they get", "pods", len(late), "first", late[0])
+	}
+	c.held.late = len(late) > 0
 }
 
 // judged is a table that steps need not wait for.

@@ -9,8 +9,8 @@ import (
 
 // judge plays control/policy: the maps know every identity there is.
 func (w *world) judge() {
-	for id := range w.tables.Identities.All() {
-		w.tables.JudgedIdentities.Put(state.JudgedIdentity{ID: id})
+	for id, i := range w.tables.Identities.All() {
+		w.tables.JudgedIdentities.Put(state.JudgedIdentity{ID: id, Labels: i.Labels})
 	}
 	if !w.tables.JudgedIdentities.Synced() {
 		w.tables.JudgedIdentities.MarkSynced()
@@ -62,15 +62,51 @@ func TestANewPodHasNoNumberUntilPolicyKnowsIt(t *testing.T) {
 	w.of("a")
 }
 
-func TestAPolicyThatNeverAnswersHoldsNobodyForGood(t *testing.T) {
+func TestANumberThatPolicyDoesNotKnowIsNeverUsed(t *testing.T) {
 	w := newWorld(t)
-	w.judge()
-	w.pod("a")
+	w.pod("old", "app=a")
 	w.step(0)
-	w.step(holdLimit - time.Millisecond)
-	if p, ok := w.tables.PodIdentities.Get(podName("a")); ok {
-		t.Errorf("a has %d before the time is up", p.ID)
+	w.judge()
+	had, _ := w.of("old")
+	w.policy("p", "k8s:app") // everybody gets another number, and policy is stuck
+	w.pod("new", "app=b")
+	for range 2 * linger / time.Second {
+		w.step(time.Second)
+		if id, _ := w.of("old"); id != had {
+			t.Fatalf("after %s the pod has %d", w.now, id)
+		}
+		if p, ok := w.tables.PodIdentities.Get(podName("new")); ok {
+			t.Fatalf("after %s the new pod has %d", w.now, p.ID)
+		}
 	}
+	w.judge()
+	w.step(time.Second)
+	if id, labels := w.of("old"); id == had || labels != "k8s:app=a "+base {
+		t.Errorf("the pod has %d, %s", id, labels)
+	}
+	w.of("new")
+	w.step(linger / 2)
+	if _, ok := w.tables.Identities.Get(had); !ok {
+		t.Error("the number that it kept is gone before addresses have the next one")
+	}
+}
+
+func TestANumberThatMeansOthersByNowIsNotUsedByWhatItMeant(t *testing.T) {
+	w := newWorld(t)
+	w.policy("p", "k8s:app")
+	w.pod("a", "app=a")
+	w.step(0)
+	w.tables.ClusterIdentities.Put(state.Identity{ID: 300, Labels: labels("k8s:app=b " + base)})
+	w.step(0)
+	w.judge() // 300 is app=b
+	w.tables.ClusterIdentities.Put(state.Identity{ID: 300, Labels: labels("k8s:app=a " + base)})
 	w.step(time.Millisecond)
-	w.of("a")
+	if id, _ := w.of("a"); id == 300 {
+		t.Error("a has a number that policy knows as b's")
+	}
+	w.judge()
+	w.step(time.Millisecond)
+	if id, _ := w.of("a"); id != 300 {
+		t.Errorf("a has %d", id)
+	}
 }

@@ -8,7 +8,8 @@ import (
 	"weir/state"
 )
 
-// retire notes identities that nobody has any more, and those whose time is up.
+// retire notes identities that nobody has any more, and those whose time is up. One
+// that a pod keeps until policy knows its next one stays: policy has to know both.
 func (c *Control) retire(now time.Time, d *diff) {
 	delete(d.ids, 0) // of sets that had none, or have none any more
 	for id := range d.ids {
@@ -21,8 +22,11 @@ func (c *Control) retire(now time.Time, d *diff) {
 			c.idle[id] = now
 		}
 	}
+	kept := c.held.numbers(c.tables.PodIdentities.Get)
 	for id, since := range c.idle {
-		if now.Sub(since) >= linger && !c.worn(id) {
+		if kept[id] {
+			c.idle[id] = now
+		} else if now.Sub(since) >= linger && !c.worn(id) {
 			delete(c.idle, id)
 			d.ids[id] = true
 		}
@@ -79,6 +83,7 @@ func (c *Control) write(now time.Time, d *diff, grown, dropped state.Visible) {
 		}
 	}
 	early, late, left := c.podRows(now, d, other)
+	c.warn(now)
 	if !c.tables.Identities.Synced() {
 		fresh = append(fresh, state.AllReserved()...)
 	}
@@ -105,10 +110,11 @@ func (c *Control) podRows(now time.Time, d *diff, other map[state.IdentityID]boo
 	for name := range d.pods {
 		old, had := c.tables.PodIdentities.Get(name)
 		row := state.PodIdentity{Pod: name}
+		var labels state.Labels
 		if key, ok := c.sets.of[name]; ok {
-			row.ID = c.sets.byKey[key].id
+			row.ID, labels = c.sets.byKey[key].id, c.sets.byKey[key].labels
 		}
-		if row.ID != 0 && !(had && old == row) && !c.mayUse(row.ID, name, now) {
+		if row.ID != 0 && !(had && old == row) && !c.mayUse(row.ID, labels) {
 			c.held.keep(name, now)
 			continue
 		}

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,44 +12,8 @@ import (
 type refusal struct {
 	row     state.Policy
 	message string
-	stubbed bool // no version before it was known: whoever it selects is cut off
-}
-
-// load counts what an engine needs of the maps, with what they still hold while
-// a pass is being written. Of the sets a part is spared, for the way from one to
-// another and for peers to come.
-func (e *engine) load(spare int) (over []string) {
-	c := e.opts.Capacity
-	add := func(what string, need, room int) {
-		if need > room {
-			over = append(over, fmt.Sprintf("%d %s of %d", need, what, room))
-		}
-	}
-	add("selectors", len(e.selectors), c.Selectors)
-	add("rules", e.rules.peak(), min(c.Rules, c.Counters-1))
-	add("rows", e.rows.peak(), c.Rows)
-	add("port ranges", e.ranges.peak(), c.Ranges)
-	add("prefixes", e.cidrs.peak(), c.CIDRs)
-	add("identities", e.peerSets.peak(), c.Peers)
-	add("sets of selectors", e.sets.rows.peak(), c.Sets-1-spare)
-	for _, x := range []struct {
-		what string
-		*numbers
-	}{{"selectors", e.selectorNumbers}, {"rules", e.ruleNumbers}, {"sets of selectors", e.sets.numbers}} {
-		if len(over) == 0 && !x.fits() {
-			over = append(over, fmt.Sprintf("%d %s of %d while they change", x.used+len(x.resting), x.what, x.most))
-		}
-	}
-	if e.over > e.overBefore {
-		over = append(over, fmt.Sprintf("a peer or prefix meets more than %d selectors", most))
-	}
-	if len(e.poorPeers)+len(e.poorPrefixes) > e.poorBefore {
-		over = append(over, fmt.Sprintf("more than %d sets of selectors", c.Sets-1))
-	}
-	if e.wide > 0 {
-		over = append(over, "overlapping port ranges make more rules than that")
-	}
-	return over
+	stubbed bool // no version before it was known: whoever it selects is isolated
+	trial
 }
 
 // candidate is a policy that is to be put in force, or taken out of it.
@@ -62,43 +25,61 @@ type candidate struct {
 }
 
 // admit puts the candidates in force, and refuses as a whole those that do not
-// fit, the last ones first: their version before stays in force. On a start,
-// when none is known, whoever a refused policy selects is cut off instead.
-func (e *engine) admit(list []candidate, start bool) map[state.PolicyKey]refusal {
+// fit, the last ones first: their version before stays in force. Where there is
+// none, whoever a refused policy selects is isolated instead.
+func (e *engine) admit(list []candidate) map[state.PolicyKey]refusal {
 	out := map[state.PolicyKey]refusal{}
-	refuse := func(c candidate, why string) {
-		last, stubbed := c.last, c.stub || (start && c.last == nil)
+	refuse := func(c candidate, lacks []lack) {
+		last, stubbed := c.last, c.stub || c.last == nil
+		why := lackTexts(lacks)
 		if stubbed {
 			s := stub(*c.row)
 			last = &s
 			why += "; whoever it selects is isolated by it"
-		} else if last != nil {
+		} else {
 			why += "; the version before stays in force"
 		}
 		e.setPolicy(c.key, last)
-		out[c.key] = refusal{row: *c.row, message: "too large: " + why, stubbed: stubbed}
+		out[c.key] = refusal{row: *c.row, message: "too large: " + why, stubbed: stubbed, trial: trial{lacks, e.eased}}
 	}
 	var fit []candidate
+	all := newTally(e)
 	for _, c := range list {
-		if c.row != nil {
-			if n := newPolicy(*c.row, 0).entries(); n > e.opts.Capacity.Rules {
-				refuse(c, fmt.Sprintf("%d rules of %d", n, e.opts.Capacity.Rules))
-				continue
-			}
+		e.setPolicy(c.key, c.row)
+		if c.row == nil {
+			continue
+		}
+		if lacks := all.hopeless(e.policies[c.key]); len(lacks) > 0 {
+			refuse(c, lacks)
+		} else {
 			fit = append(fit, c)
 		}
-		e.setPolicy(c.key, c.row)
 	}
+	e.readmit()
 	e.rederive()
-	spare := e.opts.Capacity.Sets / 16
-	for over := e.load(spare); len(over) > 0 && len(fit) > 0; over = e.load(spare) {
+	for lacks := e.lacks(e.spare()); len(lacks) > 0 && len(fit) > 0; lacks = e.lacks(e.spare()) {
 		c := fit[len(fit)-1]
 		fit = fit[:len(fit)-1]
-		refuse(c, strings.Join(over, ", "))
+		with := e.figures(e.spare())
+		refuse(c, lacks)
 		e.rederive()
+		r := out[c.key]
+		r.needs(with, e.figures(e.spare()))
 	}
 	e.cutOff()
 	return out
+}
+
+// spare is the sets that are left for peers to come, and for the way from one
+// set to another.
+func (e *engine) spare() int { return e.opts.Capacity.Sets / 16 }
+
+func lackTexts(list []lack) string {
+	texts := make([]string, len(list))
+	for i, l := range list {
+		texts[i] = l.text
+	}
+	return strings.Join(texts, ", ")
 }
 
 // rederive derives what is written: with it some classes take twice their room.
@@ -108,15 +89,18 @@ func (e *engine) rederive() {
 }
 
 // cutOff takes endpoints out of the maps for whose policy there is no room: what
-// they send and get is dropped. They are of classes that grew or moved in this
-// pass; or, when peers have grown into sets for which there is no room, of
+// they send and get is dropped. They are those that were cut off before and try
+// again; or of classes that grew or moved in this pass; or, when peers have grown into sets for which there is no room, of
 // classes that deny some peers.
 func (e *engine) cutOff() {
-	for len(e.load(0)) > 0 {
-		last := e.last(func(c *class) bool { return c.grown == e.pass || c.born == e.pass })
+	for len(e.lacks(0)) > 0 {
+		last := e.last(func(p *endpoint) bool { return p.again == e.pass })
+		if last == nil {
+			last = e.last(func(p *endpoint) bool { return p.class.grown == e.pass || p.class.born == e.pass })
+		}
 		if last == nil && !e.sets.numbers.fits() {
-			last = e.last(func(c *class) bool {
-				for k := range c.entries {
+			last = e.last(func(p *endpoint) bool {
+				for k := range p.class.entries {
 					if k.selector != nil && k.selector.deny {
 						return true
 					}
@@ -127,28 +111,31 @@ func (e *engine) cutOff() {
 		if last == nil {
 			return
 		}
-		last.refused = true
+		with := e.figures(0)
+		last.refused, last.trial = true, trial{e.lacks(0), e.eased}
 		e.dirtyEndpoints[last] = true
 		e.rederive()
+		last.needs(with, e.figures(0))
 	}
 }
 
-// last is the endpoint with the highest number in such a class.
-func (e *engine) last(such func(*class) bool) *endpoint {
+// last is such an endpoint in a class, that with the highest number.
+func (e *engine) last(such func(*endpoint) bool) *endpoint {
 	var out *endpoint
 	for _, p := range e.endpoints {
-		if p.class != nil && (out == nil || p.row.ID > out.row.ID) && such(p.class) {
+		if p.class != nil && (out == nil || p.row.ID > out.row.ID) && such(p) {
 			out = p
 		}
 	}
 	return out
 }
 
-// readmit lets endpoints try again that were cut off.
+// readmit lets endpoints try again that were cut off, when there may be room: more
+// of it, or fewer policies that select them.
 func (e *engine) readmit() {
 	for _, p := range e.endpoints {
-		if p.refused {
-			p.refused = false
+		if p.refused && (e.worthTrying(p.trial, 0) || (e.dirtyEndpoints[p] && p.eased != e.eased)) {
+			p.refused, p.again = false, e.pass
 			e.dirtyEndpoints[p] = true
 		}
 	}

@@ -72,7 +72,9 @@ func (x *prefixes) replace(s *selector, cidrs, except []netip.Prefix) {
 	for _, p := range s.except {
 		x.leave(p, func(n *prefixNode) map[*selector]int { return n.except }, s)
 	}
-	x.dirty = slices.Concat(x.dirty, in, out, s.cidrs, s.except)
+	for _, list := range [][]netip.Prefix{in, out, s.cidrs, s.except} {
+		x.dirty = append(x.dirty, list...)
+	}
 	s.cidrs, s.except = in, out
 }
 

@@ -82,6 +82,7 @@ func (e *engine) compile(c *class, specs []*spec, own []namedPort, respond state
 	old, respondAgain := c.parts, respond != c.respond
 	c.specs, c.own, c.respond = specs, own, respond
 	c.parts = make(map[*spec][]contribution, len(specs))
+	var x changed
 	for _, s := range specs {
 		if part, ok := old[s]; ok && !again(s) && (!anew || len(s.names[ingress]) == 0) {
 			c.parts[s] = part
@@ -90,15 +91,12 @@ func (e *engine) compile(c *class, specs []*spec, own []namedPort, respond state
 		}
 		c.parts[s] = e.expand(s, own)
 		c.grown = e.pass
-		for _, x := range c.parts[s] {
-			e.contribute(c, x)
-		}
+		x.note(c.parts[s], 1)
 	}
 	for _, part := range old {
-		for _, x := range part {
-			e.withdraw(c, x)
-		}
+		x.note(part, -1)
 	}
+	e.apply(c, &x)
 	for k := range c.dirty {
 		e.regroup(c, k)
 	}
@@ -114,33 +112,89 @@ func (x contribution) entryKey() entryKey {
 	return entryKey{x.direction, x.level, x.proto, uint32(x.span.first), x.selector}
 }
 
-func (e *engine) contribute(c *class, x contribution) {
-	e.use(x.selector, c, 1)
-	if x.level == uint8(bpf.LevelRange) {
-		c.group(x).add(x.span, x.selector, x.rule)
-		c.dirty[groupKey{x.direction, x.proto}] = true
-		return
-	}
-	k := x.entryKey()
-	old := c.entries[k]
-	var rules []*rule
-	if old != nil {
-		rules = old.rules
-	}
-	e.setEntry(c, k, append(rules, x.rule))
+// changed is which rules come and go, by what they have in common; many rules
+// may make one entry.
+type changed struct {
+	of    map[contribution]int // index of lists, without the rule
+	lists []sameEntry
 }
 
-func (e *engine) withdraw(c *class, x contribution) {
-	e.use(x.selector, c, -1)
-	if x.level == uint8(bpf.LevelRange) {
-		c.group(x).remove(x.span, x.selector, x.rule)
-		c.dirty[groupKey{x.direction, x.proto}] = true
-		return
+type sameEntry struct {
+	what  contribution
+	rules []more
+}
+
+// more is so many more of a rule, or fewer.
+type more struct {
+	rule *rule
+	by   int
+}
+
+func (x *changed) note(part []contribution, by int) {
+	if x.of == nil {
+		x.of = make(map[contribution]int, len(part))
 	}
-	k := x.entryKey()
-	rules := c.entries[k].rules
-	i := slices.Index(rules, x.rule)
-	e.setEntry(c, k, slices.Delete(slices.Clone(rules), i, i+1))
+	for _, one := range part {
+		r := one.rule
+		one.rule = nil
+		i, known := x.of[one]
+		if !known {
+			i = len(x.lists)
+			x.of[one] = i
+			x.lists = append(x.lists, sameEntry{what: one})
+		}
+		x.lists[i].rules = append(x.lists[i].rules, more{r, by})
+	}
+}
+
+// apply makes the changes.
+func (e *engine) apply(c *class, x *changed) {
+	for _, same := range x.lists {
+		one, n := same.what, 0
+		for _, m := range same.rules {
+			n += m.by
+		}
+		e.use(one.selector, c, n)
+		if one.level == uint8(bpf.LevelRange) {
+			c.group(one).change(one.span, one.selector, same.rules)
+			c.dirty[groupKey{one.direction, one.proto}] = true
+			continue
+		}
+		k := one.entryKey()
+		var rules []*rule
+		if old := c.entries[k]; old != nil {
+			rules = old.rules
+		}
+		e.setEntry(c, k, changeRules(rules, same.rules))
+	}
+}
+
+// changeRules returns the rules with those that come, in their order, and without
+// those that go.
+func changeRules(rules []*rule, list []more) []*rule {
+	gone := map[*rule]int{}
+	for _, m := range list {
+		if m.by < 0 {
+			gone[m.rule]++
+		}
+	}
+	out := make([]*rule, 0, len(rules)+len(list))
+	keep := func(r *rule) {
+		if gone[r] > 0 {
+			gone[r]--
+		} else {
+			out = append(out, r)
+		}
+	}
+	for _, r := range rules {
+		keep(r)
+	}
+	for _, m := range list {
+		if m.by > 0 {
+			keep(m.rule)
+		}
+	}
+	return out
 }
 
 // setEntry makes these the rules of an entry; without rules there is none.

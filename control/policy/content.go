@@ -5,6 +5,7 @@ package policy
 type content[K comparable, V comparable] struct {
 	now     map[K]V
 	touched map[K]bool // true: the map has an entry there
+	leaving int        // touched, of which the map has an entry and none is wanted
 }
 
 func newContent[K comparable, V comparable]() *content[K, V] {
@@ -17,6 +18,9 @@ func (c *content[K, V]) set(k K, v V) {
 		return
 	}
 	c.touch(k, ok)
+	if !ok && c.touched[k] {
+		c.leaving--
+	}
 	c.now[k] = v
 }
 
@@ -25,6 +29,9 @@ func (c *content[K, V]) del(k K) {
 		return
 	}
 	c.touch(k, true)
+	if c.touched[k] {
+		c.leaving++
+	}
 	delete(c.now, k)
 }
 
@@ -36,21 +43,23 @@ func (c *content[K, V]) touch(k K, had bool) {
 
 // peak is how many entries the map has in the worst moment of the pass: all that
 // are wanted, and those that are still to go.
-func (c *content[K, V]) peak() int {
-	n := len(c.now)
-	for k, had := range c.touched {
-		if _, ok := c.now[k]; had && !ok {
-			n++
-		}
-	}
-	return n
+func (c *content[K, V]) peak() int { return len(c.now) + c.leaving }
+
+// settle ends a pass: the map holds what is wanted.
+func (c *content[K, V]) settle() {
+	clear(c.touched)
+	c.leaving = 0
 }
 
 // touchAll makes the next pass look at every key: those wanted and those that
 // the map has.
 func touchAll[K, R comparable, V, W comparable](c *content[K, V], held map[R]W, from func(R) K) {
-	for k := range held {
-		c.touched[from(k)] = true
+	for r := range held {
+		k := from(r)
+		if _, wanted := c.now[k]; !wanted && !c.touched[k] {
+			c.leaving++
+		}
+		c.touched[k] = true
 	}
 	for k := range c.now {
 		c.touch(k, false)

@@ -72,11 +72,11 @@ func (c *Control) Step(context.Context) error {
 	changes.policies = c.gate.leave(changes.policies, len(through), time.Now())
 	changes.any = changes.any || len(changes.policies) > 0
 	switch {
-	case c.e == nil && len(through) < len(c.gate.waiting):
+	case c.e == nil && c.kept == nil && len(through) < len(c.gate.waiting):
 		return nil // the maps stay as they are
 	case c.e == nil:
-		c.start()
-	case !changes.any && len(through) == 0 && !c.failed && len(c.e.cut()) == 0:
+		c.start(through)
+	case !changes.any && len(through) == 0 && !c.failed && len(c.e.cut()) == 0 && !c.again():
 		return nil
 	default:
 		c.follow(changes, through)
@@ -124,12 +124,19 @@ func (c *Control) giveUp() {
 }
 
 // start derives everything from the tables as they are. What the maps hold
-// keeps its numbers where it means the same.
-func (c *Control) start() {
+// keeps its numbers where it means the same. Of policies that still wait the
+// version before counts: identities wait for us to know them, and these for them.
+func (c *Control) start(through []state.PolicyKey) {
 	in := c.read()
 	first := newEngine(c.opts, nil)
 	in.feed(first)
-	c.refused = first.admit(in.candidates(c.kept), true)
+	list := in.candidates(c.kept)
+	for i, x := range list {
+		if _, waits := c.gate.waiting[x.key]; waits && !slices.Contains(through, x.key) {
+			list[i].row = x.last
+		}
+	}
+	c.refused = first.admit(list)
 	held := heldImage(c.maps)
 	c.e = newEngine(c.opts, recognize(held, first))
 	c.e.maps = c.maps
@@ -139,7 +146,7 @@ func (c *Control) start() {
 		effective = append(effective, candidate{key: p.row.Key, row: &p.row})
 	}
 	c.e.touchAll(held)
-	maps.Copy(c.refused, c.e.admit(effective, true))
+	maps.Copy(c.refused, c.e.admit(effective))
 	if c.kept == nil {
 		clear(c.e.dirtyEpochs) // the maps tell whether anything differs
 	}
@@ -151,10 +158,9 @@ func (c *Control) follow(in changes, through []state.PolicyKey) {
 	e := c.e
 	e.overBefore, e.poorBefore = e.over, len(e.poorPeers)+len(e.poorPrefixes)
 	in.apply(e)
-	if !in.any && len(through) == 0 && len(e.cut()) == 0 {
+	if !in.any && len(through) == 0 && len(e.cut()) == 0 && !c.again() {
 		return // a pass that broke off
 	}
-	e.readmit()
 	e.setAny(c.tables.Policies.Len() > 0)
 	list := c.candidates(in.policies, through)
 	last := func(key state.PolicyKey) *state.Policy {
@@ -167,9 +173,15 @@ func (c *Control) follow(in changes, through []state.PolicyKey) {
 		list[i].last, list[i].stub = last(list[i].key), c.refused[list[i].key].stubbed
 		delete(c.refused, list[i].key)
 	}
+	if in.less || slices.ContainsFunc(list, func(x candidate) bool { return x.last != nil }) {
+		e.eased++
+	}
 	// What was refused may fit by now, after what is new.
 	for _, key := range slices.SortedFunc(maps.Keys(c.refused), compareKeys) {
 		row := c.refused[key].row
+		if !e.worthTrying(c.refused[key].trial, e.spare()) {
+			continue
+		}
 		list = append(list, candidate{key: key, row: &row, last: last(key), stub: c.refused[key].stubbed})
 	}
 	maps.Copy(c.refused, e.admitAgain(list, c.refused))
@@ -195,13 +207,23 @@ func (c *Control) candidates(changed []candidate, through []state.PolicyKey) []c
 
 // admitAgain is admit; refusals of those that fit by now end.
 func (e *engine) admitAgain(list []candidate, refused map[state.PolicyKey]refusal) map[state.PolicyKey]refusal {
-	out := e.admit(list, false)
+	out := e.admit(list)
 	for _, c := range list {
 		if _, again := out[c.key]; !again {
 			delete(refused, c.key)
 		}
 	}
 	return out
+}
+
+// again reports whether a refused policy may fit by now.
+func (c *Control) again() bool {
+	for _, r := range c.refused {
+		if c.e.worthTrying(r.trial, c.e.spare()) {
+			return true
+		}
+	}
+	return false
 }
 
 // publish writes the table: whoever waits for a row may go on.

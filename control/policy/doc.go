@@ -47,10 +47,11 @@
 //
 // Sizes are known before anything is written. A policy whose version does not fit
 // is refused as a whole, the newest first; its version before stays in force.
-// When the agent starts and knows none, whoever the policy selects is isolated by
-// it. An endpoint for whose class there is no room is cut off, and tried again. A
-// peer that meets more selectors than a set takes keeps those that deny. A group
-// whose addresses do not fit keeps those before.
+// Where there is none, whoever the policy selects is isolated by it. What is
+// hopeless is refused by counting: see tally.go. An endpoint for whose class there
+// is no room is cut off. Both are tried again when there may be room. A peer that
+// meets more selectors than a set takes keeps those that deny. A group whose
+// addresses do not fit keeps those before.
 //
 // # What waits
 //

@@ -21,8 +21,10 @@ type endpoint struct {
 	class   *class
 	flags   uint32
 	epoch   uint32
-	stale   bool // whoever has the number is not whom the map's row is about
-	refused bool // there was no room for its policy: it is cut off
+	stale   bool   // whoever has the number is not whom the map's row is about
+	refused bool   // there was no room for its policy: it is cut off
+	trial          // when it was
+	again   uint64 // the pass in which it was tried again
 }
 
 func (p *endpoint) host() bool { return p.row.ID == 0 }

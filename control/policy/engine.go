@@ -77,6 +77,7 @@ type engine struct {
 	poorPrefixes   map[netip.Prefix]bool
 	poorBefore     int
 	stuck          map[*selector]bool // for whose addresses there is no room
+	eased          uint64             // passes in which something went that takes room which nobody counts
 	wide           int                // groups of ranges that make more rules than any map holds
 
 	// The content of the maps, but for endpoints' rows.
@@ -262,10 +263,10 @@ func (e *engine) settle() {
 	for _, p := range e.endpoints {
 		p.stale = false
 	}
-	clear(e.peerSets.touched)
-	clear(e.cidrs.touched)
-	clear(e.sets.rows.touched)
-	clear(e.rules.touched)
-	clear(e.rows.touched)
-	clear(e.ranges.touched)
+	e.peerSets.settle()
+	e.cidrs.settle()
+	e.sets.settle()
+	e.rules.settle()
+	e.rows.settle()
+	e.ranges.settle()
 }

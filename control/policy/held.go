@@ -2,9 +2,9 @@ package policy
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
-	"strings"
 
 	"weir/bpf"
 )
@@ -24,48 +24,6 @@ type held struct {
 type groupOf struct {
 	class uint32
 	groupKey
-}
-
-// recognize compares what the maps have with what an engine made from scratch
-// wants. Classes are known by their members. Selectors are known by whom they
-// select and by the rules that name them; those that are alike in both are
-// interchangeable.
-func recognize(have image, fresh *engine) *held {
-	h := &held{image: have, selectors: map[string]uint32{}, classes: map[string]uint32{}, chains: map[string][]uint32{}}
-	if len(have.endpoints)+len(have.rules)+len(have.peers)+len(have.cidrs)+len(have.sets) == 0 {
-		return h
-	}
-	members := map[uint32][]uint32{}
-	for id, row := range have.endpoints {
-		members[row.PolicyClass] = append(members[row.PolicyClass], id)
-	}
-	for n, ids := range members {
-		h.classes[memberKey(ids)] = n
-	}
-	named := map[uint32]uint32{} // our class to the one of the maps
-	for _, c := range fresh.classes {
-		if n := h.class(slices.Collect(maps.Keys(c.members))); n != 0 {
-			named[c.number] = n
-		}
-	}
-	theirs := map[string][]uint32{}
-	for n, s := range signatures(have, func(n uint32) uint32 { return n }) {
-		if n != uint32(bpf.SelectorEverybody) {
-			theirs[s] = append(theirs[s], n)
-		}
-	}
-	ours := signatures(fresh.image(), func(n uint32) uint32 { return named[n] })
-	for _, list := range theirs {
-		slices.Sort(list)
-	}
-	for _, s := range slices.SortedFunc(maps.Values(fresh.selectors), func(a, b *selector) int { return strings.Compare(a.key, b.key) }) {
-		sig := ours[s.number]
-		if list := theirs[sig]; len(list) > 0 {
-			h.selectors[s.key], theirs[sig] = list[0], list[1:]
-		}
-	}
-	h.readChains()
-	return h
 }
 
 func (h *held) readChains() {
@@ -89,53 +47,11 @@ func (h *held) readChains() {
 	}
 }
 
-// signatures tells the selectors of an image apart by all that they mean.
-func signatures(m image, class func(uint32) uint32) map[uint32]string {
-	lines := map[uint32][]string{}
-	row := func(n uint32) (bpf.PolicySet, bool) { r, ok := m.sets[n]; return r, ok }
-	note := func(head uint32, who string) {
-		marks, _ := readSet(row, head)
-		for _, x := range marks {
-			lines[x.number()] = append(lines[x.number()], fmt.Sprint(who, x&outside != 0))
-		}
+func memberIDs(members iter.Seq[*endpoint]) (ids []uint32) {
+	for p := range members {
+		ids = append(ids, uint32(p.row.ID))
 	}
-	for id, head := range m.peers {
-		note(head, fmt.Sprint("peer ", id, " "))
-	}
-	for k, head := range m.cidrs {
-		note(head, fmt.Sprint("cidr ", k, " "))
-	}
-	spans := rangeTexts(m)
-	for k, v := range m.rules {
-		r := ruleFrom(k)
-		port := fmt.Sprint(r.row.port)
-		if r.row.level == uint8(bpf.LevelRange) {
-			port = spans[r.row]
-		}
-		lines[r.selector] = append(lines[r.selector], fmt.Sprint("rule ", class(r.row.class), r.row.direction, r.row.level, r.row.proto, " ", port, " ", v.Flags))
-	}
-	out := map[uint32]string{}
-	for n, list := range lines {
-		slices.Sort(list)
-		out[n] = strings.Join(list, "\n")
-	}
-	return out
-}
-
-// rangeTexts says which ports the number of each row of ranges means.
-func rangeTexts(m image) map[rowKey]string {
-	lists := map[rowKey][]string{}
-	for k, n := range m.ranges {
-		r := rangeFrom(k)
-		row := rowKey{r.class, r.direction, uint8(bpf.LevelRange), r.proto, n}
-		lists[row] = append(lists[row], fmt.Sprint(r.port, "/", r.bits))
-	}
-	out := map[rowKey]string{}
-	for row, list := range lists {
-		slices.Sort(list)
-		out[row] = strings.Join(list, ",")
-	}
-	return out
+	return ids
 }
 
 func memberKey(ids []uint32) string {
@@ -204,11 +120,7 @@ func (h *held) class(members []*endpoint) uint32 {
 	if h == nil {
 		return 0
 	}
-	var ids []uint32
-	for _, p := range members {
-		ids = append(ids, uint32(p.row.ID))
-	}
-	return h.classes[memberKey(ids)]
+	return h.classes[memberKey(memberIDs(slices.Values(members)))]
 }
 
 func (h *held) rule(k ruleKey) ruleValue {

@@ -131,5 +131,9 @@ func meaning(c *Control) []string {
 // signaturesOfPeers says whom each selector selects.
 func signaturesOfPeers(m image) map[uint32]string {
 	m.rules = nil
-	return signatures(m, func(n uint32) uint32 { return n })
+	out := map[uint32]string{}
+	for n, s := range signatures(m, func(n uint32) uint32 { return n }) {
+		out[n] = s.String()
+	}
+	return out
 }

@@ -59,21 +59,47 @@ func note[K comparable](m map[K]bool, k K, on bool) {
 // others no stranger.
 func (e *engine) setOf(marks []mark) (n uint32, poor bool) {
 	n = e.sets.take(marks)
-	if e.sets.numbers.fits() {
+	if n == 0 || e.sets.byHead[n].room(e.sets) {
 		return n, false
 	}
-	var best []mark
-	found := !slices.ContainsFunc(marks, e.denies)
-	for _, x := range e.sets.byHead {
-		if x.room(e.sets) && e.poorer(x.marks, marks) && (!found || len(x.marks) > len(best)) {
-			best, found = x.marks, true
-		}
-	}
+	best, found := e.closest(marks)
 	if !found {
 		return n, true // it is not written, and the error says so
 	}
 	e.sets.give(n)
-	return e.sets.take(best), true
+	if best == nil {
+		return 0, true
+	}
+	best.refs++
+	return best.chain[0], true
+}
+
+// looks is among how many sets the closest one is looked for: a set that has to
+// do with less is safe, and to compare all with all would take minutes.
+const looks = 64
+
+// closest returns the largest set that may stand for one with these marks; a nil
+// one is the empty set.
+func (e *engine) closest(marks []mark) (best *set, found bool) {
+	found = e.poorer(nil, marks)
+	left := looks
+	try := func(x *set) {
+		if x.refs > 0 && e.poorer(x.marks, marks) && (!found || best == nil || len(x.marks) > len(best.marks)) {
+			best, found = x, true
+		}
+	}
+	for _, m := range marks {
+		if s := e.byNumber[m.number()]; !found && s != nil && !s.deny {
+			continue // whoever stands for it has all marks that deny
+		}
+		for _, x := range e.sets.having(m) {
+			if left--; left < 0 {
+				return best, found
+			}
+			try(x)
+		}
+	}
+	return best, found
 }
 
 // poorer reports whether a set denies all that another does, and allows no more.

@@ -1,9 +1,13 @@
 package policy
 
-import "weir/state"
+import (
+	"slices"
+
+	"weir/state"
+)
 
 // The table judgedIdentities tells control/identity which numbers pods may get:
-// those whose sets are written. A row goes before its set does.
+// those whose sets are written, by their labels. A row goes before its set does.
 
 // unjudge takes back what is about to leave the maps.
 func (c *Control) unjudge() {
@@ -23,8 +27,12 @@ func (c *Control) unjudge() {
 func (c *Control) judge() {
 	var rows []state.JudgedIdentity
 	for id := range c.unsaid {
-		if _, said := c.tables.JudgedIdentities.Get(id); !said {
-			rows = append(rows, state.JudgedIdentity{ID: id})
+		var labels state.Labels
+		if p := c.e.peers[id]; p != nil { // the unknown have none, and no set
+			labels = p.labels
+		}
+		if said, there := c.tables.JudgedIdentities.Get(id); !there || !slices.Equal(said.Labels, labels) {
+			rows = append(rows, state.JudgedIdentity{ID: id, Labels: labels})
 		}
 	}
 	clear(c.unsaid)

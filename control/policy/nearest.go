@@ -146,6 +146,9 @@ func (e *engine) peerMiss(p state.PolicyPeer, peer Party) (why string, score int
 	if s := e.selectors[text]; s != nil {
 		return e.addressMiss(s, peer)
 	}
+	if p.Kind == state.PeerCIDR { // one of a long list
+		return e.addressMiss(&selector{text: text, peer: p, cidrs: []netip.Prefix{p.CIDR}, except: p.Except}, peer)
+	}
 	return fmt.Sprintf("the peer is not of %s", text), 0
 }
 

@@ -196,10 +196,8 @@ func (p *plan) borrow(way []mark) (uint32, bool) {
 	if p.e.poorer(nil, way) {
 		return 0, true
 	}
-	for head, x := range p.e.sets.byHead {
-		if x.room(p.e.sets) && p.e.poorer(x.marks, way) {
-			return head, true
-		}
+	if x, ok := p.e.closest(way); ok && x != nil {
+		return x.chain[0], true
 	}
 	p.pause = true
 	return 0, false

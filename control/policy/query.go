@@ -137,7 +137,7 @@ func (e *engine) status(p *policy) Status {
 	s.Endpoints = slices.Sorted(maps.Keys(ids))
 	switch {
 	case e.opts.Mode == ModeNever:
-		s.State, s.Message = StateNotEnforced, "policy.mode is never"
+		s.State, s.Message = StateNotEnforced, "policy.enforcementMode is never"
 	case host && !e.opts.HostFirewall && !other:
 		s.State, s.Message = StateNotEnforced, "hostFirewall.enabled is false"
 	case host && !e.opts.HostFirewall:
@@ -242,7 +242,7 @@ func (e *engine) isolatedBy(p *endpoint, d uint8) []string {
 		out = append(out, "labels not known yet (reserved:init)")
 	}
 	if e.opts.Mode == ModeAlways && !p.row.Health {
-		out = append(out, "policy.mode is always")
+		out = append(out, "policy.enforcementMode is always")
 	}
 	return out
 }

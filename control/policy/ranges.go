@@ -41,17 +41,12 @@ func (c *class) group(x contribution) *group {
 	return c.groups[k]
 }
 
-func (g *group) add(s span, sel *selector, r *rule) {
+// change makes so many more or fewer of each rule a span's.
+func (g *group) change(s span, sel *selector, by []more) {
 	if g.spans[s] == nil {
 		g.spans[s] = map[*selector][]*rule{}
 	}
-	g.spans[s][sel] = append(g.spans[s][sel], r)
-}
-
-func (g *group) remove(s span, sel *selector, r *rule) {
-	rules := slices.Clone(g.spans[s][sel])
-	i := slices.Index(rules, r)
-	if rules = slices.Delete(rules, i, i+1); len(rules) > 0 {
+	if rules := changeRules(g.spans[s][sel], by); len(rules) > 0 {
 		g.spans[s][sel] = rules
 		return
 	}
@@ -66,9 +61,32 @@ type piece struct {
 	covers []span
 }
 
+// inPieces counts the rules of all pieces into which overlapping ranges are cut,
+// each of which has so many.
+func inPieces(spans map[span]int) (total int) {
+	steps := map[int]int{}
+	for s, n := range spans {
+		steps[int(s.first)] += n
+		steps[int(s.last)+1] -= n
+	}
+	open := 0
+	for _, at := range slices.Sorted(maps.Keys(steps)) {
+		open += steps[at]
+		total += open
+	}
+	return total
+}
+
 // cut cuts overlapping ranges into pieces. It gives up when the pieces have more
 // rules than limit.
 func (g *group) cut(limit int) (out []piece, ok bool) {
+	counts := map[span]int{}
+	for s, list := range g.spans {
+		counts[s] = len(list)
+	}
+	if inPieces(counts) > limit {
+		return nil, false
+	}
 	spans := slices.SortedFunc(maps.Keys(g.spans), func(a, b span) int { return compareInts(a.first, b.first, a.last, b.last) })
 	var edges []int
 	for _, s := range spans {
@@ -77,7 +95,7 @@ func (g *group) cut(limit int) (out []piece, ok bool) {
 	slices.Sort(edges)
 	edges = slices.Compact(edges)
 	var open []span
-	next, total := 0, 0
+	next := 0
 	for i := range len(edges) - 1 {
 		at := edges[i]
 		open = slices.DeleteFunc(slices.Clone(open), func(s span) bool { return int(s.last) < at })
@@ -86,12 +104,6 @@ func (g *group) cut(limit int) (out []piece, ok bool) {
 		}
 		if len(open) == 0 {
 			continue
-		}
-		for _, s := range open {
-			total += len(g.spans[s])
-		}
-		if total > limit {
-			return nil, false
 		}
 		slices.SortFunc(open, func(a, b span) int { return compareInts(a.first, b.first, a.last, b.last) })
 		out = append(out, piece{span{uint16(at), uint16(edges[i+1] - 1)}, open})

@@ -29,7 +29,9 @@ func (e *engine) resolve(s *selector) {
 		}
 		e.reask(s)
 	case state.PeerCIDR:
-		cidrs = []netip.Prefix{s.peer.CIDR}
+		if cidrs = s.list; cidrs == nil {
+			cidrs = []netip.Prefix{s.peer.CIDR}
+		}
 	case state.PeerCIDRGroups:
 		for _, g := range e.groups {
 			if s.peer.CIDRGroups.Matches(groupLabels(g)) {

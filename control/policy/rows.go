@@ -13,6 +13,7 @@ type seen struct{ endpoints, identities, policies, namespaces, groups, services,
 // changes is what differs from the last step.
 type changes struct {
 	any, lost bool // lost: the tables do not remember that far back
+	less      bool // something is gone
 	policies  []candidate
 	edits     []func(*engine)
 }
@@ -76,6 +77,7 @@ func since[K comparable, R table.Row](out *changes, t *table.Table[K, R], rev *u
 	*rev = now
 	out.lost = out.lost || (whole && !first)
 	out.any = out.any || len(list) > 0
+	out.less = out.less || slices.ContainsFunc(list, func(c table.Change[K, R]) bool { return c.Deleted })
 	return list
 }
 

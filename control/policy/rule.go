@@ -37,6 +37,7 @@ type rule struct {
 	spec  *spec
 	row   state.PolicyRule
 	peers []string // texts of row.Peers
+	whom  []whom   // row.Peers, a long list of CIDRs as one
 }
 
 // origin names the rule for people: "CiliumNetworkPolicy default/web spec.ingress[0]".
@@ -72,6 +73,7 @@ func (s *spec) add(direction uint8, rows []state.PolicyRule) {
 		for _, p := range row.Peers {
 			r.peers = append(r.peers, peerText(p))
 		}
+		r.whom = whoms(row.Peers, r.peers)
 		for _, p := range row.Ports {
 			if p.Name != "" && !slices.Contains(s.names[direction], p.Name) {
 				s.names[direction] = append(s.names[direction], p.Name)
@@ -89,7 +91,7 @@ func (p *policy) entries() int {
 	for _, s := range p.specs {
 		for _, rules := range s.rules {
 			for _, r := range rules {
-				n += max(1, len(r.row.Peers)) * max(1, len(r.row.Ports))
+				n += max(1, len(r.whom)) * max(1, len(r.row.Ports))
 			}
 		}
 	}
@@ -172,17 +174,18 @@ func (e *engine) expandPort(out []contribution, d uint8, r *rule, p state.Policy
 func (e *engine) expandPeers(out []contribution, c contribution, name *namedPort) []contribution {
 	if c.rule.row.AnyPeer {
 		if name != nil {
-			c.selector = e.selectorOf("everybody", state.PolicyPeer{}, name, c.rule.row.Deny)
+			c.selector = e.selectorOf("everybody", state.PolicyPeer{}, nil, name, c.rule.row.Deny)
 		}
 		return append(out, c)
 	}
-	for i, p := range c.rule.row.Peers {
+	for _, w := range c.rule.whom {
+		p := w.peer
 		c.selector = nil
 		if p.Kind != state.PeerEntity || p.Entity != "all" || name != nil {
 			if p.Kind == state.PeerEntity && p.Entity == "all" {
 				p = state.PolicyPeer{}
 			}
-			c.selector = e.selectorOf(c.rule.peers[i], p, name, c.rule.row.Deny)
+			c.selector = e.selectorOf(w.text, p, w.list, name, c.rule.row.Deny)
 		}
 		out = append(out, c)
 	}

@@ -18,6 +18,7 @@ type selector struct {
 	number uint32
 	deny   bool
 	peer   state.PolicyPeer // its Kind is empty: everybody
+	list   []netip.Prefix   // of a long list of CIDRs all: peer is the first
 	name   *namedPort       // only who has that port by that name
 
 	alternatives []state.Selector // of identities
@@ -148,25 +149,31 @@ func peerText(p state.PolicyPeer) string {
 }
 
 // selectorOf returns the selector of a peer, and makes it when no rule had it.
-func (e *engine) selectorOf(text string, p state.PolicyPeer, name *namedPort, deny bool) *selector {
+func (e *engine) selectorOf(text string, p state.PolicyPeer, list []netip.Prefix, name *namedPort, deny bool) *selector {
 	key := text
 	if name != nil {
 		text += fmt.Sprintf(" with port %s", name.name)
 		key = fmt.Sprintf("%s|%d/%d", text, name.proto, name.port)
 	}
-	if deny {
-		key = "deny " + key
-	}
+	key = selectorKey(key, deny)
 	if s, ok := e.selectors[key]; ok {
 		return s
 	}
-	s := &selector{key: key, text: text, deny: deny, peer: p, name: name, members: map[*peer]bool{}, users: map[*class]int{}, born: e.pass}
+	s := &selector{key: key, text: text, deny: deny, peer: p, list: list, name: name, members: map[*peer]bool{}, users: map[*class]int{}, born: e.pass}
 	s.peer.Entity = e.opts.entityOf(p.Entity)
 	s.number = e.selectorNumbers.claimOrTake(e.held.selector(s.key))
 	e.selectors[key], e.byNumber[s.number] = s, s
 	e.loose[s] = true
 	e.resolve(s)
 	return s
+}
+
+// selectorKey tells selectors apart.
+func selectorKey(key string, deny bool) string {
+	if deny {
+		return "deny " + key
+	}
+	return key
 }
 
 // use counts the rules of a class that name the selector; nil is everybody.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 
 	"weir/bpf"
@@ -25,6 +26,7 @@ type sets struct {
 	byHead  map[uint32]*set
 	rows    *content[uint32, bpf.PolicySet]
 	chains  map[string][]uint32 // that the map had when the agent started
+	byMark  map[mark][]*set     // from when there is no room until the pass ends; with sets that are gone
 }
 
 // set is one of them: a chain of rows.
@@ -82,6 +84,36 @@ func (s *sets) add(x *set) {
 	for i, row := range chainRows(x) {
 		s.rows.set(x.chain[i], row)
 	}
+	if s.byMark != nil {
+		s.index(x)
+	}
+}
+
+// having returns the sets with a mark that had room when they were made; of some
+// nobody has any use by now.
+func (s *sets) having(m mark) []*set {
+	if s.byMark == nil {
+		s.byMark = map[mark][]*set{}
+		for _, head := range slices.Sorted(maps.Keys(s.byHead)) {
+			s.index(s.byHead[head])
+		}
+	}
+	return s.byMark[m]
+}
+
+func (s *sets) index(x *set) {
+	if !x.room(s) {
+		return
+	}
+	for _, m := range x.marks {
+		s.byMark[m] = append(s.byMark[m], x)
+	}
+}
+
+// settle ends a pass.
+func (s *sets) settle() {
+	s.rows.settle()
+	s.byMark = nil
 }
 
 func chainRows(x *set) []bpf.PolicySet {

@@ -48,8 +48,8 @@ func (c *Control) Trace(candidates []state.Policy, groups []state.CIDRGroup) (*T
 		list = append(list, candidate{key: key, row: &p.row})
 	}
 	slices.SortFunc(list, func(a, b candidate) int { return compareKeys(a.key, b.key) })
-	out.now.admit(list, false)
-	out.then.admit(list, false)
+	out.now.admit(list)
+	out.then.admit(list)
 	var more []candidate
 	for i := range candidates {
 		m := candidate{key: candidates[i].Key, row: &candidates[i]}
@@ -59,7 +59,7 @@ func (c *Control) Trace(candidates []state.Policy, groups []state.CIDRGroup) (*T
 		more = append(more, m)
 	}
 	out.then.setAny(len(list)+len(more) > 0)
-	for key, r := range out.then.admit(more, false) {
+	for key, r := range out.then.admit(more) {
 		out.TooLarge[key] = r.message
 	}
 	out.compare()

@@ -194,7 +194,8 @@ func portEntries(w where, r rule) ([]portEntry, error) {
 	return out, nil
 }
 
-// l7 names the part of a toPorts that looks beyond ports, or "".
+// l7 names the part of a toPorts that looks beyond ports, or "". Rules of no kind
+// ask for nothing.
 func l7(p v1.PortRule) string {
 	switch r := p.Rules; {
 	case r == nil:
@@ -206,8 +207,6 @@ func l7(p v1.PortRule) string {
 		return "rules.kafka"
 	case r.L7Proto != "" || r.L7 != nil:
 		return "rules.l7"
-	default:
-		return "rules"
 	}
 	switch {
 	case p.ServerNames != nil:

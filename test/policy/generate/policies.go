@@ -269,7 +269,7 @@ func (g *generator) toPorts(deny bool, least int) Object {
 			delete(p.(Object), "endPort")
 			p.(Object)["port"] = "80"
 		}
-		switch g.IntN(5) {
+		switch g.IntN(6) {
 		case 0:
 			e["serverNames"] = []any{"example.com"}
 		case 1:
@@ -278,6 +278,8 @@ func (g *generator) toPorts(deny bool, least int) Object {
 			e["terminatingTLS"] = Object{"secret": Object{"name": "s"}}
 		case 3:
 			e["rules"] = Object{"dns": []any{Object{"matchPattern": "*"}}}
+		case 4:
+			e["rules"] = Object{}
 		default:
 			e["rules"] = Object{"http": []any{Object{"method": "GET"}}}
 		}

@@ -301,8 +301,9 @@ func TestCiliumPolicyExamples(t *testing.T) {
 			{frontend, outside, 6, 80, DefaultDeny, NotJudged},
 			{frontend, nobody, 6, 80, DefaultDeny, NotJudged},
 		}},
-		{"what is above ports allows nothing", cnp(`{endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: "80"}], rules: {http: [{}]}}, {ports: [{port: "81"}]}]}]}`), []expect{
+		{"what is above ports allows nothing", cnp(`{endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: "80"}], rules: {http: [{}]}}, {ports: [{port: "81"}]}, {ports: [{port: "82"}], rules: {}}]}]}`), []expect{
 			{frontend, backend, 6, 80, NotEnforced, DefaultDeny},
+			{frontend, backend, 6, 82, NotEnforced, Allowed},
 			{frontend, backend, 6, 81, NotEnforced, Allowed},
 		}},
 		{"FQDNs isolate and allow nothing", cnp(`{endpointSelector: {}, egress: [{toFQDNs: [{matchName: example.com}]}]}`), []expect{{frontend, outside, 6, 80, DefaultDeny, NotJudged}}},

@@ -62,9 +62,14 @@ func (r rule) portsMatch(q question, byAddress bool) bool {
 	return false
 }
 
-// enforced: what is above ports is not enforced yet, and allows nothing.
+// enforced: what is above ports is not enforced yet, and allows nothing. Rules
+// without any kind of them are none.
 func (e portRule) enforced() bool {
-	for _, part := range []json.RawMessage{e.Rules, e.ServerNames, e.Listener, e.TerminatingTLS, e.OriginatingTLS} {
+	var kinds map[string]json.RawMessage
+	if e.Rules != nil && (json.Unmarshal(e.Rules, &kinds) != nil || len(kinds) > 0) {
+		return false
+	}
+	for _, part := range []json.RawMessage{e.ServerNames, e.Listener, e.TerminatingTLS, e.OriginatingTLS} {
 		if part != nil {
 			return false
 		}
