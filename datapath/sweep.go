@@ -57,6 +57,7 @@ func (t Timeouts) Of(k bpf.CTKey, e bpf.CTEntry) time.Duration {
 type Swept struct {
 	Entries int // left
 	Deleted int
+	Idle    int    // made void: the next sweep deletes those that no packet has used since
 	Now     uint32 // low bits of jiffies
 }
 
@@ -106,6 +107,7 @@ func (c *Connections) Sweep(t Timeouts, ticks Ticks) (s Swept, err error) {
 	if err == nil {
 		err = run.flush()
 	}
+	s.Idle = run.named - run.deleted
 	s.Deleted, s.Now = run.deleted, run.now
 	s.Entries -= s.Deleted
 	c.last = uint32(s.Entries)
@@ -117,12 +119,14 @@ type expiry struct {
 	program *ebpf.Program
 	in      bpf.CTExpire
 	now     uint32
+	named   int // keys that it was asked about
 	deleted int
 }
 
 func (x *expiry) add(k bpf.CTKey) error {
 	x.in.Keys[x.in.Count] = k
 	x.in.Count++
+	x.named++
 	if int(x.in.Count) < len(x.in.Keys) {
 		return nil
 	}

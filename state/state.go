@@ -7,6 +7,7 @@ package state
 
 import (
 	"iter"
+	"net/netip"
 
 	"weir/internal/table"
 )
@@ -29,6 +30,7 @@ type Tables struct {
 	Endpoints         *table.Table[EndpointID, Endpoint]       // writer: control/endpoint
 	IPs               *table.Table[IPKey, IP]                  // writer: control/ipcache
 	Devices           *table.Table[string, Device]             // writer: control/device
+	HostAddresses     *table.Table[netip.Addr, HostAddress]    // writer: control/device
 	Problems          *table.Table[ProblemKey, Problem]        // writer: the source, one row for each object it refused
 	Peers             *table.Table[string, Peer]               // writer: control/health
 	Controls          *table.Table[string, ControllerState]    // writer: agent, one row for each reconcile loop
@@ -53,6 +55,7 @@ func New() *Tables {
 		Endpoints:         table.New("endpoints", func(e Endpoint) EndpointID { return e.ID }),
 		IPs:               table.New("ips", func(i IP) IPKey { return i.Key() }),
 		Devices:           table.New("devices", func(d Device) string { return d.Name }),
+		HostAddresses:     table.New("hostAddresses", func(a HostAddress) netip.Addr { return a.Addr }),
 		Problems:          table.New("problems", func(p Problem) ProblemKey { return p.Key }),
 		Peers:             table.New("peers", func(p Peer) string { return p.Node }),
 		Controls:          table.New("controllers", func(c ControllerState) string { return c.Name }),
@@ -85,6 +88,7 @@ func (t *Tables) Views() []View {
 		view(t.Endpoints, "ID", "Pod", "IPv4", "IPv6", "Device", "Identity", "State"),
 		view(t.IPs, "Prefix", "Identity", "Tunnel endpoint", "Source"),
 		view(t.Devices, "Name", "Index", "MTU", "MAC", "Addresses"),
+		view(t.HostAddresses, "Address", "Device"),
 		view(t.Problems, "Object", "File", "Problem"),
 		view(t.Peers, "Node", "Node address", "Endpoint address", "Node ok", "Endpoint ok"),
 		view(t.Controls, "Name", "Runs", "Failures", "Last error"),

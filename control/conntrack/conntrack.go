@@ -29,6 +29,9 @@ const (
 	// more often.
 	sweepEvery = 5 * time.Second
 	sweepSoon  = time.Second
+	// few connections are swept again soon when some of them are idle: it costs
+	// nothing to speak of, and they go the sooner.
+	few = 1 << 16
 	// growAt and warnAt are parts of the capacity and of the limit.
 	growAt = 0.5
 	warnAt = 0.8
@@ -44,6 +47,7 @@ type Control struct {
 	ticks  datapath.Ticks
 	warned bool
 	last   time.Time // of a sweep
+	idle   int       // that it has found
 }
 
 // New returns a Control that starts when ready is synced.
@@ -67,7 +71,7 @@ func (c *Control) sweep(context.Context) error {
 // due is how long the next sweep may wait.
 func (c *Control) due(now time.Time) time.Duration {
 	every := sweepEvery
-	if s := c.table.Size(); float64(s.Entries) > growAt/2*float64(s.Capacity) {
+	if s := c.table.Size(); float64(s.Entries) > growAt/2*float64(s.Capacity) || c.idle > 0 && s.Entries < few {
 		every = sweepSoon
 	}
 	if wait := every - now.Sub(c.last); wait > 0 {
@@ -91,6 +95,7 @@ func (c *Control) Step() error {
 	if err != nil {
 		return err
 	}
+	c.idle = swept.Idle
 	if swept.Deleted > 0 {
 		c.log.Debug("connections swept", "deleted", swept.Deleted, "left", swept.Entries)
 	}

@@ -39,6 +39,14 @@ func deviceClaims(d state.Device) []state.IP {
 	return out
 }
 
+// hostClaims of an address that has gone are none.
+func hostClaims(a state.HostAddress) []state.IP {
+	if !a.Addr.IsValid() {
+		return nil
+	}
+	return []state.IP{{Prefix: single(a.Addr), Identity: state.IdentityHost, Host: true, Source: state.IPHost}}
+}
+
 func (v view) nodeClaims(n state.Node) []state.IP {
 	via := n.Address(!v.underlay6)
 	own := state.IP{Identity: state.IdentityRemoteNode, Source: state.IPNode, Of: n.Name}

@@ -42,7 +42,7 @@ type Control struct {
 }
 
 // revisions of the tables as of the last step.
-type revisions struct{ nodes, devices, pods, identities, endpoints uint64 }
+type revisions struct{ nodes, devices, addrs, pods, identities, endpoints uint64 }
 
 // New returns a Control that writes to the maps.
 func New(log *slog.Logger, o Options, t *state.Tables, m Maps) *Control {
@@ -52,7 +52,7 @@ func New(log *slog.Logger, o Options, t *state.Tables, m Maps) *Control {
 // Run reconciles until ctx ends.
 func (c *Control) Run(ctx context.Context) error {
 	return reconcile.Loop(ctx, c.log, c.Step, c.tables.Nodes, c.tables.Pods, c.tables.PodIdentities,
-		c.tables.Endpoints, c.tables.Devices)
+		c.tables.Endpoints, c.tables.Devices, c.tables.HostAddresses)
 }
 
 // Step brings the maps and then the table to match: a row of the table is in
@@ -91,13 +91,17 @@ func (c *Control) follow() (touched map[netip.Prefix]bool, whole bool) {
 	touched = map[netip.Prefix]bool{}
 	nodes, nodesRev, _ := c.tables.Nodes.Changes(c.seen.nodes)
 	devices, devicesRev, _ := c.tables.Devices.Changes(c.seen.devices)
+	addrs, addrsRev, lost4 := c.tables.HostAddresses.Changes(c.seen.addrs)
 	identities, identitiesRev, lost1 := c.tables.PodIdentities.Changes(c.seen.identities)
 	pods, podsRev, lost2 := c.tables.Pods.Changes(c.seen.pods)
 	endpoints, endpointsRev, lost3 := c.tables.Endpoints.Changes(c.seen.endpoints)
-	c.seen = revisions{nodesRev, devicesRev, podsRev, identitiesRev, endpointsRev}
-	if c.book == nil || lost1 || lost2 || lost3 || len(nodes) > 0 || len(devices) > 0 {
+	c.seen = revisions{nodesRev, devicesRev, addrsRev, podsRev, identitiesRev, endpointsRev}
+	if c.book == nil || lost1 || lost2 || lost3 || lost4 || len(nodes) > 0 || len(devices) > 0 {
 		c.rebuild()
 		return nil, true
+	}
+	for _, a := range addrs {
+		c.book.set(owner{"address", a.Key.String()}, life{}, hostClaims(a.Row), touched)
 	}
 	again := map[state.PodName]bool{}
 	for _, i := range identities {
@@ -127,6 +131,9 @@ func (c *Control) rebuild() {
 	all := map[netip.Prefix]bool{}
 	for _, d := range c.tables.Devices.All() {
 		c.book.set(owner{"device", d.Name}, life{}, deviceClaims(d), all)
+	}
+	for at, a := range c.tables.HostAddresses.All() {
+		c.book.set(owner{"address", at.String()}, life{}, hostClaims(a), all)
 	}
 	for _, n := range c.tables.Nodes.All() {
 		c.view.nodes[n.Name] = n

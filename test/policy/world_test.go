@@ -75,6 +75,7 @@ func (a *agent) start() error {
 	a.policy = policy.New(log, policy.Options{Cluster: s.Cluster, Mode: policy.Mode(s.Mode), Respond: state.DenyResponse(s.Respond),
 		HostFirewall: s.HostFirewall, IPv4: s.IPv4, IPv6: s.IPv6}, a.tables, written)
 	a.tables.Devices.MarkSynced()
+	a.tables.HostAddresses.MarkSynced()
 	a.tables.Endpoints.MarkSynced()
 	return nil
 }
