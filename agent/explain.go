@@ -33,7 +33,11 @@ func (a *Agent) explainPolicy(_ context.Context, q api.ExplainRequest) (api.Expl
 			return api.Explanation{}, err
 		}
 	}
+	if from.Addr.IsValid() && to.Addr.IsValid() && from.Addr.Is4() != to.Addr.Is4() {
+		return api.Explanation{}, fmt.Errorf("%s and %s are of two families: name two addresses of one", from.Addr, to.Addr)
+	}
 	answer := a.policy.Explain(policy.Query{From: from, To: to, Proto: proto, Port: q.Port})
+	a.openFailSafes(&answer, from, to, proto, q.Port)
 	out := api.Explanation{Verdict: "allowed", From: fromEnd, To: toEnd, Proto: state.ProtoName(proto), Port: q.Port,
 		Egress: judgement(answer.Egress), Ingress: judgement(answer.Ingress)}
 	if !answer.Allowed {
@@ -46,6 +50,23 @@ func (a *Agent) explainPolicy(_ context.Context, q api.ExplainRequest) (api.Expl
 		out.Note = "the other end is on another node, whose agent judges, too"
 	}
 	return out, nil
+}
+
+// openFailSafes puts right what policy says of ports that no policy closes.
+func (a *Agent) openFailSafes(answer *policy.Answer, from, to policy.Party, proto uint8, port uint16) {
+	open := policy.Judgement{Known: true, Verdict: policy.Allowed, Origins: []string{"hostFirewall.failSafe: no policy closes this port"}}
+	for _, p := range failSafe(a.cfg.HostFirewall) {
+		if !a.cfg.HostFirewall.Enabled || p.Proto != proto || p.Port != port {
+			continue
+		}
+		if p.Ingress && to.Identity == state.IdentityHost {
+			answer.Ingress = open
+		}
+		if !p.Ingress && from.Identity == state.IdentityHost {
+			answer.Egress = open
+		}
+	}
+	answer.Allowed = answer.Egress.Verdict != policy.Denied && answer.Ingress.Verdict != policy.Denied
 }
 
 func isPod(e api.ExplainedEnd) bool {

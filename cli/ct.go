@@ -86,7 +86,7 @@ func (s sieve) filter(ctx context.Context, env *Env) (func(agent.Connection) boo
 	}
 	return func(c agent.Connection) bool {
 		a, b := endOf(c.Source), endOf(c.Dest)
-		return (s.proto == "" || strings.EqualFold(s.proto, c.Proto)) &&
+		return (s.proto == "" || strings.EqualFold(s.proto, c.Proto) || strings.EqualFold(s.proto, "icmp") && c.Proto == "ICMPv4") &&
 			(s.port == "" || uint64(a.Port()) == port || uint64(b.Port()) == port) &&
 			(s.ip == "" || cidr.Contains(a.Addr()) || cidr.Contains(b.Addr())) &&
 			(s.pod == "" || slices.ContainsFunc(within, func(p netip.Prefix) bool { return p.Contains(a.Addr()) || p.Contains(b.Addr()) }))
