@@ -49,8 +49,9 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 	fib_fill(skb, p, fib);
 	ret = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH) {
-		/* Before 5.12 a missing neighbour leaves ifindex as it was. */
-		if (fib->ifindex == skb->ifindex)
+		/* Before 5.12 a missing neighbour leaves ifindex as it was; nothing is routed back
+		 * to a pod's device. */
+		if (fib->ifindex == skb->ifindex && skb->ifindex >= IFINDEX_BASE)
 			return decide(d, WAY_PASS, REASON_TO_STACK);
 		d->ifindex = fib->ifindex;
 		d->via_family = fib->family;

@@ -1,0 +1,271 @@
+package bpftest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"weir/bpf"
+)
+
+// Rows of these tests.
+const (
+	peerBackend   = 1
+	remoteBackend = 2
+	selfBackend   = 3 // the pod itself
+	hostBackend   = 4
+)
+
+// serviceNode is a node with a ClusterIP and a NodePort of UDP and TCP, whose
+// backends the test chooses.
+func serviceNode(t *testing.T, cfg bpf.Config) *node {
+	t.Helper()
+	n := filled(t, serving(cfg))
+	n.services(t)
+	return n
+}
+
+// offer makes the services of a family with those backends. The numbers of its
+// rows are even for IPv4 and odd for IPv6.
+func (n *node) offer(t testing.TB, f family, flags bpf.ServiceFlag, backends ...uint32) {
+	t.Helper()
+	odd := uint32(f.pick(0, 1))
+	for row, a := range map[uint32]netip.Addr{peerBackend: f.peer, remoteBackend: f.remote, selfBackend: f.pod, hostBackend: f.self} {
+		n.backend(t, 2*row+odd, 7, at(a, 8080), 0)
+	}
+	var rows []uint32
+	for _, b := range backends {
+		rows = append(rows, 2*b+odd)
+	}
+	for i, proto := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP} {
+		id := 10*uint32(i) + odd
+		n.add(t, service{id: 100 + id, at: at(vip[f.v6], servicePort), proto: proto, first: 16 * id, backends: rows},
+			service{id: 200 + id, at: at(f.self, nodePort), proto: proto, first: 16*id + 16*40, backends: rows, flags: bpf.ServiceExternal | bpf.ServiceNodePort | flags})
+	}
+}
+
+// asks is a pod's packet for the service.
+func (f family) asks(proto uint8) packet { return forService(f.from(vip[f.v6]), servicePort, proto) }
+
+// asksNode is a packet from outside, for the NodePort of this node.
+func (f family) asksNode(proto uint8) packet {
+	return forService(f.fromWorld(f.self), nodePort, proto)
+}
+
+func forService(p packet, port uint16, proto uint8) packet {
+	p.dport = port
+	if proto == unix.IPPROTO_TCP {
+		p.tcp, p.flags = true, "S"
+	}
+	return p
+}
+
+// then is the connection's next packet: no longer a SYN.
+func (p packet) then(flags string) packet {
+	if p.tcp {
+		p.flags = flags
+	}
+	return p
+}
+
+func (p packet) source(a netip.Addr, port uint16) packet      { p.src, p.sport = a, port; return p }
+func (p packet) destination(a netip.Addr, port uint16) packet { p.dst, p.dport = a, port; return p }
+
+// passes sends a packet and compares what comes out.
+func (n *node) passes(t *testing.T, what, program string, ifindex uint32, in, out packet, reason bpf.Reason) {
+	t.Helper()
+	got := n.sendFrame(t, program, ifindex, in.bytes())
+	if got.reason != reason || !bytes.Equal(got.out, out.bytes()) {
+		t.Errorf("%s: %s (%d), want %s\n got % x\nwant % x", what, got.reason, uint32(got.reason), reason, head(got.out), head(out.bytes()))
+	}
+}
+
+// port is the source port of what a packet becomes.
+func (n *node) port(t *testing.T, program string, ifindex uint32, in packet) uint16 {
+	t.Helper()
+	got := n.sendFrame(t, program, ifindex, in.bytes())
+	if got.reason.Drop() {
+		t.Fatalf("dropped: %s", got.reason)
+	}
+	at := 14 + 20
+	if in.src.Is6() {
+		at = 14 + 40
+	}
+	return binary.BigEndian.Uint16(got.out[at:])
+}
+
+var transports = []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP}
+
+func TestPodsPacketForAServiceGoesToItsBackendAndBack(t *testing.T) {
+	n := serviceNode(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, peerBackend)
+		for _, proto := range transports {
+			n.forget(t)
+			p := f.asks(proto)
+			there := p.destination(f.peer, 8080)
+			n.passes(t, "first", bpf.ProgFromPod, device(podID), p, there.hop().to(peerGW, peerMAC), bpf.ReasonToEndpoint)
+			back := there.reply().to(peerMAC, peerGW).then("SA")
+			n.passes(t, "answer", bpf.ProgFromPod, device(peerID), back, back.source(vip[f.v6], servicePort).hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+			n.passes(t, "second", bpf.ProgFromPod, device(podID), p.then("A"), there.then("A").hop().to(peerGW, peerMAC), bpf.ReasonToEndpoint)
+			if got := len(n.entries(t)); got != 2 {
+				t.Errorf("%d entries, want one for each direction", got)
+			}
+		}
+	})
+}
+
+// The policy of both ends is about the backend and its port, and holds at once.
+func TestServiceIsJudgedByItsBackend(t *testing.T) {
+	n := serviceNode(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, peerBackend)
+		p := f.asks(unix.IPPROTO_UDP)
+		n.isolate(t, peerID, bpf.PolicyIngress)
+		n.want(t, "isolated", bpf.ProgFromPod, p, bpf.DropPolicy)
+		n.noEntries(t, "a denial")
+		n.rules(t, rule{ingress: true, level: bpf.LevelPort, proto: udp, port: 8080, id: 5})
+		n.want(t, "the backend's port", bpf.ProgFromPod, p, bpf.ReasonToEndpoint)
+		n.noRules(t)
+		n.rules(t, rule{ingress: true, level: bpf.LevelPort, proto: udp, port: servicePort, id: 5})
+		n.isolate(t, peerID, bpf.PolicyIngress)
+		n.want(t, "the service's port", bpf.ProgFromPod, p, bpf.DropPolicy)
+	})
+}
+
+// A pod that is its own backend hears from the router, which is not itself.
+func TestPodReachesItselfThroughItsService(t *testing.T) {
+	n := serviceNode(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, selfBackend)
+		n.isolate(t, podID, bpf.PolicyIngress|bpf.PolicyEgress)
+		for _, proto := range transports {
+			n.forget(t)
+			p := f.asks(proto)
+			port := n.port(t, bpf.ProgFromPod, device(podID), p)
+			there := p.source(f.router, port).destination(f.pod, 8080)
+			n.passes(t, "again", bpf.ProgFromPod, device(podID), p, there.hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+			back := there.reply().to(podMAC, podGW).then("SA")
+			n.passes(t, "answer", bpf.ProgFromPod, device(podID), back, back.source(vip[f.v6], servicePort).destination(f.pod, 1234).hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+		}
+	})
+}
+
+func TestNodePortLeadsToAPodOfThisNode(t *testing.T) {
+	n := serviceNode(t, native())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, peerBackend)
+		for _, proto := range transports {
+			n.forget(t)
+			p := f.asksNode(proto)
+			there := p.destination(f.peer, 8080)
+			n.passes(t, "first", bpf.ProgFromNetdev, underlayIfindex, p, there.hop().to(peerGW, peerMAC), bpf.ReasonToEndpoint)
+			back := there.reply().to(peerMAC, peerGW).then("SA")
+			n.passes(t, "answer", bpf.ProgFromPod, device(peerID), back, back.source(f.self, nodePort).hop(), bpf.ReasonToNetwork)
+			n.passes(t, "second", bpf.ProgFromNetdev, underlayIfindex, p.then("A"), there.then("A").hop().to(peerGW, peerMAC), bpf.ReasonToEndpoint)
+		}
+	})
+}
+
+// A backend elsewhere answers this node, which answers the client.
+func TestNodePortLeadsToAPodOfAnotherNodeInThisNodesName(t *testing.T) {
+	n := serviceNode(t, native())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, remoteBackend)
+		for _, proto := range transports {
+			n.forget(t)
+			p := f.asksNode(proto)
+			port := n.port(t, bpf.ProgFromNetdev, underlayIfindex, p)
+			there := p.source(f.self, port).destination(f.remote, 8080)
+			n.passes(t, "again", bpf.ProgFromNetdev, underlayIfindex, p, there.hop(), bpf.ReasonToNetwork)
+			back := there.reply().then("SA")
+			n.passes(t, "answer", bpf.ProgFromNetdev, underlayIfindex, back, back.source(f.self, nodePort).destination(f.world, 1234).hop(), bpf.ReasonToNetwork)
+			n.passes(t, "second", bpf.ProgFromNetdev, underlayIfindex, p.then("A"), there.then("A").hop(), bpf.ReasonToNetwork)
+		}
+	})
+}
+
+func TestWhatLeavesTheClusterDoesSoAsTheNode(t *testing.T) {
+	cfg := native()
+	cfg.Masquerade = 1
+	n := serviceNode(t, cfg)
+	perFamily(t, n, func(t *testing.T, f family) {
+		for name, p := range map[string]packet{"UDP": f.from(f.world), "TCP": forService(f.from(f.world), 443, unix.IPPROTO_TCP)} {
+			n.forget(t)
+			port := n.port(t, bpf.ProgFromPod, device(podID), p)
+			there := p.source(f.self, port)
+			n.passes(t, name+" again", bpf.ProgFromPod, device(podID), p, there.hop(), bpf.ReasonToNetwork)
+			back := there.reply().then("SA")
+			n.passes(t, name+" answer", bpf.ProgFromNetdev, underlayIfindex, back, back.destination(f.pod, 1234).hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+			n.passes(t, name+" next", bpf.ProgFromPod, device(podID), p.then("A"), there.then("A").hop(), bpf.ReasonToNetwork)
+		}
+		n.forget(t)
+		n.passes(t, "to another node's pod", bpf.ProgFromPod, device(podID), f.from(f.remote), f.from(f.remote).hop(), bpf.ReasonToNetwork)
+		n.set(t, bpf.MapUnmasqueraded, bpf.IPCacheKeyFrom(netip.PrefixFrom(f.world, f.bits())), uint32(1))
+		n.forget(t)
+		n.passes(t, "where it is switched off", bpf.ProgFromPod, device(podID), f.from(f.world), f.from(f.world).hop(), bpf.ReasonToNetwork)
+	})
+}
+
+func TestServiceRefusesWhomItIsNotFor(t *testing.T) {
+	n := serviceNode(t, native())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, bpf.ServiceRanges, peerBackend)
+		n.want(t, "outside of its ranges", bpf.ProgFromNetdev, f.asksNode(unix.IPPROTO_UDP), bpf.DropSourceRange)
+		odd := uint32(f.pick(0, 1))
+		bits := uint32(96 + 32 + 24)
+		if f.v6 {
+			bits = 32 + 64
+		}
+		n.set(t, bpf.MapSourceRanges, bpf.SourceRange{PrefixLen: bits, Service: 210 + odd, Addr: bpf.AddrFrom(f.world)}, uint32(1))
+		n.want(t, "within them", bpf.ProgFromNetdev, f.asksNode(unix.IPPROTO_UDP), bpf.ReasonToEndpoint)
+		cluster := f.asksNode(unix.IPPROTO_UDP).destination(vip[f.v6], servicePort)
+		n.want(t, "a ClusterIP, from outside", bpf.ProgFromNetdev, cluster, bpf.DropClusterIP)
+		n.offer(t, f, 0)
+		n.forget(t)
+		got := n.send(t, bpf.ProgFromPod, f.asks(unix.IPPROTO_TCP))
+		if got.reason != bpf.DropNoBackend || got.told != bpf.ReasonReset {
+			t.Errorf("without a backend: %s, the sender is told %s", got.reason, got.told)
+		}
+		n.offer(t, f, bpf.ServiceDropOutside)
+		got = n.send(t, bpf.ProgFromNetdev, f.asksNode(unix.IPPROTO_TCP))
+		if got.reason != bpf.DropNoBackend || got.told != 0 {
+			t.Errorf("without one by its traffic policy: %s, the sender is told %s", got.reason, got.told)
+		}
+	})
+}
+
+// Each port serves one connection to a destination, and nearly all of them are found.
+func TestPortsAreFoundUntilNearlyAllAreInUse(t *testing.T) {
+	cfg := native()
+	cfg.Masquerade = 1
+	c := serving(cfg)
+	c.NATFirst, c.NATLast = 20000, 20199
+	n := filled(t, c)
+	n.services(t)
+	f := families[0]
+	seen := map[uint16]bool{}
+	for i := range 190 { // 95 %
+		p := f.from(f.world)
+		p.sport = uint16(2000 + i)
+		port := n.port(t, bpf.ProgFromPod, device(podID), p)
+		if port < 20000 || port > 20199 || seen[port] {
+			t.Fatalf("connection %d got port %d", i, port)
+		}
+		seen[port] = true
+	}
+	full := false
+	for i := range 20 {
+		p := f.from(f.world)
+		p.sport = uint16(3000 + i)
+		full = full || n.send(t, bpf.ProgFromPod, p).reason == bpf.DropNATPorts
+	}
+	if !full {
+		t.Error("210 connections have a port each, of 200")
+	}
+	other := f.from(f.narrow)
+	n.want(t, "another destination", bpf.ProgFromPod, other, bpf.ReasonToNetwork)
+}
