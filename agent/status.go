@@ -169,6 +169,13 @@ func (a *Agent) config(*http.Request) (api.Config, error) {
 	add("underlay_ipv6", c.UnderlayIPv6)
 	add("host_firewall", c.HostFirewall)
 	add("tunnel_port", bpf.Host(c.TunnelPort))
+	add("services", c.Services)
+	add("set_retval", c.SetRetval)
+	add("masquerade", c.Masquerade)
+	add("nat_first", c.NATFirst)
+	add("nat_last", c.NATLast)
+	add("jiffies", c.Jiffies)
+	add("netns", c.Netns)
 	add("failsafe", failSafeText(c.Failsafe[:]))
 	return out, nil
 }

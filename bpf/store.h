@@ -178,7 +178,7 @@ STAGE int reverse_insert(void)
 STAGE int nat_store(void)
 {
 	struct work *w = work_slot();
-	__u32 i, span, start;
+	__u32 i, span;
 	int got;
 
 	if (!w)
@@ -197,9 +197,8 @@ STAGE int nat_store(void)
 		w->nat.source = NAT_PORT; /* the client talks to the backend itself, too */
 	}
 	span = config.nat_last - config.nat_first + 1;
-	start = bpf_get_prandom_u32();
 	for (i = 0; i < NAT_TRIES; i++) {
-		w->nat.port = bpf_htons(config.nat_first + (start + i) % span);
+		w->nat.port = bpf_htons(config.nat_first + bpf_get_prandom_u32() % span);
 		w->p.sport = w->nat.port;
 		got = reverse_insert();
 		if (got == OWN)

@@ -41,6 +41,10 @@ func constantText(name string, b []byte) string {
 		return fmt.Sprint(binary.BigEndian.Uint16(b))
 	case len(b) == 1:
 		return fmt.Sprint(b[0])
+	case len(b) == 2:
+		return fmt.Sprint(binary.NativeEndian.Uint16(b))
+	case len(b) == 8:
+		return fmt.Sprint(binary.NativeEndian.Uint64(b))
 	default:
 		return fmt.Sprint(binary.NativeEndian.Uint32(b))
 	}
