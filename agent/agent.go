@@ -24,6 +24,7 @@ import (
 	"weir/control/ipcache"
 	"weir/control/node"
 	"weir/control/policy"
+	"weir/control/service"
 	"weir/datapath"
 	"weir/internal/reconcile"
 	"weir/internal/run"
@@ -47,6 +48,7 @@ type Agent struct {
 	host      *host.Control
 	health    *health.Control
 	policy    *policy.Control
+	services  *service.Control
 	drops     drops
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
@@ -128,6 +130,7 @@ func (a *Agent) build() {
 		ToPod: !a.bpfRouted || cfg.EndpointRoutes.Enabled, EndpointRoutes: cfg.EndpointRoutes.Enabled,
 	}, a.tables, a.dp, allocator{a.pool})
 	a.policy = policy.New(a.log.With("room", "policy"), a.policyOptions(), a.tables, a.dp.Policy)
+	a.services = service.New(a.log.With("room", "service"), a.serviceOptions(), a.tables, a.dp.Services)
 	a.health = health.New(a.log, healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
 }
 
@@ -152,6 +155,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		Dual: cfg.IPv4.Enabled && cfg.IPv6.Enabled, Nodes: nodeNumbers, Underlay6: a.underlay6, Ready: a.knowsItself,
 	}, a.tables, ipcache.Maps{IPCache: a.dp.IPCache, Nodes: a.dp.Nodes, Generations: a.dp.Generations()}).Run)
 	a.start(g, "policy", a.policy.Run)
+	if cfg.KubeProxyReplacement {
+		a.start(g, "service", a.services.Run)
+	}
 	a.start(g, "endpoint", a.endpoints.Run)
 	a.start(g, "conntrack", conntrack.New(a.log.With("room", "conntrack"), a.dp.CT, a.timeouts(), a.dp.Ready()).Run)
 	a.start(g, "events", a.readEvents)

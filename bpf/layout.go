@@ -292,3 +292,94 @@ func (r PolicyRule) String() string {
 func (k PolicyRangeKey) String() string {
 	return fmt.Sprintf("class=%d direction=%d proto=%d port=%d/%d", k.PolicyClass, k.Direction, k.Proto, Host(k.Port), int(k.PrefixLen)-48)
 }
+
+// ServiceKeyFrom is the key of an address and port. Unspecified addresses stand
+// for every address of any node, one for each family.
+func ServiceKeyFrom(a netip.AddrPort, proto uint8) ServiceKey {
+	return ServiceKey{Addr: AddrFrom(a.Addr()), Port: Network(a.Port()), Proto: proto}
+}
+
+// AddrPort converts back.
+func (k ServiceKey) AddrPort() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(k.Addr.bytes()).Unmap(), Host(k.Port))
+}
+
+func (k ServiceKey) String() string { return portText(k.AddrPort(), k.Proto) }
+
+func portText(a netip.AddrPort, proto uint8) string {
+	names := map[uint8]string{6: "TCP", 17: "UDP", 132: "SCTP"}
+	if name, ok := names[proto]; ok {
+		return a.String() + "/" + name
+	}
+	return fmt.Sprintf("%s/%d", a, proto)
+}
+
+var serviceFlags = []struct {
+	flag ServiceFlag
+	name string
+}{
+	{ServiceExternal, "external"}, {ServiceNodePort, "nodeport"}, {ServiceRanges, "ranges"}, {ServiceMaglev, "maglev"},
+	{ServiceKeepClient, "keepclient"}, {ServiceDSR, "dsr"}, {ServiceDropInside, "dropinside"}, {ServiceDropOutside, "dropoutside"},
+}
+
+// FlagNames are the names of the flags that are set.
+func (s Service) FlagNames() []string {
+	var on []string
+	for _, f := range serviceFlags {
+		if ServiceFlag(s.Flags)&f.flag != 0 {
+			on = append(on, f.name)
+		}
+	}
+	return on
+}
+
+func (s Service) String() string {
+	flags := strings.Join(s.FlagNames(), ",")
+	if flags == "" {
+		flags = "<none>"
+	}
+	return fmt.Sprintf("id=%d frontend=%d affinity=%ds inside=%s outside=%s flags=%s", s.ID, s.Frontend, s.Affinity, s.Inside, s.Outside, flags)
+}
+
+// String is how many slots there are, and which is the first.
+func (s Selection) String() string { return fmt.Sprintf("%d@%d", s.Count, s.First) }
+
+func (s Slots) String() string {
+	end := len(s.Backends)
+	for end > 0 && s.Backends[end-1] == 0 {
+		end--
+	}
+	return fmt.Sprint(s.Backends[:end])
+}
+
+func (b Backend) String() string {
+	if b.Addr == (Addr{}) {
+		return fmt.Sprintf("free generation=%d", b.Generation)
+	}
+	return fmt.Sprintf("%s generation=%d", portText(netip.AddrPortFrom(b.Addr.Netip(), Host(b.Port)), b.Proto), b.Generation)
+}
+
+func (f Frontend) String() string {
+	return portText(netip.AddrPortFrom(netip.AddrFrom16(f.Addr.bytes()).Unmap(), Host(f.Port)), f.Proto)
+}
+
+func (k AffinityKey) String() string {
+	if k.Client.W[2] == ^uint32(0) && k.Client.W[3] == ^uint32(0) {
+		return fmt.Sprintf("service=%d netns=%d", k.Service, uint64(k.Client.W[1])<<32|uint64(k.Client.W[0]))
+	}
+	return fmt.Sprintf("service=%d client=%s", k.Service, k.Client)
+}
+
+func (a Affinity) String() string {
+	return fmt.Sprintf("backend=%d generation=%d slot=%d used=%d", a.Backend, a.Generation, a.Slot, a.Used)
+}
+
+// SourceRangeFrom is the key of a prefix from where a service may be asked for.
+func SourceRangeFrom(service uint32, p netip.Prefix) SourceRange {
+	k := IPCacheKeyFrom(p)
+	return SourceRange{PrefixLen: 32 + k.PrefixLen, Service: service, Addr: k.Addr}
+}
+
+func (r SourceRange) String() string {
+	return fmt.Sprintf("service=%d %s", r.Service, IPCacheKey{PrefixLen: r.PrefixLen - 32, Addr: r.Addr})
+}

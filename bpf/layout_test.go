@@ -269,3 +269,18 @@ func asmFolders(t *testing.T) []string {
 	}
 	return found
 }
+
+func TestKeysOfServicesReadAsPeopleWriteThem(t *testing.T) {
+	for text, proto := range map[string]uint8{"172.18.0.2:32000/TCP": 6, "0.0.0.0:32000/UDP": 17, "[::]:32000/SCTP": 132, "[fd00::1]:53/99": 99} {
+		at := netip.MustParseAddrPort(text[:strings.LastIndex(text, "/")])
+		if got := ServiceKeyFrom(at, proto); got.String() != text || got.AddrPort() != at {
+			t.Errorf("%s became %s", text, got)
+		}
+	}
+	if a, b := ServiceKeyFrom(netip.MustParseAddrPort("0.0.0.0:1"), 6), ServiceKeyFrom(netip.MustParseAddrPort("[::]:1"), 6); a == b {
+		t.Error("every IPv4 address and every IPv6 address have the same key")
+	}
+	if got := SourceRangeFrom(7, netip.MustParsePrefix("10.1.0.0/16")); got.PrefixLen != 32+96+16 || got.String() != "service=7 10.1.0.0/16" {
+		t.Errorf("a range became %+v", got)
+	}
+}

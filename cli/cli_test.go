@@ -141,6 +141,16 @@ func TestOutputIsGolden(t *testing.T) {
 		{"policy-trace", healthy, "policy trace testdata/trace.yaml", 1},
 		{"policy-trace-stdin", healthy, "policy trace -", 0},
 		{"policy-trace-json", healthy, "policy trace - -o json", 0},
+		{"service-list", healthy, "service list", 0},
+		{"service-list-name", healthy, "service list --namespace kube-system --name kube-dns", 0},
+		{"service-list-json", healthy, "service list --name kube-dns -o json", 0},
+		{"service-list-problems", healthy, "service list --problems --namespace prod", 0},
+		{"service-list-off", sick, "service list", 0},
+		{"service-get", healthy, "service get web", 0},
+		{"service-get-headless", healthy, "service get default/peers", 0},
+		{"service-get-json", healthy, "service get default/peers -o json", 0},
+		{"backend-list", healthy, "backend list", 0},
+		{"backend-list-json", healthy, "backend list -o json", 0},
 		{"ct-list", healthy, "ct list", 0},
 		{"ct-list-json", healthy, "ct list --proto sctp -o json", 0},
 		{"ct-list-pod", healthy, "ct list --pod default/db", 0},
@@ -167,7 +177,7 @@ func TestOutputIsGolden(t *testing.T) {
 func TestColumnsAreThreeSpacesApartAndLinesEndInNone(t *testing.T) {
 	socket := cluster3().serve(t)
 	for _, args := range []string{"endpoint list", "node list", "ip list", "map list --verbose", "map get ipcache", "status --verbose", "table nodes",
-		"identity list", "policy list", "policy get 1", "policy explain default/client default/web:81", "ct list", "drops"} {
+		"identity list", "policy list", "policy get 1", "policy explain default/client default/web:81", "ct list", "drops", "service list", "service get web", "backend list"} {
 		stdout, _, _ := weir(t, socket, strings.Fields(args)...)
 		for line := range strings.Lines(stdout) {
 			if strings.HasSuffix(line, " \n") || strings.ContainsAny(line, "\t\x1b") {
@@ -210,6 +220,10 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 		"explain refusal":    {"policy explain default/gone host:80", 2, `no pod "default/gone"`},
 		"trace no file":      {"policy trace /none/x.yaml", 2, "open /none/x.yaml: no such file"},
 		"trace empty file":   {"policy trace /dev/null", 2, "/dev/null is empty: give a file"},
+		"unknown service":    {"service get none", 1, "no service default/none is known"},
+		"bad service":        {"service get a/b/c", 2, `"a/b/c" is not a service: write NAMESPACE/NAME`},
+		"service noun alone": {"service", 2, "weir service needs one of its commands: get, list"},
+		"backend noun":       {"backend get 1", 2, `weir backend has no command "get"; it has list`},
 		"ct bad address":     {"ct list --ip 10.0.1", 2, `--ip: "10.0.1" is neither an address`},
 		"ct bad pod":         {"ct list --pod web", 2, `--pod: "web" is not a pod: write NAMESPACE/POD`},
 		"ct unknown pod":     {"ct list --pod default/nobody", 1, `no pod "default/nobody" has an address in the ipcache`},
@@ -234,7 +248,8 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 func TestEveryCommandSaysThatTheAgentIsDown(t *testing.T) {
 	for _, args := range []string{"status", "endpoint list", "endpoint get 1", "node list", "ip list", "ip get 10.0.0.1", "map list",
 		"map get x", "config", "metrics list", "health status", "table", "table x", "version",
-		"identity list", "identity get 1", "policy list", "policy get 1", "policy get host", "policy trace -", "ct list", "drops", "drops --follow", "policy explain host world:80"} {
+		"identity list", "identity get 1", "policy list", "policy get 1", "policy get host", "policy trace -", "ct list", "drops", "drops --follow", "policy explain host world:80",
+		"service list", "service get x", "backend list"} {
 		want := 1
 		if strings.HasPrefix(args, "policy explain") || strings.HasPrefix(args, "policy trace") {
 			want = 2 // 1 would say "denied", or "refused"
@@ -252,9 +267,10 @@ func TestEveryCommandSaysThatTheAgentIsDown(t *testing.T) {
 func TestNothingIsAnEmptyListInJSON(t *testing.T) {
 	socket := fake{agent.PathEndpoints: nil, agent.PathNodes: nil, agent.PathIPs: nil, agent.PathMaps: nil,
 		agent.PathMetrics: nil, agent.PathHealth: nil, agent.PathTables: nil,
-		agent.PathIdentities: nil, agent.PathPolicies: nil, agent.PathDrops: nil}.serve(t)
+		agent.PathIdentities: nil, agent.PathPolicies: nil, agent.PathDrops: nil, agent.PathServices: nil, agent.PathBackends: nil}.serve(t)
 	for _, args := range []string{"endpoint list", "node list", "ip list", "map list", "metrics list", "metrics list --drops", "health status", "table",
-		"identity list", "identity list a=b", "policy list", "policy list --problems", "drops"} {
+		"identity list", "identity list a=b", "policy list", "policy list --problems", "drops",
+		"service list", "service list --problems", "backend list"} {
 		stdout, stderr, code := weir(t, socket, append(strings.Fields(args), "-o", "json")...)
 		if stdout != "[]\n" || code != 0 {
 			t.Errorf("weir %s: got %q, exit code %d, %s", args, stdout, code, stderr)

@@ -39,6 +39,7 @@ func cluster3() fake {
 			Rows: [][]string{{"n1", "192.168.1.1,fd01::1", "true"}, {"n2-with-a-long-name", "192.168.1.2", "false"}}},
 	}
 	maps.Copy(f, policies3())
+	maps.Copy(f, services3())
 	return f
 }
 
@@ -53,6 +54,7 @@ func sick() fake {
 	s.Connections = &agent.ConnectionsStatus{Count: 360000, Capacity: 400000, Limit: 400000, Pressure: 0.9}
 	s.Policy = &agent.PolicyStatus{Mode: "always", InForce: 5, Refused: 1, NotEnforced: 2, Partly: 1}
 	s.Identities = nil
+	s.Services = &agent.ServicesStatus{Replacement: true, Services: 1, Frontends: 2, Problems: 2}
 	s.Controllers = agent.ControllersStatus{Healthy: 34, Total: 35}
 	s.Health = agent.HealthStatus{Total: 3}
 	s.Routing = agent.RoutingStatus{Mode: "Native", Host: "Legacy", AttachMode: "Legacy TC", RouteMTU: 1500, NativeIPv4: "10.0.0.0/8", NativeIPv6: "fd00::/48"}
@@ -64,7 +66,7 @@ func sick() fake {
 	peers := peers3()
 	peers[1] = agent.Peer{Node: "n2", NodeIP: "192.168.1.2", NodeError: "no route to host", EndpointIP: "10.0.2.4", Endpoint: "timeout", LastProbe: probed}
 	peers[2].NodeOK, peers[2].LastProbe = false, time.Time{}
-	return fake{agent.PathStatus: s, agent.PathHealth + "?probe=1": peers}
+	return fake{agent.PathStatus: s, agent.PathServices: agent.Services{}, agent.PathHealth + "?probe=1": peers}
 }
 
 func status3() agent.Status {
@@ -93,6 +95,7 @@ func status3() agent.Status {
 		Connections: &agent.ConnectionsStatus{Count: 120, Capacity: 65536, Limit: 400000, Pressure: 0.0003},
 		Policy:      &agent.PolicyStatus{Mode: "default", InForce: 3, HostFirewall: true},
 		Identities:  &agent.IdentitiesStatus{Cluster: 7, Local: 1, Min: 256, Max: 65535},
+		Services:    &agent.ServicesStatus{Replacement: true, DirectRouting: "eth0", Services: 2, Frontends: 5, Backends: 1},
 	}
 }
 

@@ -56,7 +56,7 @@ func openConnections(log *slog.Logger, outer *ebpf.Map, o ConnectionOptions, pro
 	}
 	c := &Connections{log: log, outer: outer, limit: max(o.Limit, o.Size), program: program}
 	var err error
-	if c.table, err = inner(outer, current); err != nil {
+	if c.table, err = inner(outer, bpf.MapCT, current); err != nil {
 		return nil, err
 	}
 	if c.table == nil {
@@ -77,19 +77,19 @@ func openConnections(log *slog.Logger, outer *ebpf.Map, o ConnectionOptions, pro
 	return c, nil
 }
 
-// inner opens a table; nil when the slot is empty.
-func inner(outer *ebpf.Map, slot uint32) (*ebpf.Map, error) {
+// inner opens what a map of maps holds; nil when the slot is empty.
+func inner(outer *ebpf.Map, name string, slot uint32) (*ebpf.Map, error) {
 	var id ebpf.MapID
 	err := outer.Lookup(slot, &id)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", bpf.MapCT, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	m, err := ebpf.NewMapFromID(id)
 	if err != nil {
-		return nil, fmt.Errorf("open connection table %d: %w", id, err)
+		return nil, fmt.Errorf("open map %d of %s: %w", id, name, err)
 	}
 	return m, nil
 }
@@ -152,7 +152,7 @@ func (c *Connections) Grow(size uint32) error {
 
 // takeOver moves what is left in the predecessor, if there is one.
 func (c *Connections) takeOver() error {
-	old, err := inner(c.outer, predecessor)
+	old, err := inner(c.outer, bpf.MapCT, predecessor)
 	if old == nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type Datapath struct {
 	IPCache   *Mirror[bpf.IPCacheKey, bpf.IPCacheEntry]
 	Nodes     *Mirror[uint32, bpf.Node]
 	Policy    *PolicyMaps
+	Services  *ServiceMaps
 	CT        *Connections
 
 	log   *slog.Logger
@@ -50,6 +51,7 @@ type Datapath struct {
 	build uint64 // of the objects in this binary
 	mode  AttachMode
 	maps  *mapSet
+	grow  serviceTables
 
 	ready Signal
 
@@ -152,6 +154,12 @@ func (d *Datapath) openMirrors(o Options) (err error) {
 	if d.Policy, err = openPolicyMaps(m); err != nil {
 		return err
 	}
+	if d.grow, err = openServiceTables(d.log, d.maps); err != nil {
+		return err
+	}
+	if d.Services, err = d.grow.open(m[bpf.MapSourceRanges]); err != nil {
+		return err
+	}
 	d.CT, err = openConnections(d.log, m[bpf.MapCT], o.Connections, d.program)
 	return err
 }
@@ -169,6 +177,7 @@ func (d *Datapath) Close() {
 	defer d.mu.Unlock()
 	d.maps.close()
 	d.CT.close()
+	d.grow.close()
 	d.lock.Close()
 	for _, p := range d.programs {
 		p.Close()

@@ -39,15 +39,15 @@ func (d *Datapath) Maps() ([]MapInfo, error) {
 		v := d.view(name)
 		i := MapInfo{Name: name, Type: m.Type().String(), ID: uint32(id), KeySize: m.KeySize(), ValueSize: m.ValueSize(),
 			MaxEntries: m.MaxEntries(), Entries: v.Count(), Errors: v.Errors(), Mirrored: v.Mirrored(), Memory: mem, Pin: d.tree.Map(name)}
-		if name == bpf.MapCT {
-			i.KeySize, i.ValueSize, i.MaxEntries, i.Memory = d.CT.shape()
+		if v, ok := v.(shaped); ok {
+			i.KeySize, i.ValueSize, i.MaxEntries, i.Memory = v.shape()
 		}
 		out = append(out, i)
 	}
 	return out, nil
 }
 
-func count[K, V comparable](s kernel[K, V]) int {
+func count[K, V comparable](s Store[K, V]) int {
 	held, err := s.Load()
 	if err != nil {
 		return -1
@@ -88,7 +88,7 @@ func endpointKeys(_ uint32, e bpf.Endpoint) []string {
 	return out
 }
 
-func dump[K, V comparable](s kernel[K, V], desired map[K]V, keys func(K, V) []string) ([]MapRow, error) {
+func dump[K, V comparable](s Store[K, V], desired map[K]V, keys func(K, V) []string) ([]MapRow, error) {
 	held, err := s.Load()
 	if err != nil {
 		return nil, fmt.Errorf("read map: %w", err)

@@ -21,6 +21,7 @@ type mapSet struct {
 	tree     Tree
 	log      *slog.Logger
 	maps     map[string]*ebpf.Map
+	specs    map[string]*ebpf.MapSpec
 	replaces []string // maps whose pin still is that of their predecessor
 }
 
@@ -33,7 +34,7 @@ func openMaps(log *slog.Logger, tree Tree, sizes map[string]uint32) (*mapSet, er
 	if err != nil {
 		return nil, err
 	}
-	s := &mapSet{tree: tree, log: log, maps: map[string]*ebpf.Map{}}
+	s := &mapSet{tree: tree, log: log, maps: map[string]*ebpf.Map{}, specs: specs}
 	for name, spec := range specs {
 		m, err := s.open(name, spec)
 		if err != nil {
@@ -82,7 +83,8 @@ func (s *mapSet) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 		old.Close()
 		return nil, fmt.Errorf("%s: %w", pin, err)
 	}
-	if spec.Compatible(old) == nil {
+	fits := innerFits(old, spec)
+	if spec.Compatible(old) == nil && fits {
 		return old, nil
 	}
 	defer old.Close()
@@ -91,7 +93,7 @@ func (s *mapSet) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 		return nil, err
 	}
 	s.replaces = append(s.replaces, name)
-	if old.KeySize() != next.KeySize() || old.ValueSize() != next.ValueSize() || old.Type() != next.Type() {
+	if old.KeySize() != next.KeySize() || old.ValueSize() != next.ValueSize() || old.Type() != next.Type() || !fits {
 		s.log.Info("map has another layout, filling it from the tables", "map", name)
 		return next, nil
 	}

@@ -21,9 +21,14 @@ type view interface {
 	Mirrored() bool
 }
 
+// shaped is a view of a map whose entries are in a map of their own.
+type shaped interface {
+	shape() (key, value, entries uint32, memory uint64)
+}
+
 // mirrored is a map that the agent writes.
 type mirrored[K comparable, V comparable] struct {
-	store  kernel[K, V]
+	store  Store[K, V]
 	mirror *Mirror[K, V]
 	keys   func(K, V) []string
 }
@@ -33,9 +38,9 @@ func (v mirrored[K, V]) Dump() ([]MapRow, error) { return dump(v.store, v.mirror
 func (v mirrored[K, V]) Errors() int             { return v.mirror.Errors() }
 func (v mirrored[K, V]) Mirrored() bool          { return true }
 
-// written is a map that programs write.
+// written is a map that programs write, or whose content the agent does not keep.
 type written[K comparable, V comparable] struct {
-	store kernel[K, V]
+	store Store[K, V]
 }
 
 func (v written[K, V]) Count() int     { return count(v.store) }
@@ -61,6 +66,8 @@ func (v listed) Dump() ([]MapRow, error) { return v.read() }
 
 // table is weir_ct.
 type table struct{ ct *Connections }
+
+func (v table) shape() (key, value, entries uint32, memory uint64) { return v.ct.shape() }
 
 func (v table) Count() int     { return int(v.ct.Size().Entries) }
 func (v table) Errors() int    { return 0 }
@@ -96,7 +103,36 @@ func (d *Datapath) view(name string) view {
 	case bpf.MapEvents:
 		return listed{func() ([]MapRow, error) { return nil, nil }}
 	}
+	if v := d.serviceView(name, m); v != nil {
+		return v
+	}
 	return d.policyView(name, m)
+}
+
+// inside is a view of a map that grows.
+type inside struct {
+	view
+	shaped
+}
+
+// serviceView returns nil for maps that are not of services.
+func (d *Datapath) serviceView(name string, m *ebpf.Map) view {
+	g, s := d.grow, d.Services
+	switch name {
+	case bpf.MapServices:
+		return inside{mirrored[bpf.ServiceKey, bpf.Service]{g.services, s.Services, text[bpf.ServiceKey, bpf.Service]}, g.services}
+	case bpf.MapSlots:
+		return inside{written[uint32, bpf.Slots]{g.slots}, g.slots}
+	case bpf.MapBackends:
+		return inside{mirrored[uint32, bpf.Backend]{g.backends, s.Backends, text[uint32, bpf.Backend]}, g.backends}
+	case bpf.MapFrontends:
+		return inside{mirrored[uint32, bpf.Frontend]{g.frontends, s.Frontends, text[uint32, bpf.Frontend]}, g.frontends}
+	case bpf.MapSourceRanges:
+		return mirrored[bpf.SourceRange, uint32]{kernel[bpf.SourceRange, uint32]{m}, s.SourceRanges, text[bpf.SourceRange, uint32]}
+	case bpf.MapAffinity:
+		return written[bpf.AffinityKey, bpf.Affinity]{kernel[bpf.AffinityKey, bpf.Affinity]{m}}
+	}
+	return nil
 }
 
 func (d *Datapath) policyView(name string, m *ebpf.Map) view {

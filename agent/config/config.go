@@ -37,6 +37,11 @@ type Config struct {
 	IPv6NativeRoutingCIDR netip.Prefix `json:"ipv6NativeRoutingCIDR"`
 	EndpointRoutes        Family       `json:"endpointRoutes"` // a host route, and to_pod, for each pod
 
+	KubeProxyReplacement bool         `json:"kubeProxyReplacement"` // services are Weir's; false: kube-proxy's
+	LoadBalancer         LoadBalancer `json:"loadBalancer"`
+	NodePort             NodePort     `json:"nodePort"`
+	CgroupRoot           string       `json:"cgroupRoot"` // a folder of a cgroup v2; default: where one is mounted
+
 	Policy       Policy       `json:"policy"`
 	HostFirewall HostFirewall `json:"hostFirewall"`
 	Conntrack    Conntrack    `json:"conntrack"`
@@ -83,6 +88,17 @@ type BPF struct {
 	CTSize      int    `json:"ctSize"`      // connections that weir_ct has room for at first
 	CTLimit     int    `json:"ctLimit"`     // up to which it grows; 0: what fits a hundredth of the memory
 	PolicyRules int    `json:"policyRules"` // entries of weir_policy_rules
+}
+
+// LoadBalancer says how services choose backends.
+type LoadBalancer struct {
+	Algorithm string `json:"algorithm"` // "random" or "maglev", where a service does not say
+}
+
+// NodePort says where services of this node's are.
+type NodePort struct {
+	Range     string         `json:"range"`     // ports that services may have on nodes, "30000-32767"
+	Addresses []netip.Prefix `json:"addresses"` // within which addresses of this node's devices have them; none: all
 }
 
 // Policy says how network policy is meant.
@@ -134,7 +150,12 @@ func Defaults() Config {
 		TunnelProtocol:   "vxlan",
 		TunnelPort:       8472,
 		UnderlayProtocol: "auto",
-		Policy:           Policy{EnforcementMode: "default", DenyResponse: "drop"},
+
+		KubeProxyReplacement: true,
+		LoadBalancer:         LoadBalancer{Algorithm: "random"},
+		NodePort:             NodePort{Range: "30000-32767"},
+
+		Policy: Policy{EnforcementMode: "default", DenyResponse: "drop"},
 		HostFirewall: HostFirewall{FailSafe: []string{"ingress:TCP/22", "ingress:TCP/6443", "ingress:TCP/10250", "ingress:UDP/68", "ingress:TCP/4240",
 			"egress:UDP/53", "egress:TCP/53", "egress:UDP/67", "egress:TCP/6443", "egress:TCP/4240", "egress:UDP/123"}},
 		Conntrack: Conntrack{TCPNew: 60, TCPEstablished: 8000, TCPClosing: 10, UDPNew: 60, UDPEstablished: 60, ICMP: 60},

@@ -118,6 +118,12 @@ func (l leaf) text() string {
 		return v.String()
 	case []string:
 		return strings.Join(v, ",")
+	case []netip.Prefix:
+		out := make([]string, len(v))
+		for i, p := range v {
+			out[i] = p.String()
+		}
+		return strings.Join(out, ",")
 	case []int:
 		out := make([]string, len(v))
 		for i, n := range v {

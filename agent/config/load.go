@@ -159,6 +159,10 @@ func (b *builder) value(key string, n *yaml.Node, where string) {
 		b.warnings = append(b.warnings, fmt.Sprintf("%s: old spelling, write %s: %s", where, key, text))
 		n = &yaml.Node{Kind: yaml.ScalarNode, Value: text, Tag: "!!str"}
 	}
+	if old, ok := oldValues[key]; ok && n.Kind == yaml.ScalarNode && old(n.Value) != n.Value {
+		n = &yaml.Node{Kind: yaml.ScalarNode, Value: old(n.Value), Tag: "!!str"}
+		b.warnings = append(b.warnings, fmt.Sprintf("%s: old spelling, write %s: %s", where, key, n.Value))
+	}
 	l, ok := b.leaves[key]
 	if !ok {
 		b.errs = append(b.errs, b.unknown(key, where))
@@ -218,6 +222,21 @@ var oldKeys = map[string]func(value string) (key, text string){
 	"nativeRoutingCIDR": rename("ipv4NativeRoutingCIDR"),
 	"cleanBpfState":     rename("cleanBPFState"),
 	"MTU":               rename("mtu"),
+	"cgroup.hostRoot":   rename("cgroupRoot"),
+}
+
+// oldValues are those of values; each returns what to write in its stead.
+var oldValues = map[string]func(value string) string{
+	"kubeProxyReplacement": func(v string) string {
+		switch v {
+		case "strict":
+			return "true"
+		case "disabled":
+			return "false"
+		}
+		return v
+	},
+	"nodePort.range": func(v string) string { return strings.Replace(v, ",", "-", 1) },
 }
 
 func rename(key string) func(string) (string, string) {

@@ -79,6 +79,7 @@ func check(c Config) []problem {
 	}
 	f.oneOf("ipam.mode", c.IPAM.Mode, "cluster-pool")
 	f.routing(c)
+	f.services(c)
 	f.policy(c)
 	f.conntrack(c.Conntrack)
 	f.port("health.port", c.Health.Port)
@@ -135,6 +136,7 @@ func (f *findings) paths(c Config) {
 		{"stateDir", c.StateDir, false},
 		{"socket", c.Socket, false},
 		{"bpf.root", c.BPF.Root, false},
+		{"cgroupRoot", c.CgroupRoot, true},
 		{"cni.confDir", c.CNI.ConfDir, true},
 		{"cni.binDir", c.CNI.BinDir, true},
 	}
@@ -267,10 +269,10 @@ func (f *findings) port(key string, value int) { f.within(key, value, 1, 65535) 
 
 // warnings names settings that are valid and do nothing.
 func warnings(c Config) []string {
+	out := idle(c)
 	if c.RoutingMode != "tunnel" {
-		return nil
+		return out
 	}
-	var out []string
 	if c.AutoDirectNodeRoutes {
 		out = append(out, "autoDirectNodeRoutes: has no effect with routingMode tunnel")
 	}

@@ -139,6 +139,7 @@ type Status struct {
 	Connections *ConnectionsStatus `json:"connections,omitempty"` // nil: the table cannot be read yet
 	Policy      *PolicyStatus      `json:"policy,omitempty"`      // nil: nothing was compiled yet
 	Identities  *IdentitiesStatus  `json:"identities,omitempty"`
+	Services    *ServicesStatus    `json:"services,omitempty"`
 }
 
 // Condition is a thing that is well, or says why not.

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Ports are the first and the last port that services may have on nodes.
+func (n NodePort) Ports() (first, last uint16, err error) {
+	a, b, ok := strings.Cut(n.Range, "-")
+	from, err1 := strconv.ParseUint(strings.TrimSpace(a), 10, 16)
+	to, err2 := strconv.ParseUint(strings.TrimSpace(b), 10, 16)
+	if !ok || err1 != nil || err2 != nil || from == 0 || from > to {
+		return 0, 0, fmt.Errorf("%q is not a range of ports: write the first and the last, such as 30000-32767", n.Range)
+	}
+	return uint16(from), uint16(to), nil
+}
+
+func (f *findings) services(c Config) {
+	f.oneOf("loadBalancer.algorithm", c.LoadBalancer.Algorithm, "random", "maglev")
+	if _, _, err := c.NodePort.Ports(); err != nil {
+		f.add("nodePort.range", "%s", err)
+	}
+	for _, p := range c.NodePort.Addresses {
+		switch {
+		case !p.IsValid():
+			f.add("nodePort.addresses", "an empty CIDR: remove it, or leave nodePort.addresses out for all addresses")
+		case p != p.Masked():
+			f.add("nodePort.addresses", "%s has host bits set: write %s", p, p.Masked())
+		}
+	}
+}
+
+// idle names settings of services that do nothing.
+func idle(c Config) []string {
+	if c.KubeProxyReplacement {
+		return nil
+	}
+	var out []string
+	if c.LoadBalancer.Algorithm == "maglev" {
+		out = append(out, "loadBalancer.algorithm: has no effect with kubeProxyReplacement false")
+	}
+	if len(c.NodePort.Addresses) > 0 {
+		out = append(out, "nodePort.addresses: has no effect with kubeProxyReplacement false")
+	}
+	return out
+}

@@ -1,0 +1,128 @@
+package agent
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	api "weir/api/agent"
+	"weir/control/service"
+	"weir/state"
+)
+
+func (a *Agent) serviceOptions() service.Options {
+	cfg := a.cfg.Config
+	return service.Options{IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
+		Addresses: cfg.NodePort.Addresses, Ready: a.knowsItself}
+}
+
+func portText(at netip.AddrPort, proto uint8) string {
+	return at.String() + "/" + state.ProtoName(proto)
+}
+
+func (a *Agent) listServices(*http.Request) (api.Services, error) {
+	out := api.Services{Replacement: a.cfg.KubeProxyReplacement, Frontends: []api.Frontend{}, Problems: []api.ServiceProblem{}}
+	for _, f := range a.services.Frontends() {
+		row := api.Frontend{ID: f.Number, Frontend: portText(f.At, f.Proto), Type: string(f.Kind), Namespace: f.Service.Namespace,
+			Name: f.Service.Name, Port: f.Port, Backends: []api.BackendName{}}
+		for _, b := range f.Backends {
+			row.Backends = append(row.Backends, backendName(b))
+		}
+		out.Frontends = append(out.Frontends, row)
+	}
+	for _, p := range a.services.Problems() {
+		out.Problems = append(out.Problems, api.ServiceProblem{Namespace: p.Service.Namespace, Name: p.Service.Name, Problem: p.Text})
+	}
+	return out, nil
+}
+
+func backendName(b service.Backend) api.BackendName {
+	return api.BackendName{Backend: portText(b.At, b.Proto), State: b.State}
+}
+
+func (a *Agent) listBackends(*http.Request) ([]api.Backend, error) {
+	out := []api.Backend{}
+	for _, b := range a.services.Backends() {
+		row := api.Backend{BackendName: backendName(b.Backend), ID: b.Number, Generation: b.Generation}
+		for _, s := range b.Services {
+			row.Services = append(row.Services, s.String())
+		}
+		out = append(out, row)
+	}
+	return out, nil
+}
+
+func (a *Agent) getService(r *http.Request) (api.Service, error) {
+	name := state.ServiceName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
+	if !a.cfg.KubeProxyReplacement {
+		return api.Service{}, fmt.Errorf("service %s is kube-proxy's: kubeProxyReplacement is false", name)
+	}
+	d, ok := a.services.Service(name)
+	if !ok {
+		return api.Service{}, fmt.Errorf("no service %s is known; `weir table services` names all", name)
+	}
+	return serviceOf(d), nil
+}
+
+func serviceOf(d service.Detail) api.Service {
+	s := d.Row
+	out := api.Service{Namespace: s.Name.Namespace, Name: s.Name.Name, Type: string(s.Kind), ClusterIPs: texts(s.ClusterIPs),
+		ExternalIPs: texts(s.ExternalIPs), LoadBalancerIPs: texts(s.LoadBalancerIPs), SourceRanges: texts(s.SourceRanges),
+		InternalPolicy: trafficPolicy(s.InternalLocal), ExternalPolicy: trafficPolicy(s.ExternalLocal), Distribution: string(s.Distribution),
+		Affinity: int(s.Affinity.Seconds()), PublishUnready: s.PublishUnready, HealthPort: s.HealthPort, Algorithm: string(d.Algorithm),
+		Forwarding: d.Forwarding, Ports: []api.ServicePort{}, Problems: append([]string{}, d.Problems...)}
+	for _, p := range d.Ports {
+		row := api.ServicePort{Name: p.Name, Port: fmt.Sprintf("%d/%s", p.Port, state.ProtoName(p.Proto)), Family: "IPv4", NodePort: p.NodePort,
+			ID: p.ID, Hints: p.Hints, Frontends: []api.ServiceFrontend{}, Endpoints: []api.ServiceEndpoint{}}
+		if p.IPv6 {
+			row.Family = "IPv6"
+		}
+		for _, f := range p.Frontends {
+			row.Frontends = append(row.Frontends, api.ServiceFrontend{ID: f.Number, Frontend: portText(f.At, f.Proto), Type: string(f.Kind),
+				Flags: append([]string{}, f.Flags...), Inside: f.Inside, Outside: f.Outside, Instead: f.Instead})
+		}
+		for _, e := range p.Endpoints {
+			row.Endpoints = append(row.Endpoints, api.ServiceEndpoint{BackendName: backendName(e.Backend), ID: e.Number, Node: e.Node, Zone: e.Zone,
+				Slice: e.Slice, Inside: e.Inside, Outside: e.Outside, NotInside: e.NotInside, NotOutside: e.NotOutside})
+		}
+		out.Ports = append(out.Ports, row)
+	}
+	return out
+}
+
+func texts[T fmt.Stringer](list []T) []string {
+	out := []string{}
+	for _, x := range list {
+		out = append(out, x.String())
+	}
+	return out
+}
+
+func trafficPolicy(local bool) string {
+	if local {
+		return "Local"
+	}
+	return "Cluster"
+}
+
+func (a *Agent) servicesStatus() *api.ServicesStatus {
+	n := a.services.Count()
+	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends, Problems: n.Problems}
+	for _, node := range a.tables.Nodes.All() {
+		if node.Local {
+			s.DirectRouting = deviceWith(a.tables.Devices.Rows(func(x, y state.Device) int { return x.Index - y.Index }), node.Addresses)
+		}
+	}
+	return s
+}
+
+// deviceWith is the device that has one of the addresses.
+func deviceWith(devices []state.Device, addrs []netip.Addr) string {
+	for _, d := range devices {
+		if slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return slices.Contains(addrs, p.Addr()) }) {
+			return d.Name
+		}
+	}
+	return ""
+}
