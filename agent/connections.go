@@ -32,13 +32,17 @@ func (a *Agent) listConnections(*http.Request) (api.Connections, error) {
 		return out, err
 	}
 	timeouts, nodes := a.timeouts(), a.dp.Nodes.Desired()
+	through := translations{cfg: a.dp.Config(), backend: a.dp.Services.Backends.Get, answered: map[seen]bpf.CTReverse{}}
 	_, err = a.dp.CT.Each(func(k bpf.CTKey, e bpf.CTEntry) {
 		c := connection(k, e, nodes)
 		c.Idle = ticks.Since(now, e.Seen)
 		c.Expires = max(timeouts.Of(k, e)-c.Idle, 0)
 		c.Stale = e.Stamp != a.stamp(k, e)
-		out.Entries = append(out.Entries, c)
+		if !through.take(k, e, c) {
+			out.Entries = append(out.Entries, c)
+		}
 	})
+	out.Entries = append(out.Entries, through.rows()...)
 	slices.SortFunc(out.Entries, func(x, y api.Connection) int {
 		return cmp.Or(cmp.Compare(x.Proto, y.Proto), cmp.Compare(x.Source, y.Source), cmp.Compare(x.Dest, y.Dest))
 	})

@@ -1,13 +1,17 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 
 	api "weir/api/agent"
+	"weir/control/host"
 	"weir/control/service"
+	"weir/datapath"
 	"weir/state"
 )
 
@@ -15,6 +19,53 @@ func (a *Agent) serviceOptions() service.Options {
 	cfg := a.cfg.Config
 	return service.Options{IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
 		Addresses: cfg.NodePort.Addresses, Ready: a.knowsItself}
+}
+
+// hostServices is what the programs need to know for services.
+func (a *Agent) hostServices() host.Services {
+	out := host.Services{On: a.cfg.KubeProxyReplacement, SetRetval: datapath.SetRetval()}
+	if !out.On {
+		return out
+	}
+	first, last, err := a.cfg.NodePort.Ports()
+	if err == nil {
+		out.Ports = natPorts(ephemeral(), [2]uint16{first, last})
+	}
+	if out.Netns, err = datapath.NetnsCookie(); err == nil {
+		out.Cgroup, err = datapath.CgroupRoot(a.cfg.CgroupRoot)
+	}
+	if err != nil {
+		a.warn("sockets do not find services, so each packet is translated: " + err.Error())
+	}
+	return out
+}
+
+// ephemeral is the range of ports that the node's own sockets get.
+func ephemeral() [2]uint16 {
+	out := [2]uint16{32768, 60999} // the kernel's default
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return out
+	}
+	var first, last uint16
+	if n, _ := fmt.Sscan(string(b), &first, &last); n == 2 && first <= last {
+		out = [2]uint16{first, last}
+	}
+	return out
+}
+
+// natPorts is the longest range of ports that neither the node's own sockets
+// nor NodePorts have. Below 1024 are services of the node.
+func natPorts(taken ...[2]uint16) [2]uint16 {
+	slices.SortFunc(taken, func(a, b [2]uint16) int { return cmp.Compare(a[0], b[0]) })
+	best, from := [2]uint16{}, 1024
+	for _, t := range append(taken, [2]uint16{65535, 65535}) {
+		if int(t[0])-from > int(best[1])-int(best[0]) {
+			best = [2]uint16{uint16(from), t[0] - 1}
+		}
+		from = max(from, int(t[1])+1)
+	}
+	return best
 }
 
 func portText(at netip.AddrPort, proto uint8) string {

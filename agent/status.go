@@ -175,7 +175,6 @@ func (a *Agent) config(*http.Request) (api.Config, error) {
 	add("masquerade", c.Masquerade)
 	add("nat_first", c.NATFirst)
 	add("nat_last", c.NATLast)
-	add("jiffies", c.Jiffies)
 	add("netns", c.Netns)
 	add("failsafe", failSafeText(c.Failsafe[:]))
 	return out, nil

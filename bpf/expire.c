@@ -16,74 +16,162 @@
  */
 #include "config.h"
 #include "maps.h"
+#include "nat.h"
 #include "parse.h"
 
+/*
+ * The other entry of a translated connection: its key, from what this one says. 0: it is none, or
+ * what is needed to find it has gone.
+ */
+static __always_inline int partner_key(const struct ct_key *key, const struct ct_entry *e,
+				       struct ct_key *out)
+{
+	const struct ct_forward *f = (const struct ct_forward *)e;
+	const struct ct_reverse *r = (const struct ct_reverse *)e;
+	struct packet p = {.proto = key->proto, .echo = key->echo ? ECHO_REQUEST : ECHO_NONE};
+	const struct frontend *from;
+	const struct backend *b;
+
+	p.src = e->opener ? key->b : key->a;
+	p.sport = e->opener ? key->port_b : key->port_a;
+	p.dst = e->opener ? key->a : key->b;
+	p.dport = e->opener ? key->port_a : key->port_b;
+	p.family = p.src.w[2] == V4_MAPPED && !p.src.w[0] && !p.src.w[1] ? AF_INET : AF_INET6;
+	if (e->flags & CT_IS_FORWARD) {
+		b = f->backend ? backend_find(f->backend) : 0;
+		if (f->backend && (!b || b->generation != f->generation))
+			return 0;
+		if (b) {
+			p.dst = b->addr;
+			p.dport = b->port;
+		}
+		source_addr(f->source, p.family, &p.src);
+		if (f->source)
+			p.sport = f->nat_port;
+	} else {
+		from = r->frontend ? frontend_find(r->frontend) : 0;
+		if (r->frontend && (!from || addr_is_zero(&from->addr)))
+			return 0;
+		if (from) {
+			p.dst = from->addr;
+			p.dport = from->port;
+		}
+		p.src = r->addr;
+		p.sport = r->port;
+	}
+	ct_key_set(&p, out);
+	return 1;
+}
+
 static __always_inline __u32 timeout_of(const struct ct_expire *t, const struct ct_key *k,
-					const struct ct_entry *e)
+					__u8 flags)
 {
 	if (k->proto == IPPROTO_ICMP || k->proto == IPPROTO_ICMPV6)
 		return t->icmp;
 	if (k->proto != IPPROTO_TCP)
-		return e->flags & CT_REPLIED ? t->udp_established : t->udp_new;
-	if (e->flags & (CT_RESET | CT_RESET_REPLY) ||
-	    (e->flags & (CT_FIN_ORIGINAL | CT_FIN_REPLY)) == (CT_FIN_ORIGINAL | CT_FIN_REPLY))
+		return flags & CT_REPLIED ? t->udp_established : t->udp_new;
+	if (flags & (CT_RESET | CT_RESET_REPLY) ||
+	    (flags & (CT_FIN_ORIGINAL | CT_FIN_REPLY)) == (CT_FIN_ORIGINAL | CT_FIN_REPLY))
 		return t->tcp_closing;
-	return e->flags & CT_ESTABLISHED ? t->tcp_established : t->tcp_new;
+	return flags & CT_ESTABLISHED ? t->tcp_established : t->tcp_new;
 }
 
-/* Returns 1 when the connection was deleted. */
-static __always_inline int expire_one(const struct ct_expire *t, const struct ct_key *key)
-{
-	struct ct_entry *e, kept;
-	__u32 which = 0, idle;
-	void *table = bpf_map_lookup_elem(&weir_ct, &which);
+/* Everything of the input but its keys. */
+#define HEAD (sizeof(struct ct_expire) - CT_EXPIRE_MAX * sizeof(struct ct_key))
 
-	if (!table)
+/* What the program's functions pass on: one key after the other. */
+struct expiry {
+	__u8 head[HEAD];
+	struct ct_key key, other;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct expiry);
+	__uint(max_entries, 1);
+} expiry SEC(".maps");
+
+static __always_inline struct expiry *expiry_slot(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&expiry, &zero);
+}
+
+/* Whether the connection of x->key is a translated one with another entry: x->other. The two live
+ * as long as either is used. */
+__weak int expire_partner(void)
+{
+	struct expiry *x = expiry_slot();
+	struct ct_entry *e = x ? ct_find(&x->key, CT_TABLE) : 0;
+
+	return e && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE) &&
+	       partner_key(&x->key, e, &x->other);
+}
+
+/* Returns 1 when the connection of x->key was deleted. */
+__weak int expire_one(void)
+{
+	struct expiry *x = expiry_slot();
+	struct ct_entry *e, *partner, kept;
+	__u32 which = CT_TABLE, now, idle;
+	void *table = bpf_map_lookup_elem(&weir_ct, &which);
+	__u8 flags;
+
+	if (!x || !table)
 		return 0;
-	e = bpf_map_lookup_elem(table, key);
+	e = bpf_map_lookup_elem(table, &x->key);
 	if (!e)
 		return 0;
-	idle = (__u32)bpf_jiffies64() - e->seen;
+	now = bpf_jiffies64();
+	idle = now - e->seen;
+	flags = e->flags;
+	partner = expire_partner() ? bpf_map_lookup_elem(table, &x->other) : 0;
+	if (partner) {
+		flags |= partner->flags;
+		if ((__s32)(now - partner->seen) < (__s32)idle)
+			idle = now - partner->seen;
+	}
 	/* A packet that came after the clock was read makes it negative. */
-	if ((__s32)idle < 0 || idle <= timeout_of(t, key, e))
+	if ((__s32)idle < 0 ||
+	    idle <= timeout_of((const struct ct_expire *)x->head, &x->key, flags))
 		return 0;
 	if (e->stamp) {
 		e->stamp = 0;
 		return 0;
 	}
 	kept = *e;
-	if (bpf_map_delete_elem(table, key))
+	if (bpf_map_delete_elem(table, &x->key))
 		return 0;
 	if (!e->stamp)
 		return 1;
 	/* Void, since the one who made it valid may not be done: the next packet is judged. If the
 	 * memory has become another connection's already, an idle one lives a little longer. */
 	kept.seen = bpf_jiffies64();
-	bpf_map_update_elem(table, key, &kept, BPF_NOEXIST);
+	bpf_map_update_elem(table, &x->key, &kept, BPF_NOEXIST);
 	return 0;
 }
-
-/* Everything of the input but its keys. */
-#define HEAD offsetof(struct ct_expire, keys)
 
 SEC("tc")
 int expire(struct __sk_buff *skb)
 {
-	__u8 head[HEAD] __attribute__((aligned(8)));
-	struct ct_expire *t = (struct ct_expire *)head;
-	struct ct_key key;
+	struct expiry *x = expiry_slot();
+	struct ct_expire *t;
 	__u32 i, deleted = 0;
 
-	if (!config.build || bpf_skb_load_bytes(skb, L3, head, sizeof(head)))
+	if (!config.build || !x || bpf_skb_load_bytes(skb, L3, x->head, HEAD))
 		return TC_ACT_SHOT;
+	t = (struct ct_expire *)x->head;
 	for (i = 0; i < CT_EXPIRE_MAX && i < t->count; i++) {
-		if (bpf_skb_load_bytes(skb, L3 + HEAD + i * sizeof(key), &key, sizeof(key)))
+		if (bpf_skb_load_bytes(skb, L3 + HEAD + i * sizeof(x->key), &x->key,
+				       sizeof(x->key)))
 			break;
-		deleted += expire_one(t, &key);
+		deleted += expire_one();
 	}
 	t->count = deleted;
 	t->now = bpf_jiffies64();
-	if (bpf_skb_store_bytes(skb, L3, head, sizeof(head), 0))
+	if (bpf_skb_store_bytes(skb, L3, x->head, HEAD, 0))
 		return TC_ACT_SHOT;
 	return TC_ACT_OK;
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"unsafe"
 )
 
 // AddrFrom converts an address; the zero netip.Addr becomes all zeroes.
@@ -244,6 +245,20 @@ func (e CTEntry) way(dir int) string {
 	}
 	return "unknown"
 }
+
+// Forward returns the entry as that of the opener's packets of a translated
+// connection, if it is one.
+func (e CTEntry) Forward() (CTForward, bool) {
+	return *(*CTForward)(unsafe.Pointer(&e)), CTFlag(e.Flags)&CTIsForward != 0
+}
+
+// Reverse returns it as that of the answers, if it is one.
+func (e CTEntry) Reverse() (CTReverse, bool) {
+	return *(*CTReverse)(unsafe.Pointer(&e)), CTFlag(e.Flags)&CTIsReverse != 0
+}
+
+// Octets of the answers.
+func (r CTReverse) Octets() uint64 { return uint64(r.BytesHigh)<<32 | uint64(r.Bytes) }
 
 func (k FragmentKey) String() string {
 	return fmt.Sprintf("%d %s -> %s id=%d", k.Proto, k.Src, k.Dst, k.ID)

@@ -349,7 +349,7 @@ struct affinity_key {
 };
 
 struct affinity {
-	__u32 used; /* low bits of jiffies of the last connection */
+	__u32 used; /* seconds of CLOCK_MONOTONIC, of the last connection */
 	__u32 backend;
 	__u32 generation;
 	__u32 slot; /* where it was found */
@@ -534,7 +534,7 @@ struct config {
 	__u8 pad2;
 	__u16 nat_first; /* ports of this node for translated connections, host byte order */
 	__u16 nat_last;	 /* inclusive */
-	__u32 jiffies;	 /* in a second */
+	__u32 pad3;
 	__u64 netns;	 /* cookie of this node's own network namespace */
 	/* Ports of the host that no policy closes: direction (1 ingress) << 24 | proto << 16 |
 	 * port in host byte order; 0 ends the list. */

@@ -163,7 +163,7 @@ type Config struct {
 	Pad2          uint8
 	NATFirst      uint16
 	NATLast       uint16
-	Jiffies       uint32
+	Pad3          uint32
 	Netns         uint64
 	Failsafe      [16]uint32
 }

@@ -105,14 +105,19 @@ __weak __u32 slot_of(__u32 first, __u32 count, __u32 backend)
 	return first + count;
 }
 
+static __always_inline __u32 seconds(void)
+{
+	return bpf_ktime_get_ns() / 1000000000;
+}
+
 /* The backend that the client had last, if the selection has it still and it was not long ago. */
 static __always_inline int affinity_find(const struct service *s, const struct selection *from,
 					 const struct affinity_key *client, struct choice *c)
 {
 	struct affinity *a = bpf_map_lookup_elem(&weir_affinity, client);
-	__u32 now = bpf_jiffies64();
+	__u32 now = seconds();
 
-	if (!a || now - a->used > s->affinity * config.jiffies)
+	if (!a || now - a->used > s->affinity)
 		return 0;
 	if (a->slot - from->first >= from->count || slot_read(a->slot) != a->backend) {
 		a->slot = slot_of(from->first, from->count, a->backend);
@@ -144,7 +149,7 @@ static __always_inline int service_choose(const struct service *s, const struct 
 	if (!choice_set(c, slot_read(a.slot)))
 		return 0;
 	if (s->affinity) {
-		a.used = bpf_jiffies64();
+		a.used = seconds();
 		a.backend = c->number;
 		a.generation = c->generation;
 		bpf_map_update_elem(&weir_affinity, &key, &a, BPF_ANY);

@@ -127,10 +127,25 @@ func connectionGrid(all []agent.Connection) grid {
 		if c.Stale {
 			state += ", stale"
 		}
-		g.add(c.Proto, c.Source+" -> "+c.Dest, state, max(0, c.Expires).Round(time.Second).String(), traffic(c.Sent), traffic(c.Answered),
+		g.add(c.Proto, ends(c), state, max(0, c.Expires).Round(time.Second).String(), traffic(c.Sent), traffic(c.Answered),
 			ruleText(c.Egress)+"/"+ruleText(c.Ingress), c.Out[0]+" / "+c.Out[1])
 	}
 	return g
+}
+
+// ends are "10.0.0.3:40000 -> 10.96.0.1:80 => 10.0.1.3:8080" of a connection to
+// a service, with " as 172.18.0.2:1030" behind a source that another takes the
+// place of.
+func ends(c agent.Connection) string {
+	out := c.Source
+	if c.SourceAs != "" {
+		out += " as " + c.SourceAs
+	}
+	out += " -> " + c.Dest
+	if c.Backend != "" {
+		out += " => " + c.Backend
+	}
+	return out
 }
 
 func traffic(c agent.Counter) string { return count64(c.Packets) + "/" + count64(c.Bytes) }

@@ -1,7 +1,6 @@
 package datapath
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"weir/bpf"
 )
@@ -143,19 +144,22 @@ func cgroupID(path string) (uint64, error) {
 	return st.Sys().(*syscall.Stat_t).Ino, nil
 }
 
-// CgroupMount returns where cgroup v2 is mounted.
-func CgroupMount() (string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+// NetnsCookie is the kernel's number of this process's network namespace.
+func NetnsCookie() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return "", fmt.Errorf("read mounts: %w", err)
+		return 0, fmt.Errorf("open a socket: %w", err)
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		before, after, ok := strings.Cut(s.Text(), " - ")
-		fields := strings.Fields(before)
-		if ok && len(fields) > 4 && strings.HasPrefix(after, "cgroup2 ") {
-			return fields[4], nil
-		}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the cookie of the network namespace (it needs Linux 5.14): %w", err)
 	}
-	return "", errors.New("no cgroup v2 is mounted: mount one (mount -t cgroup2 none /sys/fs/cgroup/unified), or set cgroupRoot")
+	return cookie, nil
+}
+
+// SetRetval reports whether programs that see sockets can say why a call fails;
+// otherwise it fails with EPERM.
+func SetRetval() bool {
+	return features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil
 }

@@ -32,8 +32,8 @@ const (
 )
 
 // cgroupKey is the key of weir.yaml that tells an agent its node's control
-// group. While it is empty, agents are not told.
-const cgroupKey = ""
+// group.
+const cgroupKey = "cgroupRoot"
 
 // ownCgroupMount is where cgroup2 is mounted on a host that has not done so. It
 // is not in root, where each folder is a lab.

@@ -188,7 +188,9 @@ type Connection struct {
 	Proto    string        `json:"proto"`
 	Source   string        `json:"source"` // who opened it: "10.0.0.3:34567"
 	Dest     string        `json:"destination"`
-	State    string        `json:"state"` // "new", "established", "closing"
+	Backend  string        `json:"backend,omitempty"`  // of a service, in whose place it stands
+	SourceAs string        `json:"sourceAs,omitempty"` // what the other end sees in the place of Source
+	State    string        `json:"state"`              // "new", "established", "closing"
 	Idle     time.Duration `json:"idle"`
 	Expires  time.Duration `json:"expires"`
 	Sent     Counter       `json:"sent"` // by who opened it

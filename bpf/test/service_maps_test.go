@@ -10,11 +10,9 @@ import (
 	"weir/bpf"
 )
 
-const hz = 250 // jiffies in a second, of a test
-
 // serving is the configuration of a node that has services.
 func serving(c bpf.Config) bpf.Config {
-	c.Services, c.SetRetval, c.Jiffies = 1, 1, hz
+	c.Services, c.SetRetval = 1, 1
 	c.NATFirst, c.NATLast = 1024, 29999
 	return c
 }

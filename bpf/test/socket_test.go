@@ -75,7 +75,7 @@ func cookie(t testing.TB) uint64 {
 // ownCgroup moves this process into a cgroup of its own for the test.
 func ownCgroup(t testing.TB) string {
 	t.Helper()
-	root, err := datapath.CgroupMount()
+	root, err := datapath.CgroupRoot("")
 	if err != nil {
 		t.Skip(err)
 	}

@@ -36,9 +36,19 @@ type Options struct {
 	Underlay    string // "auto", "ipv4" or "ipv6"
 	Firewall    bool   // the host is an endpoint, too
 	FailSafe    []Port // of the host: no policy closes them
+	Services    Services
 
 	// Check judges the node's pod CIDRs against the prefixes of the underlay.
 	Check func(podCIDRs, underlay []netip.Prefix) error
+}
+
+// Services says what the programs do for services; the zero value: nothing.
+type Services struct {
+	On        bool
+	Cgroup    string    // whose sockets find them; empty: only packets do
+	Netns     uint64    // cookie of this node's network namespace
+	SetRetval bool      // the kernel lets programs say why a call fails
+	Ports     [2]uint16 // of this node, for connections in another's name: first and last
 }
 
 // Port is a port of the host in one direction.
@@ -168,12 +178,21 @@ func (c *Control) load(local state.Node, base link.Base, mtu int, devices []stat
 		keep[a.Folder] = true
 		errs = append(errs, c.dp.Attach(a))
 	}
+	errs = append(errs, c.sockets())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	c.dp.MarkReady()
 	tree := c.dp.Tree()
 	return c.dp.PruneDevices(func(folder string) bool { return keep[tree.DeviceLinks(folder)] })
+}
+
+// sockets lets sockets find services, or not.
+func (c *Control) sockets() error {
+	if !c.opts.Services.On || c.opts.Services.Cgroup == "" {
+		return c.dp.DetachSockets()
+	}
+	return c.dp.AttachSockets(c.opts.Services.Cgroup)
 }
 
 // Local returns this node's row once it says what is needed to start.
@@ -217,6 +236,8 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 		c.TunnelMTU = uint32(link.RouteMTU(mtu, true, underlay6))
 	}
 	c.HostFirewall = flag(o.Firewall)
+	c.Services, c.SetRetval, c.Netns = flag(o.Services.On), flag(o.Services.SetRetval), o.Services.Netns
+	c.NATFirst, c.NATLast = o.Services.Ports[0], o.Services.Ports[1]
 	for i, p := range o.FailSafe[:min(len(o.FailSafe), len(c.Failsafe))] {
 		c.Failsafe[i] = uint32(flag(p.Ingress))<<24 | uint32(p.Proto)<<16 | uint32(p.Port)
 	}

@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"net/netip"
+
+	api "weir/api/agent"
+	"weir/bpf"
+)
+
+// translations puts the two entries of each translated connection together.
+type translations struct {
+	cfg      bpf.Config
+	backend  func(uint32) (bpf.Backend, bool)
+	forward  []translated
+	answered map[seen]bpf.CTReverse // by what the other end sees
+}
+
+// seen is a connection's ends and protocol, as its other end sees them.
+type seen struct {
+	proto         uint8
+	opener, other netip.AddrPort
+}
+
+// translated is a connection, whose answers are still to be found.
+type translated struct {
+	row  api.Connection
+	seen seen
+}
+
+// take reports whether the entry is one of a translated connection.
+func (t *translations) take(k bpf.CTKey, e bpf.CTEntry, row api.Connection) bool {
+	opener, other := k.Ends(e)
+	if r, ok := e.Reverse(); ok {
+		t.answered[seen{k.Proto, opener, other}] = r
+		return true
+	}
+	f, ok := e.Forward()
+	if !ok {
+		return false
+	}
+	row.Sent = api.Counter{Packets: uint64(f.Packets), Bytes: f.Bytes}
+	row.Answered = api.Counter{}
+	row.Stale = f.Stamp == 0
+	s := seen{k.Proto, opener, other}
+	if b, ok := t.backend(f.Backend); ok && f.Backend != 0 && b.Generation == f.Generation {
+		s.other = netip.AddrPortFrom(b.Addr.Netip(), bpf.Host(b.Port))
+		row.Backend = s.other.String()
+	}
+	if f.Source != uint8(bpf.NATNone) {
+		s.opener = netip.AddrPortFrom(t.source(bpf.NATSource(f.Source), opener.Addr()), bpf.Host(f.NATPort))
+		row.SourceAs = s.opener.String()
+	}
+	t.forward = append(t.forward, translated{row, s})
+	return true
+}
+
+// source is the address that takes the opener's place.
+func (t *translations) source(kind bpf.NATSource, opener netip.Addr) netip.Addr {
+	a := map[bpf.NATSource][2]bpf.Addr{
+		bpf.NATNode:   {t.cfg.NodeIPv4, t.cfg.NodeIPv6},
+		bpf.NATRouter: {t.cfg.RouterIPv4, t.cfg.RouterIPv6},
+	}[kind]
+	switch {
+	case kind == bpf.NATPort:
+		return opener
+	case opener.Is4():
+		return a[0].Netip()
+	}
+	return a[1].Netip()
+}
+
+// rows are the connections, each with what came back.
+func (t *translations) rows() []api.Connection {
+	var out []api.Connection
+	for _, f := range t.forward {
+		if r, ok := t.answered[f.seen]; ok {
+			f.row.Answered = api.Counter{Packets: uint64(r.Packets), Bytes: r.Octets()}
+			if r.Packets > 0 && f.row.State == "new" {
+				f.row.State = "established"
+			}
+		}
+		out = append(out, f.row)
+	}
+	return out
+}
