@@ -23,8 +23,20 @@ type seen struct {
 
 // translated is a connection, whose answers are still to be found.
 type translated struct {
-	row  api.Connection
-	seen seen
+	row   api.Connection
+	seen  seen
+	flags bpf.CTFlag
+}
+
+// stateOf says what both entries know together.
+func stateOf(f translated, answer bpf.CTFlag, packets uint32) string {
+	switch {
+	case f.flags&bpf.CTReset != 0, answer&bpf.CTResetReply != 0, f.flags&bpf.CTFinOriginal != 0 && answer&bpf.CTFinReply != 0:
+		return "closing"
+	case packets > 0:
+		return "established"
+	}
+	return "new"
 }
 
 // take reports whether the entry is one of a translated connection.
@@ -50,7 +62,7 @@ func (t *translations) take(k bpf.CTKey, e bpf.CTEntry, row api.Connection) bool
 		s.opener = netip.AddrPortFrom(t.source(bpf.NATSource(f.Source), opener.Addr()), bpf.Host(f.NATPort))
 		row.SourceAs = s.opener.String()
 	}
-	t.forward = append(t.forward, translated{row, s})
+	t.forward = append(t.forward, translated{row, s, bpf.CTFlag(f.Flags)})
 	return true
 }
 
@@ -75,9 +87,7 @@ func (t *translations) rows() []api.Connection {
 	for _, f := range t.forward {
 		if r, ok := t.answered[f.seen]; ok {
 			f.row.Answered = api.Counter{Packets: uint64(r.Packets), Bytes: r.Octets()}
-			if r.Packets > 0 && f.row.State == "new" {
-				f.row.State = "established"
-			}
+			f.row.State = stateOf(f, bpf.CTFlag(r.Flags), r.Packets)
 		}
 		out = append(out, f.row)
 	}

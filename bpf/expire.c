@@ -110,12 +110,40 @@ __weak int expire_partner(void)
 	       partner_key(&x->key, e, &x->other);
 }
 
-/* Returns 1 when the connection of x->key was deleted. */
+/* What neither entry of a translated connection knows by itself: whether both ends have answered.
+ */
+static __always_inline __u8 answered(const struct ct_entry *a, const struct ct_entry *b)
+{
+	const struct ct_forward *f = (const struct ct_forward *)(a->flags & CT_IS_FORWARD ? a : b);
+	const struct ct_reverse *r = (const struct ct_reverse *)(a->flags & CT_IS_FORWARD ? b : a);
+
+	return f->packets > 1 && r->packets ? CT_ESTABLISHED : 0;
+}
+
+/* Deletes a void entry, unless somebody is making it valid this very moment. */
+static __always_inline int take_out(void *table, const struct ct_key *key, struct ct_entry *e)
+{
+	struct ct_entry kept = *e;
+
+	if (bpf_map_delete_elem(table, key))
+		return 0;
+	if (!e->stamp)
+		return 1;
+	/* Void, since the one who made it valid may not be done: the next packet is judged. If the
+	 * memory has become another connection's already, an idle one lives a little longer. */
+	kept.stamp = 0;
+	kept.seen = bpf_jiffies64();
+	bpf_map_update_elem(table, key, &kept, BPF_NOEXIST);
+	return 0;
+}
+
+/* Returns how many entries were deleted: that of x->key, and the other of a translated one. */
 __weak int expire_one(void)
 {
 	struct expiry *x = expiry_slot();
-	struct ct_entry *e, *partner, kept;
+	struct ct_entry *e, *partner;
 	__u32 which = CT_TABLE, now, idle;
+	int deleted;
 	void *table = bpf_map_lookup_elem(&weir_ct, &which);
 	__u8 flags;
 
@@ -129,7 +157,7 @@ __weak int expire_one(void)
 	flags = e->flags;
 	partner = expire_partner() ? bpf_map_lookup_elem(table, &x->other) : 0;
 	if (partner) {
-		flags |= partner->flags;
+		flags |= partner->flags | answered(e, partner);
 		if ((__s32)(now - partner->seen) < (__s32)idle)
 			idle = now - partner->seen;
 	}
@@ -141,16 +169,10 @@ __weak int expire_one(void)
 		e->stamp = 0;
 		return 0;
 	}
-	kept = *e;
-	if (bpf_map_delete_elem(table, &x->key))
-		return 0;
-	if (!e->stamp)
-		return 1;
-	/* Void, since the one who made it valid may not be done: the next packet is judged. If the
-	 * memory has become another connection's already, an idle one lives a little longer. */
-	kept.seen = bpf_jiffies64();
-	bpf_map_update_elem(table, &x->key, &kept, BPF_NOEXIST);
-	return 0;
+	deleted = take_out(table, &x->key, e);
+	if (deleted && partner && !partner->stamp)
+		deleted += take_out(table, &x->other, partner);
+	return deleted;
 }
 
 SEC("tc")

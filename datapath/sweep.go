@@ -35,6 +35,9 @@ func DefaultTimeouts() Timeouts {
 // Of is the timeout that counts for a connection: as expire.c has it.
 func (t Timeouts) Of(k bpf.CTKey, e bpf.CTEntry) time.Duration {
 	has := func(f bpf.CTFlag) bool { return bpf.CTFlag(e.Flags)&f == f }
+	if has(bpf.CTIsForward) || has(bpf.CTIsReverse) {
+		return t.ofHalf(k, bpf.CTFlag(e.Flags))
+	}
 	switch k.Proto {
 	case 1, 58:
 		return t.ICMP
@@ -51,6 +54,20 @@ func (t Timeouts) Of(k bpf.CTKey, e bpf.CTEntry) time.Duration {
 		return t.UDPEstablished
 	}
 	return t.UDPNew
+}
+
+// ofHalf is the shortest that may count for a translated connection, of which
+// this is one entry of two: the program knows the other, and decides.
+func (t Timeouts) ofHalf(k bpf.CTKey, flags bpf.CTFlag) time.Duration {
+	switch {
+	case k.Proto == 1 || k.Proto == 58:
+		return t.ICMP
+	case k.Proto != 6:
+		return min(t.UDPNew, t.UDPEstablished)
+	case flags&(bpf.CTFinOriginal|bpf.CTFinReply|bpf.CTReset|bpf.CTResetReply) != 0:
+		return t.TCPClosing
+	}
+	return t.TCPNew
 }
 
 // Swept is what a sweep found.

@@ -133,6 +133,28 @@ for to in evescn@n1 evescn@n2 evescn@n3; do
 	done
 done
 
+title "a NodePort, without kube-proxy"
+run weir lab apply -f demo/service.yaml
+run weir lab services
+node=$(weir lab exec n1 -- ip -4 -o addr show eth0 | awk '{sub("/.*", "", $4); print $4}')
+capture source net eth0 'tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn'
+for _ in 1 2 3 4 5 6; do
+	run weir lab exec net -- curl -sS --max-time 3 "http://$node:32000/" | tee -a "$tmp/nodeport" || true
+done
+stop_captures
+expect "answers by http://$node:32000/ from a pod" "$(grep -c '^PodName: evescn-' "$tmp/nodeport" || true)" 6
+echo "  what the pod itself sends:"
+grep . "$tmp/source" | sed "s/^/    /" || true
+expect "SYNs of the pod that go to a backend at once" "$(count source '\.80: ')" 6
+expect "SYNs of the pod that go to the NodePort" "$(count source '\.32000: ')" 0
+for from in n1 world; do
+	run weir lab exec "$from" -- curl -sS --max-time 3 "http://$node:32000/" | tee "$tmp/answer" || true
+	expect "an answer by http://$node:32000/ from $from" "$(grep -c '^PodName: evescn-' "$tmp/answer" || true)" 1
+done
+expect "rules of iptables about it" "$(weir lab exec n1 -- iptables-save 2>/dev/null | grep -cE '32000|KUBE-' || true)" 0
+expect "entries of conntrack about it" "$(weir lab exec n1 -- cat /proc/net/nf_conntrack 2>/dev/null | grep -c 32000 || true)" 0
+run weir lab exec n1 -- weir service list
+
 title "what the agent of n1 says"
 run weir lab exec n1 -- weir status
 run weir lab exec n1 -- weir endpoint list

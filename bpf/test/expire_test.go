@@ -189,3 +189,51 @@ func TestConnectionUsedWhileItIsDeletedIsThere(t *testing.T) {
 		}
 	})
 }
+
+// The two entries of a translated connection live as long as either is used, and
+// end when both ends have ended.
+func TestEntriesOfATranslatedConnectionGoTogether(t *testing.T) {
+	n := serviceNode(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, peerBackend)
+		p := f.asks(unix.IPPROTO_TCP)
+		back := p.destination(f.peer, 8080).reply().to(peerMAC, peerGW).then("SA")
+		n.want(t, "SYN", bpf.ProgFromPod, p, bpf.ReasonToEndpoint)
+		n.sendFrame(t, bpf.ProgFromPod, device(peerID), back.bytes())
+		n.want(t, "ACK", bpf.ProgFromPod, p.then("A"), bpf.ReasonToEndpoint)
+		limits := bpf.CTExpire{TCPNew: 900, TCPEstablished: 5000, TCPClosing: 300, UDPNew: 1, UDPEstablished: 1}
+		age := func(forward, reverse uint32) (keys []bpf.CTKey) {
+			for k, e := range n.entries(t) {
+				e.Seen = n.expire(t, limits).Now - reverse
+				if _, ok := e.Forward(); ok {
+					e.Seen += reverse - forward
+				}
+				n.put(t, n.table, k, e)
+				keys = append(keys, k)
+			}
+			return keys
+		}
+		twice := func(keys []bpf.CTKey) (deleted uint32) {
+			n.expire(t, limits, keys...)
+			return n.expire(t, limits, keys...).Count
+		}
+		if got := twice(age(4000, 4000)); got != 0 {
+			t.Errorf("established, idle for less than its timeout: %d deleted", got)
+		}
+		if got := twice(age(6000, 10)); got != 0 {
+			t.Errorf("its answers still come: %d deleted", got)
+		}
+		if got := twice(age(10, 6000)); got != 0 {
+			t.Errorf("its opener still sends: %d deleted", got)
+		}
+		n.want(t, "FIN", bpf.ProgFromPod, p.then("FA"), bpf.ReasonToEndpoint)
+		if got := twice(age(400, 400)); got != 0 {
+			t.Errorf("one end is done: %d deleted", got)
+		}
+		n.sendFrame(t, bpf.ProgFromPod, device(peerID), back.then("FA").bytes())
+		if got := twice(age(400, 400)); got != 2 {
+			t.Errorf("both ends are done: %d deleted, want both entries", got)
+		}
+		n.noEntries(t, "both")
+	})
+}
