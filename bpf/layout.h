@@ -535,7 +535,7 @@ struct config {
 	__u16 nat_first; /* ports of this node for translated connections, host byte order */
 	__u16 nat_last;	 /* inclusive */
 	__u32 pad3;
-	__u64 netns;	 /* cookie of this node's own network namespace */
+	__u64 netns; /* cookie of this node's own network namespace */
 	/* Ports of the host that no policy closes: direction (1 ingress) << 24 | proto << 16 |
 	 * port in host byte order; 0 ends the list. */
 	__u32 failsafe[16];
