@@ -269,3 +269,27 @@ func TestPortsAreFoundUntilNearlyAllAreInUse(t *testing.T) {
 	other := f.from(f.narrow)
 	n.want(t, "another destination", bpf.ProgFromPod, other, bpf.ReasonToNetwork)
 }
+
+// A backend in the node's own network is asked and answers through the stack.
+func TestServiceOfTheNodeItself(t *testing.T) {
+	n := serviceNode(t, native())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, hostBackend)
+		for _, proto := range transports {
+			n.forget(t)
+			p := f.asksNode(proto)
+			there := p.destination(f.self, 8080)
+			n.passes(t, "from outside", bpf.ProgFromNetdev, underlayIfindex, p, there, bpf.ReasonToHost)
+			back := there.reply().then("SA")
+			n.passes(t, "its answer", bpf.ProgToNetdev, underlayIfindex, back, back.source(f.self, nodePort), bpf.ReasonPassed)
+			other := f.leaving(f.world)
+			n.passes(t, "the node's own", bpf.ProgToNetdev, underlayIfindex, other, other, bpf.ReasonPassed)
+			n.forget(t)
+			q := f.asks(proto)
+			up := q.destination(f.self, 8080)
+			n.passes(t, "from a pod", bpf.ProgFromPod, device(podID), q, up, bpf.ReasonToHost)
+			down := up.reply().then("SA")
+			n.passes(t, "its answer to a pod", bpf.ProgFromHost, underlayIfindex, down, down.source(vip[f.v6], servicePort).to(podGW, podMAC), bpf.ReasonToEndpoint)
+		}
+	})
+}
