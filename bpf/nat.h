@@ -95,11 +95,14 @@ static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r
 static __always_inline int nat_again(struct work *w, const struct ct_forward *f)
 {
 	const struct backend *b;
+	const struct service *s;
 
 	if (f->backend) {
 		b = backend_find(f->backend);
 		if (!b || b->generation != f->generation)
 			return 0;
+		s = service_find(&w->p.dst, w->p.dport, w->p.proto);
+		w->nat.frontend = s ? s->frontend : 0; /* should the answers' entry be gone */
 		w->p.dst = b->addr;
 		w->p.dport = b->port;
 	}

@@ -155,6 +155,11 @@ STAGE int reverse_insert(void)
 	r->addr = w->nat.client;
 	r->port = w->nat.client_port;
 	r->frontend = w->nat.frontend;
+	old = w->nat.known ? (struct ct_reverse *)ct_find_any(&w->inner) : 0;
+	if (old && old->flags & CT_IS_REVERSE)
+		r->frontend = old->frontend; /* the service may be gone, or the table grow */
+	if (w->nat.backend && !r->frontend)
+		return TAKEN; /* nobody knows any more whom the opener has asked */
 	r->flags = CT_IS_REVERSE;
 	r->seen = bpf_jiffies64();
 	reverse_fill(w, r);

@@ -293,3 +293,27 @@ func TestServiceOfTheNodeItself(t *testing.T) {
 		}
 	})
 }
+
+// While the table grows, both entries of a connection may be in its predecessor.
+func TestTranslatedConnectionGoesOnWhileTheTableGrows(t *testing.T) {
+	n := serviceNode(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, peerBackend)
+		p := f.asks(unix.IPPROTO_TCP)
+		there := p.destination(f.peer, 8080)
+		back := there.reply().to(peerMAC, peerGW).then("SA")
+		n.want(t, "SYN", bpf.ProgFromPod, p, bpf.ReasonToEndpoint)
+		n.sendFrame(t, bpf.ProgFromPod, device(peerID), back.bytes())
+		old := n.table
+		n.set(t, bpf.MapCT, uint32(1), old)
+		n.newTable(t, 2048)
+		n.passes(t, "the opener", bpf.ProgFromPod, device(podID), p.then("A"), there.then("A").hop().to(peerGW, peerMAC), bpf.ReasonToEndpoint)
+		n.passes(t, "the backend", bpf.ProgFromPod, device(peerID), back.then("A"), back.then("A").source(vip[f.v6], servicePort).hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+		n.newTable(t, 2048)
+		n.passes(t, "the backend first", bpf.ProgFromPod, device(peerID), back.then("A"), back.then("A").source(vip[f.v6], servicePort).hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+		n.passes(t, "then the opener", bpf.ProgFromPod, device(podID), p.then("A"), there.then("A").hop().to(peerGW, peerMAC), bpf.ReasonToEndpoint)
+		if err := n.maps[bpf.MapCT].Delete(uint32(1)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
