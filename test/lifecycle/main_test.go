@@ -46,14 +46,26 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	bin = dir
+	// What a run that was killed left behind would be in the way.
+	if !removeShared() {
+		return 1
+	}
 	code := m.Run()
+	if !removeShared() {
+		return 1
+	}
+	return code
+}
+
+func removeShared() (ok bool) {
+	ok = true
 	for _, s := range shared {
 		if err := lab.Remove(context.Background(), s.name, nil); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			code = 1
+			ok = false
 		}
 	}
-	return code
+	return ok
 }
 
 func build(dir string) error {
