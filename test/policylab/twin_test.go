@@ -94,6 +94,7 @@ func TestAnAgentStartsWhenIdentitiesHaveChangedMeanwhile(t *testing.T) {
 	if err := c.Agent(t.Context(), "n1", lab.AgentStart); err != nil {
 		t.Fatal(err)
 	}
+	c.settle(t)
 	c.judge(t, `
 		a>b tcp/80 arrives`)
 }
