@@ -67,6 +67,13 @@ static __always_inline struct ct_entry *ct_find(const struct ct_key *key, __u32 
 	return table ? bpf_map_lookup_elem(table, key) : 0;
 }
 
+static __always_inline struct ct_entry *ct_find_any(const struct ct_key *key)
+{
+	struct ct_entry *e = ct_find(key, CT_TABLE);
+
+	return e ? e : ct_find(key, CT_PREDECESSOR);
+}
+
 /* 0: the packet is one of who opened the connection. */
 static __always_inline __u8 ct_dir(const struct ct_entry *e, __u8 side)
 {
@@ -99,16 +106,11 @@ static __always_inline __u32 stamp_of(__u32 opener, __u32 other)
 	return opener * 0x9E3779B1u + other;
 }
 
-/* Counts a packet that is let through and notes what its TCP flags say. */
-static __always_inline void ct_account(struct ct_entry *e, __u8 dir, __u8 tcp_flags, __u32 segments,
-				       __u32 bytes)
+/* What is known of a connection after another packet. */
+static __always_inline __u8 flags_after(__u8 flags, __u8 dir, __u8 tcp_flags)
 {
-	__u8 flags = e->flags;
+	__u8 reset = dir ? CT_RESET_REPLY : CT_RESET;
 
-	dir &= 1;
-	e->seen = bpf_jiffies64();
-	e->packets[dir] += segments;
-	e->bytes[dir] += bytes;
 	if (dir)
 		flags |= CT_REPLIED;
 	else if (flags & CT_REPLIED)
@@ -117,10 +119,20 @@ static __always_inline void ct_account(struct ct_entry *e, __u8 dir, __u8 tcp_fl
 		flags |= dir ? CT_FIN_REPLY : CT_FIN_ORIGINAL;
 	/* Whoever has reset sends nothing more. If it does, the reset was another's, who knew the
 	 * ports and not the sequence number, and the receiver has ignored it. */
-	if (tcp_flags & 4) /* RST */
-		flags |= dir ? CT_RESET_REPLY : CT_RESET;
-	else
-		flags &= ~(dir ? CT_RESET_REPLY : CT_RESET);
+	return tcp_flags & 4 /* RST */ ? flags | reset : flags & ~reset;
+}
+
+/* Counts a packet that is let through and notes what its TCP flags say. */
+static __always_inline void ct_account(struct ct_entry *e, __u8 dir, __u8 tcp_flags, __u32 segments,
+				       __u32 bytes)
+{
+	__u8 flags;
+
+	dir &= 1;
+	flags = flags_after(e->flags, dir, tcp_flags);
+	e->seen = bpf_jiffies64();
+	e->packets[dir] += segments;
+	e->bytes[dir] += bytes;
 	if (flags != e->flags)
 		e->flags = flags;
 }
@@ -129,19 +141,13 @@ static __always_inline void ct_account(struct ct_entry *e, __u8 dir, __u8 tcp_fl
 static __always_inline void reverse_account(struct ct_reverse *r, __u8 tcp_flags, __u32 segments,
 					    __u32 bytes)
 {
-	__u8 flags = r->flags | CT_REPLIED;
+	__u8 flags = flags_after(r->flags, 1, tcp_flags);
 	__u32 low = r->bytes + bytes;
 
 	r->seen = bpf_jiffies64();
 	r->packets += segments;
 	r->bytes_high += low < bytes;
 	r->bytes = low;
-	if (tcp_flags & 1) /* FIN */
-		flags |= CT_FIN_REPLY;
-	if (tcp_flags & 4) /* RST */
-		flags |= CT_RESET_REPLY;
-	else
-		flags &= ~CT_RESET_REPLY;
 	if (flags != r->flags)
 		r->flags = flags;
 }

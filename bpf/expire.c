@@ -30,7 +30,6 @@ static __always_inline int partner_key(const struct ct_key *key, const struct ct
 	const struct ct_reverse *r = (const struct ct_reverse *)e;
 	struct packet p = {.proto = key->proto, .echo = key->echo ? ECHO_REQUEST : ECHO_NONE};
 	const struct frontend *from;
-	const struct backend *b;
 
 	p.src = e->opener ? key->b : key->a;
 	p.sport = e->opener ? key->port_b : key->port_a;
@@ -38,16 +37,9 @@ static __always_inline int partner_key(const struct ct_key *key, const struct ct
 	p.dport = e->opener ? key->port_a : key->port_b;
 	p.family = p.src.w[2] == V4_MAPPED && !p.src.w[0] && !p.src.w[1] ? AF_INET : AF_INET6;
 	if (e->flags & CT_IS_FORWARD) {
-		b = f->backend ? backend_find(f->backend) : 0;
-		if (f->backend && (!b || b->generation != f->generation))
+		if (!forward_destination(f, &p))
 			return 0;
-		if (b) {
-			p.dst = b->addr;
-			p.dport = b->port;
-		}
-		source_addr(f->source, p.family, &p.src);
-		if (f->source)
-			p.sport = f->nat_port;
+		forward_source(f, &p);
 	} else {
 		from = r->frontend ? frontend_find(r->frontend) : 0;
 		if (r->frontend && (!from || addr_is_zero(&from->addr)))

@@ -71,9 +71,7 @@ static __always_inline int flow_from(const struct ct_entry *e, __u8 dir, const s
 /* A translated packet's destination becomes that of the way on. 0: the slow path finds another. */
 static __always_inline int hit_destination(const struct ct_entry *e, __u8 dir, struct packet *p)
 {
-	const struct ct_forward *f = (const struct ct_forward *)e;
 	const struct ct_reverse *r = (const struct ct_reverse *)e;
-	const struct backend *b;
 
 	if (e->flags & CT_IS_REVERSE) {
 		if (!dir)
@@ -82,31 +80,17 @@ static __always_inline int hit_destination(const struct ct_entry *e, __u8 dir, s
 		p->dport = r->port;
 		return 1;
 	}
-	if (dir)
-		return 0;
-	if (!f->backend)
-		return 1;
-	b = backend_find(f->backend);
-	if (!b || b->generation != f->generation)
-		return 0;
-	p->dst = b->addr;
-	p->dport = b->port;
-	return 1;
+	return !dir && forward_destination((const struct ct_forward *)e, p);
 }
 
 /* And its source, once nothing can hold it up. */
 static __always_inline void hit_source(const struct ct_entry *e, struct packet *p)
 {
-	const struct ct_forward *f = (const struct ct_forward *)e;
 	const struct ct_reverse *r = (const struct ct_reverse *)e;
 	const struct frontend *from;
 
-	if (e->flags & CT_IS_FORWARD) {
-		source_addr(f->source, p->family, &p->src);
-		if (f->source)
-			p->sport = f->nat_port;
-		return;
-	}
+	if (e->flags & CT_IS_FORWARD)
+		return forward_source((const struct ct_forward *)e, p);
 	from = r->frontend ? frontend_find(r->frontend) : 0;
 	if (from) {
 		p->src = from->addr;

@@ -47,7 +47,6 @@ STAGE int icmp_related(struct __sk_buff *skb)
 {
 	struct work *w = work_slot();
 	struct packet *q;
-	struct ct_entry *e;
 	__u16 l4[4];
 	__u32 at;
 
@@ -84,10 +83,7 @@ STAGE int icmp_related(struct __sk_buff *skb)
 		q->dport = l4[1];
 	}
 	ct_key_set(q, &w->key);
-	e = ct_find(&w->key, CT_TABLE);
-	if (!e)
-		e = ct_find(&w->key, CT_PREDECESSOR);
-	return !!e;
+	return !!ct_find_any(&w->key);
 }
 
 /* What the fast path leaves out: extension headers and fragments. */

@@ -35,13 +35,6 @@ static __always_inline void packet_port_set(struct packet *p, __u8 destination, 
 		p->sport = port;
 }
 
-static __always_inline struct ct_entry *ct_find_any(const struct ct_key *key)
-{
-	struct ct_entry *e = ct_find(key, CT_TABLE);
-
-	return e ? e : ct_find(key, CT_PREDECESSOR);
-}
-
 static __always_inline const struct frontend *frontend_find(__u32 number)
 {
 	void *table = only(&weir_frontends);
@@ -67,6 +60,29 @@ static __always_inline void source_addr(__u8 source, __u8 family, struct addr *a
 	a->w[3] = from->w[3];
 }
 
+/* The opener's packet goes to its backend, if it has one. 0: that is no more. */
+static __always_inline int forward_destination(const struct ct_forward *f, struct packet *p)
+{
+	const struct backend *b;
+
+	if (!f->backend)
+		return 1;
+	b = backend_find(f->backend);
+	if (!b || b->generation != f->generation)
+		return 0;
+	p->dst = b->addr;
+	p->dport = b->port;
+	return 1;
+}
+
+/* And comes from whoever takes the opener's place. */
+static __always_inline void forward_source(const struct ct_forward *f, struct packet *p)
+{
+	source_addr(f->source, p->family, &p->src);
+	if (f->source)
+		p->sport = f->nat_port;
+}
+
 /* An answer: it goes to the opener, whatever address it was sent to. */
 static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r)
 {
@@ -81,8 +97,6 @@ static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r
 		w->nat.asked = f->addr;
 		w->nat.asked_port = f->port;
 	}
-	w->nat.client = r->addr;
-	w->nat.client_port = r->port;
 	w->nat.frontend = r->frontend;
 	w->nat.is = CT_IS_REVERSE;
 	w->nat.known = 1;
@@ -94,18 +108,14 @@ static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r
 /* A packet of a connection that has its backend, unless that is no more. */
 static __always_inline int nat_again(struct work *w, const struct ct_forward *f)
 {
-	const struct backend *b;
 	const struct service *s;
 
 	if (f->backend) {
-		b = backend_find(f->backend);
-		if (!b || b->generation != f->generation)
-			return 0;
 		s = service_find(&w->p.dst, w->p.dport, w->p.proto);
 		w->nat.frontend = s ? s->frontend : 0; /* should the answers' entry be gone */
-		w->p.dst = b->addr;
-		w->p.dport = b->port;
 	}
+	if (!forward_destination(f, &w->p))
+		return 0;
 	w->nat.backend = f->backend;
 	w->nat.generation = f->generation;
 	w->nat.source = f->source;

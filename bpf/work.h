@@ -78,7 +78,7 @@ _Static_assert(sizeof(struct neighbour) == 72, "neighbour");
  */
 struct translation {
 	struct addr asked;  /* whom the packet was for; of an answer, whom the opener has asked */
-	struct addr client; /* of an answer: the opener */
+	struct addr client; /* the opener's own address, when it is written down */
 	__u32 backend, generation, frontend;
 	__u16 asked_port, client_port;
 	__u16 port; /* of the opener beyond this node, network byte order */

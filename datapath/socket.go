@@ -106,22 +106,6 @@ func (d *Datapath) reattachSockets() error {
 	return d.attachSockets(cgroup)
 }
 
-// SocketsAttached counts the programs that are on the cgroup.
-func (d *Datapath) SocketsAttached() int {
-	n := 0
-	for name := range bpf.SocketPrograms {
-		l, err := link.LoadPinnedLink(filepath.Join(d.tree.SocketLinks(), name), nil)
-		if err != nil {
-			continue
-		}
-		if at, _ := cgroupInfo(l); at != 0 {
-			n++
-		}
-		l.Close()
-	}
-	return n
-}
-
 // cgroupInfo tells the cgroup and the program of a link; zeroes when it is dead
 // or of another kind.
 func cgroupInfo(l link.Link) (cgroup uint64, program ebpf.ProgramID) {

@@ -31,10 +31,6 @@ const (
 	hostGroup    = "host"
 )
 
-// cgroupKey is the key of weir.yaml that tells an agent its node's control
-// group.
-const cgroupKey = "cgroupRoot"
-
 // ownCgroupMount is where cgroup2 is mounted on a host that has not done so. It
 // is not in root, where each folder is a lab.
 const ownCgroupMount = "/run/weir/lab-cgroup2"

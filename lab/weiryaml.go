@@ -21,9 +21,7 @@ func (s Spec) agentConfig(n Node) ([]byte, error) {
 		"ipv6":           map[string]any{"enabled": *s.IPv6},
 		"routingMode":    "tunnel",
 		"tunnelProtocol": "vxlan",
-	}
-	if cgroupKey != "" {
-		c[cgroupKey] = n.Cgroup
+		"cgroupRoot":     n.Cgroup,
 	}
 	if s.Mode == ModeNative {
 		delete(c, "tunnelProtocol")
