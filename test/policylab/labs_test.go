@@ -257,12 +257,17 @@ func (c *cluster) enforce(t *testing.T, text string) {
 // calm is for how many polls in a row nothing must change.
 const calm = 15
 
+// forgotten is after how long a label that no policy sees any more surely counts
+// no more: a node that has started meanwhile has forgotten it at once, and the
+// two have different numbers until then.
+const forgotten = 45 * time.Second
+
 // settle waits until each node knows the same numbers of pods, and these have
 // been the same for a while: what changes from then on, the test has changed.
 func (c *cluster) settle(t *testing.T) {
 	t.Helper()
 	last, same := "", 0
-	ok := await(patience, func() bool {
+	ok := await(forgotten, func() bool {
 		var said []string
 		for _, node := range nodes {
 			text := ""
