@@ -108,8 +108,7 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	__u32 opener, other, src, dst;
 	struct ct_entry *e;
 	struct ct_key key;
-	struct addr asked;
-	__u16 asked_port;
+	struct translation *nat = &work_of(p)->nat;
 	__u8 dir, side, translated;
 
 	if (p->kind != KIND_PLAIN || p->fragment || is_syn(p))
@@ -128,9 +127,10 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	if (!remote && !from && !d->host && e->way[!dir] == OUT_TUNNEL &&
 	    e->way[dir] == OUT_ENDPOINT)
 		return 0; /* what the tunnel brings for pods comes no other way */
-	asked = p->dst;
-	asked_port = p->dport;
+	nat->asked = p->dst;
+	nat->asked_port = p->dport;
 	translated = translates() && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);
+	d->translate = !!translated;
 	if (translated && !hit_destination(e, dir, p))
 		return 0;
 	src = from ? from : e->way[!dir] == OUT_ENDPOINT ? e->out[!dir] : 0;
@@ -141,15 +141,17 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	other = dir ? src : dst;
 	if (!e->stamp || e->stamp != stamp_of(opener, other) || !opener || !other ||
 	    !flow_route(skb, p, e->way[dir], e->out[dir], d)) {
-		p->dst = asked;
-		p->dport = asked_port;
+		p->dst = nat->asked;
+		p->dport = nat->asked_port;
+		d->translate = 0;
 		return 0;
 	}
 	if (translated) {
-		if (d->reason >= DROP_FIRST)
-			return 1; /* the stack answers, about the packet as it came */
+		if (d->reason >= DROP_FIRST) { /* the stack answers, about the packet as it came */
+			d->translate = 0;
+			return 1;
+		}
 		hit_source(e, p);
-		d->translate = 1;
 		if (dir) {
 			reverse_account((struct ct_reverse *)e, p->tcp_flags, segments_of(skb),
 					skb->len);
@@ -214,6 +216,14 @@ static __always_inline int flow_allow_local(struct __sk_buff *skb, __u32 place, 
 	if (w)
 		w->local = 1;
 	return flow_verdict(skb, w, d);
+}
+
+/* Notes for the way out that the packet is not sent on as it came. */
+static __always_inline void flow_translate(struct decision *d)
+{
+	const struct work *w = work_slot();
+
+	d->translate = w && w->nat.is;
 }
 
 /* Stores what was judged, unless its packet goes no further. */

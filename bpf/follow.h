@@ -40,10 +40,10 @@ static __always_inline __u8 fragment_follow(struct __sk_buff *skb, struct work *
 }
 
 /*
- * Whether an ICMP error is about a connection of its receiver: the packet that it quotes is in the
- * table, and its sender is who gets the error. RFC 792, RFC 4443 section 3.
+ * What an ICMP error quotes: its addresses and ports into w->quoted, its connection's key into
+ * w->key. 0: it is nothing that its receiver has sent. RFC 792, RFC 4443 section 3.
  */
-STAGE int icmp_related(struct __sk_buff *skb)
+static __always_inline int icmp_quoted(struct __sk_buff *skb)
 {
 	struct work *w = work_slot();
 	struct packet *q;
@@ -56,7 +56,8 @@ STAGE int icmp_related(struct __sk_buff *skb)
 	at = w->p.l4 + 8;
 
 	__builtin_memset(q, 0, sizeof(*q));
-	if (w->p.family == AF_INET) {
+	q->family = w->p.family;
+	if (q->family == AF_INET) {
 		if (bpf_skb_load_bytes(skb, at, &w->ip4, sizeof(w->ip4)) || w->ip4.ihl < 5 ||
 		    w->ip4.frag_off & bpf_htons(0x1fff))
 			return 0;
@@ -74,6 +75,7 @@ STAGE int icmp_related(struct __sk_buff *skb)
 	}
 	if (!addr_equal(&q->src, &w->p.dst) || bpf_skb_load_bytes(skb, at, l4, sizeof(l4)))
 		return 0;
+	q->l4 = at;
 	if (q->proto == IPPROTO_ICMP || q->proto == IPPROTO_ICMPV6) {
 		icmp_parse(q, *(__u8 *)l4, l4[2]);
 		if (q->kind != KIND_PLAIN)
@@ -82,8 +84,8 @@ STAGE int icmp_related(struct __sk_buff *skb)
 		q->sport = l4[0];
 		q->dport = l4[1];
 	}
-	ct_key_set(q, &w->key);
-	return !!ct_find_any(&w->key);
+	w->side = ct_key_set(q, &w->key);
+	return 1;
 }
 
 /* What the fast path leaves out: extension headers and fragments. */

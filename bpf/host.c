@@ -124,12 +124,13 @@ static __always_inline void judge_new(struct __sk_buff *skb, const struct packet
 		flow_keep(d);
 }
 
-/* A packet for a service, of no connection that is known. */
+/* A packet for a service, or of a translated connection, of which no entry holds. */
 static __always_inline void judge_service(struct __sk_buff *skb, struct packet *p,
 					  struct decision *d)
 {
 	if (!flow_allow(skb, 0, 0, PLACE_FROM_NETDEV, d))
 		return;
+	flow_translate(d);
 	route_from_pod(skb, p, d);
 	flow_keep(d);
 }
@@ -156,7 +157,8 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 	if (mine && !config.host_firewall && !translates())
 		return decide(d, WAY_PASS, REASON_TO_HOST);
 	refused = ports_parse(skb, p);
-	found = refused || (mine && p->proto == IPPROTO_UDP && p->dport == config.tunnel_port);
+	found = refused || (mine && p->kind == KIND_PLAIN && p->proto == IPPROTO_UDP &&
+			    p->dport == config.tunnel_port);
 	d->only_translated = mine && !config.host_firewall;
 	if (!found && flow_hit(skb, p, 0, 0, d)) {
 		if (d->translate || d->way == WAY_ENDPOINT || d->reason == REASON_TO_HOST)
@@ -165,6 +167,8 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 	}
 	if (!found && config.services && p->kind == KIND_PLAIN &&
 	    service_find(&p->dst, p->dport, p->proto))
+		return judge_service(skb, p, d);
+	if (!found && translates() && is_of_translated(skb))
 		return judge_service(skb, p, d);
 	if (config.host_firewall && (mine || is_delivered(skb, p)))
 		return judge_firewall(skb, p, refused, PLACE_FROM_NETDEV, d);

@@ -5,19 +5,14 @@
  * flow_store. Never touches the packet's bytes, but to read what the fast path leaves out.
  */
 #pragma once
-#include "follow.h"
 #include "nat.h"
 #include "policy.h"
 #include "ports.h"
+#include "related.h"
 
 static __always_inline __u32 segments_of(struct __sk_buff *skb)
 {
 	return skb->gso_segs ? skb->gso_segs : 1;
-}
-
-static __always_inline int is_syn(const struct packet *p)
-{
-	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 /* Epochs are read before the rows that they are about: see conntrack.h. */

@@ -229,6 +229,12 @@ struct ct_entry {
 	__u8 opener;  /* 0: a opened it, 1: b */
 };
 
+/* Families whose pods leave the cluster as their node: bits of config.masquerade. */
+enum masquerade {
+	MASQUERADE_IPV4 = 1,
+	MASQUERADE_IPV6 = 2,
+};
+
 /* Whose address takes the opener's place. */
 enum nat_source {
 	NAT_NONE = 0,	/* nobody's: its own address and port stay */
@@ -530,7 +536,8 @@ struct config {
 	__u16 tunnel_port; /* network byte order; 0: no tunnel */
 	__u8 services;	   /* 1: there are services; 0: kube-proxy does what they need */
 	__u8 set_retval;   /* 1: the kernel has bpf_set_retval (5.18) */
-	__u8 masquerade;   /* 1: what leaves the cluster does so as this node */
+	__u8 masquerade;   /* enum masquerade: of which families pods leave the cluster as this node
+			    */
 	__u8 pad2;
 	__u16 nat_first; /* ports of this node for translated connections, host byte order */
 	__u16 nat_last;	 /* inclusive */

@@ -318,6 +318,14 @@ type MAC struct {
 	Bytes [6]uint8
 }
 
+// Masquerade is enum masquerade of layout.h.
+type Masquerade uint32
+
+const (
+	MasqueradeIPv4 Masquerade = 1
+	MasqueradeIPv6 Masquerade = 2
+)
+
 // Metric is struct metric of layout.h.
 type Metric struct {
 	_       structs.HostLayout

@@ -13,12 +13,14 @@
 #include "conntrack.h"
 #include "ip.h"
 #include "ports.h"
-#include "service.h"
 #include "work.h"
 
 /* Ports that are tried, each by chance: at 95 % in use, all of them are once in 500,000 times.
  * Tried in a row, those in use would come in rows, too. */
 #define NAT_TRIES 256
+
+/* In translation.is, beside the flags of entries: an ICMP error about a translated connection. */
+enum { NAT_ERROR = 1 };
 
 /* Whether this node translates anything. */
 static __always_inline int translates(void)
@@ -147,13 +149,16 @@ static __always_inline int is_inside(const struct work *w)
 }
 
 /* Whether a client from outside may ask for the service here. */
-static __always_inline int is_admitted(const struct service *s, const struct addr *client)
+static __always_inline int is_admitted(struct work *w, const struct service *s)
 {
-	struct source_range key = {.prefix_len = 32 + 128, .service = s->id, .addr = *client};
+	struct source_range *key = &w->source_key;
 
+	key->prefix_len = 32 + 128;
+	key->service = s->id;
+	key->addr = w->p.src;
 	if (!(s->flags & SERVICE_EXTERNAL))
 		return DROP_CLUSTER_IP;
-	if (s->flags & SERVICE_RANGES && !bpf_map_lookup_elem(&weir_source_ranges, &key))
+	if (s->flags & SERVICE_RANGES && !bpf_map_lookup_elem(&weir_source_ranges, key))
 		return DROP_SOURCE_RANGE;
 	return REASON_NONE;
 }
@@ -164,7 +169,7 @@ STAGE int nat_new(void)
 	struct work *w = work_slot();
 	const struct selection *from;
 	const struct service *s;
-	struct choice c;
+	struct choice *c;
 	int inside, refused;
 	__u32 hash;
 
@@ -177,23 +182,24 @@ STAGE int nat_new(void)
 	s = service_find(&w->p.dst, w->p.dport, w->p.proto);
 	if (!s)
 		return REASON_NONE;
+	c = &w->choice;
 	inside = is_inside(w);
-	refused = inside ? REASON_NONE : is_admitted(s, &w->p.src);
+	refused = inside ? REASON_NONE : is_admitted(w, s);
 	if (refused)
 		return refused;
 	from = inside ? &s->inside : &s->outside;
 	hash = s->flags & SERVICE_MAGLEV ? tuple_hash(&w->p) : bpf_get_prandom_u32();
-	if (!service_choose(s, from, &w->p.src, hash, &c)) {
+	if (!service_choose(s, from, &w->p.src, hash, c)) {
 		w->reject = !(s->flags & (inside ? SERVICE_DROP_INSIDE : SERVICE_DROP_OUTSIDE));
 		return DROP_NO_BACKEND;
 	}
-	w->nat.backend = c.number;
-	w->nat.generation = c.generation;
+	w->nat.backend = c->number;
+	w->nat.generation = c->generation;
 	w->nat.frontend = s->frontend;
 	w->nat.keep_client = !inside && s->flags & SERVICE_KEEP_CLIENT;
 	w->nat.is = CT_IS_FORWARD;
-	w->p.dst = c.addr;
-	w->p.dport = c.port;
+	w->p.dst = c->addr;
+	w->p.dport = c->port;
 	return REASON_NONE;
 }
 
@@ -221,12 +227,20 @@ STAGE int nat_find(void)
 	return nat_new();
 }
 
+/* Whether pods leave the cluster as this node, which needs an address for that. */
+static __always_inline int node_takes_place(__u8 family)
+{
+	if (family == AF_INET)
+		return config.masquerade & MASQUERADE_IPV4 && config.node_ipv4.w[3];
+	return config.masquerade & MASQUERADE_IPV6 && config.node_ipv6.w[0];
+}
+
 /* Whether the node's address is to take a pod's place on the way to an end. */
-static __always_inline int is_masqueraded(const struct end *to)
+static __always_inline int is_masqueraded(__u8 family, const struct end *to)
 {
 	struct ipcache_key key = {.prefix_len = 128, .addr = to->addr};
 
-	if (!config.masquerade || !config.host_routing || to->endpoint || to->host || to->member ||
+	if (!node_takes_place(family) || to->endpoint || to->host || to->member ||
 	    to->identity == IDENTITY_REMOTE_NODE || to->identity == IDENTITY_HEALTH)
 		return 0;
 	return !bpf_map_lookup_elem(&weir_unmasqueraded, &key);
@@ -251,7 +265,7 @@ static __always_inline int nat_source(struct work *w)
 		w->nat.source = NAT_ROUTER;
 		return REASON_NONE;
 	}
-	if (!is_masqueraded(other))
+	if (!is_masqueraded(w->p.family, other))
 		return REASON_NONE;
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP && !w->p.echo)
 		return w->p.kind == KIND_PLAIN ? DROP_NAT_PROTOCOL : REASON_NONE;

@@ -28,6 +28,11 @@
 #define OFFSET_MAX 0x3ff /* of a transport header: an IPv4 header, or IPv6 with extensions */
 #define EXTENSIONS_MAX 6
 
+static __always_inline int is_syn(const struct packet *p)
+{
+	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 static __always_inline void icmp_parse(struct packet *p, __u8 type, __u16 id)
 {
 	__u8 request = p->proto == IPPROTO_ICMP ? ICMP_ECHO_REQUEST : ICMPV6_ECHO_REQUEST;

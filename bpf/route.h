@@ -33,7 +33,20 @@ static __always_inline void fib_fill(struct __sk_buff *skb, const struct packet 
 	}
 }
 
-/* By the kernel's routing table. TTL and length were not judged yet. */
+/* What the stack is to do with a packet. It takes none that has an address of this node already: of
+ * a translated packet nobody knows the way then. */
+static __always_inline void route_stack(struct decision *d, __u8 reason)
+{
+	if (d->translate)
+		decide(d, WAY_DROP, reason == REASON_FRAGMENTED ? DROP_FRAG_NEEDED : DROP_FIB);
+	else
+		decide(d, WAY_PASS, reason);
+}
+
+/*
+ * By the kernel's routing table. TTL and length were not judged yet. In legacy host routing this is
+ * the stack's business, but for translated packets.
+ */
 static __always_inline void route_fib(struct __sk_buff *skb, const struct packet *p,
 				      struct decision *d)
 {
@@ -41,7 +54,7 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 	struct bpf_fib_lookup *fib;
 	long ret;
 
-	if (!config.host_routing || !w) {
+	if ((!config.host_routing && !d->translate) || !w) {
 		d->ttl = 0; /* the stack decrements */
 		return decide(d, WAY_PASS, REASON_TO_STACK);
 	}
@@ -52,7 +65,7 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 		/* Before 5.12 a missing neighbour leaves ifindex as it was; nothing is routed back
 		 * to a pod's device. */
 		if (fib->ifindex == skb->ifindex && skb->ifindex >= IFINDEX_BASE)
-			return decide(d, WAY_PASS, REASON_TO_STACK);
+			return route_stack(d, REASON_TO_STACK);
 		d->ifindex = fib->ifindex;
 		d->via_family = fib->family;
 		if (fib->family == AF_INET)
@@ -62,11 +75,12 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 		return decide(d, WAY_NEIGH, REASON_TO_NETWORK);
 	}
 	if (ret == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return decide(d, WAY_PASS, p->dont_fragment ? DROP_FRAG_NEEDED : REASON_FRAGMENTED);
+		return p->dont_fragment ? decide(d, WAY_PASS, DROP_FRAG_NEEDED)
+					: route_stack(d, REASON_FRAGMENTED);
 	if (ret == BPF_FIB_LKUP_RET_BLACKHOLE || ret == BPF_FIB_LKUP_RET_UNREACHABLE ||
 	    ret == BPF_FIB_LKUP_RET_PROHIBIT)
 		return decide(d, WAY_PASS, DROP_FIB);
-	decide(d, WAY_PASS, REASON_TO_STACK);
+	route_stack(d, REASON_TO_STACK);
 }
 
 /* Whether the routing table delivers here: what it does not forward, of which broadcasts are a

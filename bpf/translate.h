@@ -60,7 +60,9 @@ static __always_inline int translate_addrs(struct __sk_buff *skb, const struct p
 		if (bpf_skb_load_bytes(skb, at, old, 32))
 			return -1;
 		diff = bpf_csum_diff(old, 32, new, 32, 0);
-		if (bpf_skb_store_bytes(skb, at, new, 32, 0))
+		/* Unlike IPv4's, the header has no sum that makes up for its change where a device
+		 * has summed the whole packet. */
+		if (bpf_skb_store_bytes(skb, at, new, 32, BPF_F_RECOMPUTE_CSUM))
 			return -1;
 	}
 	if (!sum || !has_transport(p) || p->proto == IPPROTO_ICMP)
@@ -91,6 +93,81 @@ static __always_inline int translate_ports(struct __sk_buff *skb, const struct p
 	return bpf_skb_store_bytes(skb, at, new, 4, 0);
 }
 
+/* Another sum over what was changed by diff; the sum over that one, at outer, follows. */
+static __always_inline int quote_sum(struct __sk_buff *skb, __u32 at, __u32 outer, __s64 diff)
+{
+	__u16 was, is;
+
+	if (bpf_skb_load_bytes(skb, at, &was, 2) || bpf_l4_csum_replace(skb, at, 0, diff, 0) ||
+	    bpf_skb_load_bytes(skb, at, &is, 2))
+		return -1;
+	return was == is ? 0 : bpf_l4_csum_replace(skb, outer, was, is, 2);
+}
+
+/* The addresses in a quoted header. Returns by what they have changed the sums over them. */
+static __always_inline int quote_addrs(struct __sk_buff *skb, const struct packet *q, __u32 l3,
+				       __u32 outer, __s64 *diff)
+{
+	__u32 old[8], new[8];
+
+	__builtin_memcpy(new, &q->src, 16);
+	__builtin_memcpy(new + 4, &q->dst, 16);
+	if (q->family == AF_INET) {
+		new[0] = q->src.w[3];
+		new[1] = q->dst.w[3];
+		l3 += offsetof(struct iphdr, saddr);
+		if (bpf_skb_load_bytes(skb, l3, old, 8))
+			return -1;
+		*diff = bpf_csum_diff(old, 8, new, 8, 0);
+		/* The header's own sum makes up for it. */
+		return bpf_skb_store_bytes(skb, l3, new, 8, 0) ||
+		       bpf_l3_csum_replace(skb, l3 - 2, 0, *diff, 0);
+	}
+	l3 += offsetof(struct ipv6hdr, saddr);
+	if (bpf_skb_load_bytes(skb, l3, old, 32))
+		return -1;
+	*diff = bpf_csum_diff(old, 32, new, 32, 0);
+	return bpf_skb_store_bytes(skb, l3, new, 32, 0) ||
+	       bpf_l4_csum_replace(skb, outer, 0, *diff, 0);
+}
+
+/*
+ * What an ICMP error quotes becomes w->quoted, with its sums, as far as they are quoted: RFC 792
+ * promises 8 octets of the transport header, in which TCP has none.
+ */
+STAGE int translate_quote(struct __sk_buff *skb)
+{
+	struct work *w = work_slot();
+	__u32 outer, was, is, ports;
+	__u16 sum, old[2], new[2];
+	struct packet *q;
+	__s64 diff, moved;
+
+	if (!w || w->p.l4 > OFFSET_MAX || w->quoted.l4 > 2 * OFFSET_MAX)
+		return -1;
+	q = &w->quoted;
+	outer = w->p.l4 + 2;
+	ports = q->l4 + (q->echo ? 4 : 0);
+	if (quote_addrs(skb, q, w->p.l4 + 8, outer, &diff) ||
+	    bpf_skb_load_bytes(skb, ports, old, 4))
+		return -1;
+	new[0] = q->echo == ECHO_REPLY ? q->dport : q->sport;
+	new[1] = q->echo ? old[1] : q->dport;
+	__builtin_memcpy(&was, old, 4);
+	__builtin_memcpy(&is, new, 4);
+	moved = bpf_csum_diff(&was, 4, &is, 4, 0);
+	if (bpf_skb_store_bytes(skb, ports, new, 4, 0) ||
+	    bpf_l4_csum_replace(skb, outer, 0, moved, 0))
+		return -1;
+	sum = sum_offset(q);
+	if (!sum || bpf_skb_load_bytes(skb, q->l4 + sum, old, 2) ||
+	    (q->proto == IPPROTO_UDP && !old[0]))
+		return 0;
+	if (q->proto != IPPROTO_ICMP && quote_sum(skb, q->l4 + sum, outer, diff))
+		return -1;
+	return quote_sum(skb, q->l4 + sum, outer, moved);
+}
+
 /* Makes the packet what w->p says. Pointers into it are void after that. */
 STAGE int translate(struct __sk_buff *skb)
 {
@@ -98,5 +175,7 @@ STAGE int translate(struct __sk_buff *skb)
 
 	if (!w || w->p.l4 > OFFSET_MAX || translate_addrs(skb, &w->p))
 		return -1;
+	if (w->p.kind == KIND_ERROR)
+		return translate_quote(skb);
 	return has_transport(&w->p) ? translate_ports(skb, &w->p) : 0;
 }

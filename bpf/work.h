@@ -11,6 +11,7 @@
 #pragma once
 #include "decision.h"
 #include "maps.h"
+#include "service.h"
 
 #define STAGE __weak
 
@@ -103,6 +104,8 @@ struct work {
 	struct policy_rule_key rule_key;
 	struct policy_row_key row_key;
 	struct policy_range_key range_key;
+	struct source_range source_key;
+	struct choice choice;
 	struct mac macs[2];
 	struct translation nat;
 	struct ct_key
@@ -167,4 +170,10 @@ static __always_inline struct packet *packet_begin(void)
 		return 0;
 	__builtin_memset(&w->p, 0, sizeof(w->p));
 	return &w->p;
+}
+
+/* The slot in which such a packet lies: as its first member. */
+static __always_inline struct work *work_of(struct packet *p)
+{
+	return (struct work *)p;
 }

@@ -36,6 +36,7 @@ struct everything {
 	struct socket_peer socket_peer;
 	struct socket_peers socket_peers;
 	enum nat_source nat_source;
+	enum masquerade masquerade;
 	enum service_flag service_flag;
 	enum limits limits;
 	enum identity identity;

@@ -190,7 +190,7 @@ func TestNodePortLeadsToAPodOfAnotherNodeInThisNodesName(t *testing.T) {
 
 func TestWhatLeavesTheClusterDoesSoAsTheNode(t *testing.T) {
 	cfg := native()
-	cfg.Masquerade = 1
+	cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
 	n := serviceNode(t, cfg)
 	perFamily(t, n, func(t *testing.T, f family) {
 		for name, p := range map[string]packet{"UDP": f.from(f.world), "TCP": forService(f.from(f.world), 443, unix.IPPROTO_TCP)} {
@@ -241,7 +241,7 @@ func TestServiceRefusesWhomItIsNotFor(t *testing.T) {
 // Each port serves one connection to a destination, and nearly all of them are found.
 func TestPortsAreFoundUntilNearlyAllAreInUse(t *testing.T) {
 	cfg := native()
-	cfg.Masquerade = 1
+	cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
 	c := serving(cfg)
 	c.NATFirst, c.NATLast = 20000, 20199
 	n := filled(t, c)

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Packets that belong to a connection without being its next one: ICMP errors about it, and, of a
+ * translated connection, whatever the fast path does not know.
+ *
+ * An ICMP error is translated as the packet that it quotes would be, went it the other way: the
+ * quote is what its sender knows, and becomes what its receiver has sent. RFC 5508 section 4.
+ */
+#pragma once
+#include "follow.h"
+#include "nat.h"
+
+/* The quote of a packet that went to a backend, or in another's name: as the opener has sent it. */
+static __always_inline int quote_of_opener(struct packet *q, const struct ct_reverse *r)
+{
+	const struct frontend *f;
+
+	if (r->frontend) {
+		f = frontend_find(r->frontend);
+		if (!f || addr_is_zero(&f->addr))
+			return 0;
+		q->dst = f->addr;
+		packet_port_set(q, 1, f->port);
+	}
+	q->src = r->addr;
+	packet_port_set(q, 0, r->port);
+	return 1;
+}
+
+/* The quote of an answer that its receiver knows under other names: as the answerer has sent it. */
+static __always_inline int quote_of_answer(struct packet *q, const struct ct_forward *f)
+{
+	const struct backend *b = 0;
+
+	if (f->backend) {
+		b = backend_find(f->backend);
+		if (!b || b->generation != f->generation)
+			return 0;
+		q->src = b->addr;
+		packet_port_set(q, 0, b->port);
+	}
+	source_addr(f->source, q->family, &q->dst);
+	if (f->source)
+		packet_port_set(q, 1, f->nat_port);
+	return 1;
+}
+
+/* Whether the quote is of packets that the entry makes out of others: answers' entries make those
+ * that the opener gets, and so quotes of the opener's packets. */
+static __always_inline int is_quote_translated(const struct work *w, const struct ct_entry *e)
+{
+	__u8 dir = ct_dir(e, w->side) & 1;
+
+	if (e->flags & CT_IS_REVERSE)
+		return !dir;
+	return e->flags & CT_IS_FORWARD && dir;
+}
+
+/* Whether an ICMP error is about a connection of its receiver. Where that is translated, w->p gets
+ * the addresses that its receiver knows. */
+STAGE int icmp_related(struct __sk_buff *skb)
+{
+	struct work *w = work_slot();
+	struct addr to;
+	struct ct_entry *e;
+
+	if (!w || !icmp_quoted(skb))
+		return 0;
+	e = ct_find_any(&w->key);
+	if (!e)
+		return 0;
+	if (!translates() || !is_quote_translated(w, e))
+		return 1;
+	to = w->quoted.dst;
+	if (e->flags & CT_IS_REVERSE ? !quote_of_opener(&w->quoted, (struct ct_reverse *)e)
+				     : !quote_of_answer(&w->quoted, (struct ct_forward *)e))
+		return 0;
+	w->p.dst = w->quoted.src;
+	if (addr_equal(&w->p.src, &to))
+		w->p.src = w->quoted.dst;
+	w->nat.is = NAT_ERROR;
+	return 1;
+}
+
+/*
+ * Whether a packet that the fast path does not know is of a translated connection all the same: a
+ * fragment, an ICMP error about it, or a packet whose policy has changed.
+ */
+STAGE int is_of_translated(struct __sk_buff *skb)
+{
+	struct work *w = work_slot();
+	struct ct_entry *e;
+
+	if (!w || packet_complete(skb))
+		return 0;
+	if (w->p.kind == KIND_ERROR) {
+		if (w->p.fragment == FRAGMENT_LATER || !icmp_quoted(skb))
+			return 0;
+		e = ct_find_any(&w->key);
+		return e && is_quote_translated(w, e);
+	}
+	if (w->p.kind != KIND_PLAIN || is_syn(&w->p))
+		return 0;
+	w->side = ct_key_set(&w->p, &w->key);
+	e = ct_find_any(&w->key);
+	return e && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);
+}
