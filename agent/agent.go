@@ -22,6 +22,7 @@ import (
 	"weir/control/identity"
 	"weir/control/ipam"
 	"weir/control/ipcache"
+	"weir/control/masquerade"
 	"weir/control/node"
 	"weir/control/policy"
 	"weir/control/service"
@@ -49,6 +50,9 @@ type Agent struct {
 	health    *health.Control
 	policy    *policy.Control
 	services  *service.Control
+
+	masquerade *masquerade.Control
+
 	drops     drops
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
@@ -118,12 +122,13 @@ func (a *Agent) build() {
 	cfg := a.cfg.Config
 	tunnel := cfg.RoutingMode == "tunnel"
 	a.pool = ipam.New(cfg.NodeName)
+	a.masquerade = masquerade.New(a.log.With("room", "masquerade"), masqueradeOptions(cfg), a.dp.Unmasqueraded)
 	a.host = host.New(a.log.With("room", "host"), host.Options{
 		Tunnel: tunnel, TunnelPort: cfg.TunnelPort, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
 		HostRouting: a.bpfRouted, MTU: cfg.MTU, VLANBypass: cfg.BPF.VLANBypass, Underlay: cfg.UnderlayProtocol,
 		Firewall: cfg.HostFirewall.Enabled, FailSafe: failSafe(cfg.HostFirewall),
-		Services: a.hostServices(),
-		Check:    func(pods, underlay []netip.Prefix) error { return config.CheckNode(cfg, pods, underlay) },
+		Services: a.hostServices(), Masquerade: a.hostMasquerade(), NATPorts: natPortsOf(cfg),
+		Check: func(pods, underlay []netip.Prefix) error { return config.CheckNode(cfg, pods, underlay) },
 	}, a.tables, a.dp)
 	a.endpoints = endpoint.New(a.log.With("room", "endpoint"), endpoint.Options{
 		StateDir: cfg.StateDir, Cluster: cfg.Cluster.Name, Node: cfg.NodeName, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
@@ -149,6 +154,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(g, "source", source.Run)
 	a.start(g, "device", device.New(a.log, cfg.Devices, a.tables).Run)
 	a.start(g, "ipam", a.runIPAM)
+	a.start(g, "masquerade", a.masquerade.Run)
 	a.start(g, "host", a.host.Run)
 	a.start(g, "node", node.New(a.log, a.nodeOptions(), a.tables).Run)
 	a.start(g, "identity", identity.New(a.log.With("room", "identity"), identity.Options{Cluster: cfg.Cluster.Name}, a.tables).Run)

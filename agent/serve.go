@@ -74,6 +74,8 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathMetrics, read(a.listMetrics))
 	m.HandleFunc("GET "+api.PathTables, read(a.listTables))
 	m.HandleFunc("GET "+api.PathTables+"/{name}", read(a.dumpTable))
+	m.HandleFunc("GET "+api.PathNATRetries, read(a.natRetries))
+	m.HandleFunc("GET "+api.PathAffinities, read(a.listAffinities))
 	m.HandleFunc("GET "+api.PathIdentities, read(a.listIdentities))
 	m.HandleFunc("GET "+api.PathPolicies, read(a.listPolicies))
 	m.HandleFunc("GET "+api.PathPolicyOf+"/{endpoint}", read(a.endpointPolicy))

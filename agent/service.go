@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"weir/agent/config"
 	api "weir/api/agent"
 	"weir/control/host"
 	"weir/control/service"
@@ -27,10 +28,7 @@ func (a *Agent) hostServices() host.Services {
 	if !out.On {
 		return out
 	}
-	first, last, err := a.cfg.NodePort.Ports()
-	if err == nil {
-		out.Ports = natPorts(ephemeral(), [2]uint16{first, last})
-	}
+	var err error
 	if out.Netns, err = datapath.NetnsCookie(); err == nil {
 		out.Cgroup, err = datapath.CgroupRoot(a.cfg.CgroupRoot)
 	}
@@ -38,6 +36,15 @@ func (a *Agent) hostServices() host.Services {
 		a.warn("sockets do not find services, so each packet is translated: " + err.Error())
 	}
 	return out
+}
+
+// natPortsOf are those of this node for connections in another's name.
+func natPortsOf(cfg config.Config) [2]uint16 {
+	first, last, err := cfg.NodePort.Ports()
+	if err != nil { // checked when the configuration was read
+		return natPorts(ephemeral())
+	}
+	return natPorts(ephemeral(), [2]uint16{first, last})
 }
 
 // ephemeral is the range of ports that the node's own sockets get.

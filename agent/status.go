@@ -35,7 +35,7 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 	}
 	s.Datapath = a.datapathCondition(s.Programs)
 	s.Connections, s.Policy, s.Identities = a.connectionsStatus(), a.policyStatus(), a.identitiesStatus()
-	s.Services = a.servicesStatus()
+	s.Services, s.Masquerade = a.servicesStatus(), a.masqueradeStatus()
 	s.OK = s.Source.OK && s.Datapath.OK && s.Controllers.Healthy == s.Controllers.Total
 	return s, nil
 }

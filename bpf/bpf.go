@@ -44,7 +44,8 @@ const (
 	MapFrontends     = "weir_frontends"     // 0: number -> Frontend
 	MapAffinity      = "weir_affinity"      // AffinityKey -> Affinity
 	MapSourceRanges  = "weir_source_ranges" // SourceRange -> uint32, which says nothing
-	MapUnmasqueraded = "weir_unmasqueraded" // IPCacheKey -> uint32, which says nothing
+	MapUnmasqueraded = "weir_unmasqueraded" // IPCacheKey -> Masquerade
+	MapNATRetries    = "weir_nat_retries"   // row -> uint64 for each CPU
 	MapSocketPeer    = "weir_socket_peer"   // of a socket: SocketPeer
 	MapSocketPeers   = "weir_socket_peers"  // of a socket: SocketPeers
 

@@ -379,10 +379,16 @@ func (f Frontend) String() string {
 }
 
 func (k AffinityKey) String() string {
-	if k.Client.W[2] == ^uint32(0) && k.Client.W[3] == ^uint32(0) {
-		return fmt.Sprintf("service=%d netns=%d", k.Service, uint64(k.Client.W[1])<<32|uint64(k.Client.W[0]))
+	if netns, ok := k.Netns(); ok {
+		return fmt.Sprintf("service=%d netns=%d", k.Service, netns)
 	}
 	return fmt.Sprintf("service=%d client=%s", k.Service, k.Client)
+}
+
+// Netns is the cookie of the client's network namespace, if it is a socket.
+func (k AffinityKey) Netns() (cookie uint64, ok bool) {
+	w := k.Client.W
+	return uint64(w[1])<<32 | uint64(w[0]), w[2] == ^uint32(0) && w[3] == ^uint32(0)
 }
 
 func (a Affinity) String() string {

@@ -39,9 +39,10 @@ enum limits {
 				      the cluster */
 	SELECTORS_MAX = 0x7fff,
 	FAILSAFES_MAX = 16,
-	CT_EXPIRE_MAX = 64, /* connections in one run of expire */
-	ROW_SLOTS = 16,	    /* backends in one row of weir_slots */
-	PEERS_MAX = 16,	    /* services that an unconnected socket can hear from at a time */
+	CT_EXPIRE_MAX = 64,  /* connections in one run of expire */
+	ROW_SLOTS = 16,	     /* backends in one row of weir_slots */
+	NAT_RETRY_ROWS = 10, /* rows of weir_nat_retries */
+	PEERS_MAX = 16,	     /* services that an unconnected socket can hear from at a time */
 };
 
 /* Security identities that have a meaning of their own. */

@@ -309,6 +309,7 @@ const (
 	FailsafesMax      Limits = 16
 	CTExpireMax       Limits = 64
 	RowSlots          Limits = 16
+	NATRetryRows      Limits = 10
 	PeersMax          Limits = 16
 )
 

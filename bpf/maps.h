@@ -268,7 +268,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } weir_source_ranges SEC(".maps");
 
-/* Where this node's address does not take a pod's place: prefixes. The value says nothing. Written
+/* Where this node's address does not take a pod's place: prefixes. Value: enum masquerade. Written
  * by control/masquerade, read for the first packet of a connection that leaves the cluster. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -277,6 +277,16 @@ struct {
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } weir_unmasqueraded SEC(".maps");
+
+/* How often connections that needed a port found one: at once (row 0), at the second try (1), the
+ * third and fourth (2), and so on in powers of two; the last row: never. Written by every program
+ * on its own CPU, read by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, NAT_RETRY_ROWS);
+} weir_nat_retries SEC(".maps");
 
 /* What is worth saying: struct event. Written by every program, which never wakes the reader; the
  * agent looks now and then. Full: counted and lost. */

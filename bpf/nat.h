@@ -239,11 +239,13 @@ static __always_inline int node_takes_place(__u8 family)
 static __always_inline int is_masqueraded(__u8 family, const struct end *to)
 {
 	struct ipcache_key key = {.prefix_len = 128, .addr = to->addr};
+	const __u32 *exempt;
 
 	if (!node_takes_place(family) || to->endpoint || to->host || to->member ||
 	    to->identity == IDENTITY_REMOTE_NODE || to->identity == IDENTITY_HEALTH)
 		return 0;
-	return !bpf_map_lookup_elem(&weir_unmasqueraded, &key);
+	exempt = bpf_map_lookup_elem(&weir_unmasqueraded, &key);
+	return !exempt || *exempt != (family == AF_INET ? MASQUERADE_IPV4 : MASQUERADE_IPV6);
 }
 
 /* Whether a connection needs another source, now that both ends are known. */

@@ -176,6 +176,22 @@ STAGE int reverse_insert(void)
 	return OWN;
 }
 
+_Static_assert(NAT_TRIES == 1 << (NAT_RETRY_ROWS - 2), "rows of weir_nat_retries");
+
+/* A function of its own, so that the verifier looks at the loop once. */
+__weak int retries_count(__u32 retries)
+{
+	__u32 row = 0;
+	__u64 *n;
+
+	while (row < NAT_RETRY_ROWS - 1 && retries >> row)
+		row++;
+	n = bpf_map_lookup_elem(&weir_nat_retries, &row);
+	if (n)
+		(*n)++;
+	return row;
+}
+
 /*
  * The answers' entry, with a port of its own for the connection where it needs one. Leaves w->p as
  * it is sent on. Returns REASON_NONE, or why there is none.
@@ -206,11 +222,14 @@ STAGE int nat_store(void)
 		w->nat.port = bpf_htons(config.nat_first + bpf_get_prandom_u32() % span);
 		w->p.sport = w->nat.port;
 		got = reverse_insert();
-		if (got == OWN)
-			return REASON_NONE;
 		if (got == NO_ROOM)
 			return DROP_CT_FULL;
+		if (got != OWN)
+			continue;
+		retries_count(i);
+		return REASON_NONE;
 	}
+	retries_count(NAT_TRIES);
 	return DROP_NAT_PORTS;
 }
 

@@ -121,6 +121,8 @@ func connections3() agent.Connections {
 		{Proto: "TCP", Source: "10.0.2.9:40000", Dest: "10.0.1.7:80", State: "established", Expires: 7*time.Hour + 59*time.Minute + 58*time.Second, Idle: 2 * time.Second,
 			Sent: agent.Counter{Packets: 12, Bytes: 980}, Answered: agent.Counter{Packets: 10, Bytes: 12000}, Ingress: 12, Out: [2]string{"endpoint 1", "tunnel 192.168.1.2"}},
 		{Proto: "TCP", Source: "[fd00:1::7]:51000", Dest: "[2001:db8::1]:8080", State: "closing", Expires: 9400 * time.Millisecond, Out: [2]string{"fib", "endpoint 1"}, Egress: 3, Stale: true},
+		{Proto: "TCP", Source: "10.0.1.7:41000", SourceAs: "192.168.1.1:1711", Dest: "198.51.100.9:443", State: "established", Idle: 3 * time.Second, Expires: time.Hour, Out: [2]string{"fib", "endpoint 1"}},
+		{Proto: "TCP", Source: "198.51.100.9:52000", SourceAs: "192.168.1.1:1712", Dest: "192.168.1.1:32000", Backend: "10.0.2.4:80", State: "new", Expires: time.Minute, Out: [2]string{"tunnel 192.168.1.2", "fib"}},
 		{Proto: "UDP", Source: "10.0.1.7:50000", Dest: "10.0.2.9:53", State: "new", Expires: 30 * time.Second, Sent: agent.Counter{Packets: 1, Bytes: 74}, Out: [2]string{"tunnel 192.168.1.2", "unknown"}},
 		{Proto: "ICMP", Source: "10.0.1.7:4711", Dest: "192.168.1.1:8", State: "established", Expires: 29 * time.Second, Sent: agent.Counter{Packets: 1, Bytes: 98}, Answered: agent.Counter{Packets: 1, Bytes: 98}, Out: [2]string{"host", "endpoint 1"}},
 	}}

@@ -1,6 +1,10 @@
 package cli
 
-import "weir/api/agent"
+import (
+	"time"
+
+	"weir/api/agent"
+)
 
 // services3 are the answers about services of cluster3.
 func services3() fake {
@@ -20,6 +24,10 @@ func services3() fake {
 		agent.PathServices + "/default/none": &agent.Error{Message: "no service default/none is known; `weir table services` names all"},
 		agent.PathServices + "/default/peers": agent.Service{Namespace: "default", Name: "peers", InternalPolicy: "Cluster", ExternalPolicy: "Cluster",
 			Algorithm: "random", Forwarding: "snat"},
+		agent.PathNATRetries: []agent.NATRetries{{Retries: "0", Connections: 12345}, {Retries: "1", Connections: 678}, {Retries: "2-3"}, {Retries: "none free", Connections: 2}},
+		agent.PathAffinities: []agent.Affinity{
+			{Client: "198.51.100.9", Service: "default/web", Port: "172.18.0.2:32000/TCP", Backend: "10.0.1.9:80", Idle: 5 * time.Second, Expires: 3*time.Hour - 5*time.Second},
+			{Client: "netns 17", Service: "default/web", Port: "10.96.7.1:80/TCP", Backend: "10.0.0.72:80", Expires: 3 * time.Hour}},
 		agent.PathBackends: []agent.Backend{
 			{BackendName: web[0], ID: 1, Generation: 1, Services: []string{"default/web", "default/web-canary"}},
 			{BackendName: web[1], ID: 3, Generation: 4, Services: []string{"default/web"}},

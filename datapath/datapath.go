@@ -43,7 +43,9 @@ type Datapath struct {
 	Nodes     *Mirror[uint32, bpf.Node]
 	Policy    *PolicyMaps
 	Services  *ServiceMaps
-	CT        *Connections
+
+	Unmasqueraded *Mirror[bpf.IPCacheKey, uint32] // written by control/masquerade
+	CT            *Connections
 
 	log   *slog.Logger
 	lock  *os.File // of the bpffs
@@ -160,6 +162,10 @@ func (d *Datapath) openMirrors(o Options) (err error) {
 	if d.Services, err = d.grow.open(m[bpf.MapSourceRanges]); err != nil {
 		return err
 	}
+	d.Unmasqueraded, err = OpenMirror(bpf.MapUnmasqueraded, kernel[bpf.IPCacheKey, uint32]{m[bpf.MapUnmasqueraded]})
+	if err != nil {
+		return err
+	}
 	d.CT, err = openConnections(d.log, m[bpf.MapCT], o.Connections, d.program)
 	return err
 }
@@ -202,7 +208,7 @@ func (d *Datapath) Ready() *Signal { return &d.ready }
 
 // MarkReady says that programs are loaded, and attached to the node's own
 // devices: a pod that is added from here on can be reached.
-func (d *Datapath) MarkReady() { d.ready.set() }
+func (d *Datapath) MarkReady() { d.ready.Set() }
 
 func attachMode(m AttachMode) (AttachMode, error) {
 	if m == AttachTC {

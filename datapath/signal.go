@@ -10,7 +10,8 @@ type Signal struct {
 	wake map[chan<- struct{}]bool
 }
 
-func (s *Signal) set() {
+// Set makes it synced.
+func (s *Signal) Set() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.on = true

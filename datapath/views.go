@@ -100,6 +100,8 @@ func (d *Datapath) view(name string) view {
 		return listed{d.metricRows}
 	case bpf.MapPolicyCounters:
 		return listed{d.counterRows}
+	case bpf.MapNATRetries:
+		return listed{d.retryRows}
 	case bpf.MapEvents:
 		return listed{func() ([]MapRow, error) { return nil, nil }}
 	}
@@ -129,6 +131,8 @@ func (d *Datapath) serviceView(name string, m *ebpf.Map) view {
 		return inside{mirrored[uint32, bpf.Frontend]{g.frontends, s.Frontends, text[uint32, bpf.Frontend]}, g.frontends}
 	case bpf.MapSourceRanges:
 		return mirrored[bpf.SourceRange, uint32]{kernel[bpf.SourceRange, uint32]{m}, s.SourceRanges, text[bpf.SourceRange, uint32]}
+	case bpf.MapUnmasqueraded:
+		return mirrored[bpf.IPCacheKey, uint32]{kernel[bpf.IPCacheKey, uint32]{m}, d.Unmasqueraded, text[bpf.IPCacheKey, uint32]}
 	case bpf.MapAffinity:
 		return written[bpf.AffinityKey, bpf.Affinity]{kernel[bpf.AffinityKey, bpf.Affinity]{m}}
 	}

@@ -37,6 +37,10 @@ type Config struct {
 	IPv6NativeRoutingCIDR netip.Prefix `json:"ipv6NativeRoutingCIDR"`
 	EndpointRoutes        Family       `json:"endpointRoutes"` // a host route, and to_pod, for each pod
 
+	EnableIPv4Masquerade bool        `json:"enableIPv4Masquerade"` // pods leave the cluster as their node
+	EnableIPv6Masquerade bool        `json:"enableIPv6Masquerade"`
+	IPMasqAgent          IPMasqAgent `json:"ipMasqAgent"`
+
 	KubeProxyReplacement bool         `json:"kubeProxyReplacement"` // services are Weir's; false: kube-proxy's
 	LoadBalancer         LoadBalancer `json:"loadBalancer"`
 	NodePort             NodePort     `json:"nodePort"`
@@ -88,6 +92,13 @@ type BPF struct {
 	CTSize      int    `json:"ctSize"`      // connections that weir_ct has room for at first
 	CTLimit     int    `json:"ctLimit"`     // up to which it grows; 0: what fits a hundredth of the memory
 	PolicyRules int    `json:"policyRules"` // entries of weir_policy_rules
+}
+
+// IPMasqAgent says where pods keep their own address although they leave the
+// cluster.
+type IPMasqAgent struct {
+	Enabled    bool   `json:"enabled"`
+	ConfigFile string `json:"configFile"` // nonMasqueradeCIDRs and masqLinkLocal, read again when it changes
 }
 
 // LoadBalancer says how services choose backends.
@@ -150,6 +161,9 @@ func Defaults() Config {
 		TunnelProtocol:   "vxlan",
 		TunnelPort:       8472,
 		UnderlayProtocol: "auto",
+
+		EnableIPv4Masquerade: true, EnableIPv6Masquerade: true,
+		IPMasqAgent: IPMasqAgent{ConfigFile: "/etc/config/ip-masq-agent"},
 
 		KubeProxyReplacement: true,
 		LoadBalancer:         LoadBalancer{Algorithm: "random"},

@@ -159,6 +159,10 @@ func (b *builder) value(key string, n *yaml.Node, where string) {
 		b.warnings = append(b.warnings, fmt.Sprintf("%s: old spelling, write %s: %s", where, key, text))
 		n = &yaml.Node{Kind: yaml.ScalarNode, Value: text, Tag: "!!str"}
 	}
+	if why, ok := needless[key]; ok {
+		b.warnings = append(b.warnings, fmt.Sprintf("%s: %s has no effect: %s", where, key, why))
+		return
+	}
 	if old, ok := oldValues[key]; ok && n.Kind == yaml.ScalarNode && old(n.Value) != n.Value {
 		n = &yaml.Node{Kind: yaml.ScalarNode, Value: old(n.Value), Tag: "!!str"}
 		b.warnings = append(b.warnings, fmt.Sprintf("%s: old spelling, write %s: %s", where, key, n.Value))
@@ -223,6 +227,7 @@ var oldKeys = map[string]func(value string) (key, text string){
 	"cleanBpfState":     rename("cleanBPFState"),
 	"MTU":               rename("mtu"),
 	"cgroup.hostRoot":   rename("cgroupRoot"),
+	"enableMasquerade":  rename("enableIPv4Masquerade"),
 }
 
 // oldValues are those of values; each returns what to write in its stead.
@@ -237,6 +242,11 @@ var oldValues = map[string]func(value string) string{
 		return v
 	},
 	"nodePort.range": func(v string) string { return strings.Replace(v, ",", "-", 1) },
+}
+
+// needless are keys that choose between ways of which Weir has one.
+var needless = map[string]string{
+	"bpf.masquerade": "what is masqueraded always is in BPF; enableIPv4Masquerade and enableIPv6Masquerade switch it",
 }
 
 func rename(key string) func(string) (string, string) {

@@ -137,6 +137,7 @@ func (f *findings) paths(c Config) {
 		{"socket", c.Socket, false},
 		{"bpf.root", c.BPF.Root, false},
 		{"cgroupRoot", c.CgroupRoot, true},
+		{"ipMasqAgent.configFile", c.IPMasqAgent.ConfigFile, !c.IPMasqAgent.Enabled},
 		{"cni.confDir", c.CNI.ConfDir, true},
 		{"cni.binDir", c.CNI.BinDir, true},
 	}
@@ -270,6 +271,9 @@ func (f *findings) port(key string, value int) { f.within(key, value, 1, 65535) 
 // warnings names settings that are valid and do nothing.
 func warnings(c Config) []string {
 	out := idle(c)
+	if c.IPMasqAgent.Enabled && !c.EnableIPv4Masquerade && !c.EnableIPv6Masquerade {
+		out = append(out, "ipMasqAgent.enabled: has no effect without enableIPv4Masquerade or enableIPv6Masquerade")
+	}
 	if c.RoutingMode != "tunnel" {
 		return out
 	}

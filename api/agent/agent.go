@@ -140,6 +140,7 @@ type Status struct {
 	Policy      *PolicyStatus      `json:"policy,omitempty"`      // nil: nothing was compiled yet
 	Identities  *IdentitiesStatus  `json:"identities,omitempty"`
 	Services    *ServicesStatus    `json:"services,omitempty"`
+	Masquerade  *MasqueradeStatus  `json:"masquerade,omitempty"`
 }
 
 // Condition is a thing that is well, or says why not.

@@ -204,7 +204,7 @@ func TestWhatLeavesTheClusterDoesSoAsTheNode(t *testing.T) {
 		}
 		n.forget(t)
 		n.passes(t, "to another node's pod", bpf.ProgFromPod, device(podID), f.from(f.remote), f.from(f.remote).hop(), bpf.ReasonToNetwork)
-		n.set(t, bpf.MapUnmasqueraded, bpf.IPCacheKeyFrom(netip.PrefixFrom(f.world, f.bits())), uint32(1))
+		n.set(t, bpf.MapUnmasqueraded, bpf.IPCacheKeyFrom(netip.PrefixFrom(f.world, f.bits())), uint32(1+f.pick(0, 1)))
 		n.forget(t)
 		n.passes(t, "where it is switched off", bpf.ProgFromPod, device(podID), f.from(f.world), f.from(f.world).hop(), bpf.ReasonToNetwork)
 	})
@@ -266,8 +266,31 @@ func TestPortsAreFoundUntilNearlyAllAreInUse(t *testing.T) {
 	if !full {
 		t.Error("210 connections have a port each, of 200")
 	}
+	if rows := n.retries(t); rows[0] < 90 || rows[0] > 180 || rows[5] == 0 || rows[9] != 1 {
+		t.Errorf("tries until a port was free: %v", rows)
+	}
 	other := f.from(f.narrow)
 	n.want(t, "another destination", bpf.ProgFromPod, other, bpf.ReasonToNetwork)
+}
+
+func (n *node) retries(t *testing.T) []uint64 {
+	t.Helper()
+	out := make([]uint64, bpf.NATRetryRows)
+	for i := range out {
+		var perCPU []uint64
+		if err := n.maps[bpf.MapNATRetries].Lookup(uint32(i), &perCPU); err != nil {
+			t.Fatal(err)
+		}
+		out[i] = total(perCPU)
+	}
+	return out
+}
+
+func total(numbers []uint64) (sum uint64) {
+	for _, n := range numbers {
+		sum += n
+	}
+	return sum
 }
 
 // A backend in the node's own network is asked and answers through the stack.

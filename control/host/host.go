@@ -37,6 +37,8 @@ type Options struct {
 	Firewall    bool   // the host is an endpoint, too
 	FailSafe    []Port // of the host: no policy closes them
 	Services    Services
+	Masquerade  Masquerade
+	NATPorts    [2]uint16 // of this node, for connections in another's name: first and last
 
 	// Check judges the node's pod CIDRs against the prefixes of the underlay.
 	Check func(podCIDRs, underlay []netip.Prefix) error
@@ -45,10 +47,15 @@ type Options struct {
 // Services says what the programs do for services; the zero value: nothing.
 type Services struct {
 	On        bool
-	Cgroup    string    // whose sockets find them; empty: only packets do
-	Netns     uint64    // cookie of this node's network namespace
-	SetRetval bool      // the kernel lets programs say why a call fails
-	Ports     [2]uint16 // of this node, for connections in another's name: first and last
+	Cgroup    string // whose sockets find them; empty: only packets do
+	Netns     uint64 // cookie of this node's network namespace
+	SetRetval bool   // the kernel lets programs say why a call fails
+}
+
+// Masquerade says whose pods leave the cluster as this node.
+type Masquerade struct {
+	IPv4, IPv6 bool
+	Known      reconcile.Input // synced once the programs can know where not; nil: it is
 }
 
 // Port is a port of the host in one direction.
@@ -88,8 +95,12 @@ func (c *Control) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return reconcile.LoopLive(ctx, c.log, c.step, events, reconcile.Every(ctx, lookAgain), c.tables.Nodes, c.tables.Devices,
-		reconcile.Once(c.tables.EndpointPolicies), reconcile.Once(c.tables.IPs))
+	inputs := []reconcile.Input{reconcile.Every(ctx, lookAgain), c.tables.Nodes, c.tables.Devices,
+		reconcile.Once(c.tables.EndpointPolicies), reconcile.Once(c.tables.IPs)}
+	if known := c.opts.Masquerade.Known; known != nil {
+		inputs = append(inputs, reconcile.Once(known))
+	}
+	return reconcile.LoopLive(ctx, c.log, c.step, events, inputs...)
 }
 
 func ours(e link.Event) bool {
@@ -237,7 +248,13 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 	}
 	c.HostFirewall = flag(o.Firewall)
 	c.Services, c.SetRetval, c.Netns = flag(o.Services.On), flag(o.Services.SetRetval), o.Services.Netns
-	c.NATFirst, c.NATLast = o.Services.Ports[0], o.Services.Ports[1]
+	c.NATFirst, c.NATLast = o.NATPorts[0], o.NATPorts[1]
+	if o.Masquerade.IPv4 {
+		c.Masquerade |= uint8(bpf.MasqueradeIPv4)
+	}
+	if o.Masquerade.IPv6 {
+		c.Masquerade |= uint8(bpf.MasqueradeIPv6)
+	}
 	for i, p := range o.FailSafe[:min(len(o.FailSafe), len(c.Failsafe))] {
 		c.Failsafe[i] = uint32(flag(p.Ingress))<<24 | uint32(p.Proto)<<16 | uint32(p.Port)
 	}

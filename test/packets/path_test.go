@@ -234,7 +234,7 @@ func TestRowM6EachOfFiveDestinationsHasItsWay(t *testing.T) {
 		{"local pod, native", "b", native, bpf.ReasonToEndpoint},
 		{"outside", "world", vxlan, bpf.ReasonToNetwork},
 		{"outside, native", "world", native, bpf.ReasonToNetwork},
-		{"outside, legacy", "world", legacy, bpf.ReasonToStack},
+		{"outside, legacy", "world", legacy, bpf.ReasonToNetwork},
 		{"local non-pod", "n1", vxlan, bpf.ReasonToHost},
 		{"local non-pod, native", "n1", native, bpf.ReasonToHost},
 		{"remote pod, native", "c", native, bpf.ReasonToNetwork},
