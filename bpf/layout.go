@@ -129,6 +129,8 @@ var reasonText = map[Reason]string{
 	ReasonSocketConnected: "Socket connected to a service's backend",
 	ReasonSocketSent:      "Datagram sent to a service's backend",
 	ReasonSocketClosed:    "Socket closed that was connected to a service's backend",
+	ReasonSocketEnded:     "Socket ended whose backend is no more",
+	ReasonSocketUnnoted:   "Socket's namespace not noted, the map is full",
 	DropNoBackend:         "Service backend not found",
 	DropNATPorts:          "No mapping for NAT masquerade",
 	DropNATProtocol:       "Unsupported protocol for NAT masquerade",
@@ -376,17 +378,6 @@ func (b Backend) String() string {
 
 func (f Frontend) String() string {
 	return portText(netip.AddrPortFrom(netip.AddrFrom16(f.Addr.bytes()).Unmap(), Host(f.Port)), f.Proto)
-}
-
-func (k AffinityKey) String() string {
-	if k.Client.W[2] == ^uint32(0) && k.Client.W[3] == ^uint32(0) {
-		return fmt.Sprintf("service=%d netns=%d", k.Service, uint64(k.Client.W[1])<<32|uint64(k.Client.W[0]))
-	}
-	return fmt.Sprintf("service=%d client=%s", k.Service, k.Client)
-}
-
-func (a Affinity) String() string {
-	return fmt.Sprintf("backend=%d generation=%d slot=%d used=%d", a.Backend, a.Generation, a.Slot, a.Used)
 }
 
 // SourceRangeFrom is the key of a prefix from where a service may be asked for.

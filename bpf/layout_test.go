@@ -45,6 +45,7 @@ var goTypes = map[string]struct{ key, value uintptr }{
 
 	MapSocketPeer:  {unsafe.Sizeof(int32(0)), unsafe.Sizeof(SocketPeer{})},
 	MapSocketPeers: {unsafe.Sizeof(int32(0)), unsafe.Sizeof(SocketPeers{})},
+	MapSocketUsers: {unsafe.Sizeof(SocketUser{}), unsafe.Sizeof(uint32(0))},
 
 	MapEvents: {0, 0}, // a ring of Event
 }

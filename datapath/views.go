@@ -129,6 +129,8 @@ func (d *Datapath) serviceView(name string, m *ebpf.Map) view {
 		return inside{mirrored[uint32, bpf.Frontend]{g.frontends, s.Frontends, text[uint32, bpf.Frontend]}, g.frontends}
 	case bpf.MapSourceRanges:
 		return mirrored[bpf.SourceRange, uint32]{kernel[bpf.SourceRange, uint32]{m}, s.SourceRanges, text[bpf.SourceRange, uint32]}
+	case bpf.MapSocketUsers:
+		return written[bpf.SocketUser, uint32]{kernel[bpf.SocketUser, uint32]{m}}
 	case bpf.MapAffinity:
 		return written[bpf.AffinityKey, bpf.Affinity]{kernel[bpf.AffinityKey, bpf.Affinity]{m}}
 	}
