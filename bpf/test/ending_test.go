@@ -289,3 +289,43 @@ func TestConnectNotesWhoUsesABackend(t *testing.T) {
 		t.Errorf("left are %v, %v", users, err)
 	}
 }
+
+// BenchmarkEnd is what a namespace costs in which a backend that is gone was used:
+// the walk over all its sockets, and the end of each that is meant.
+func BenchmarkEnd(b *testing.B) {
+	for _, sockets := range []int{0, 1000} {
+		b.Run(fmt.Sprint(sockets, " sockets"), func(b *testing.B) {
+			n := socketNode(b)
+			f := families[0]
+			n.listens(b, at(f.self, 8081))
+			var e *datapath.SocketEnder
+			n.do(func() { e, _ = datapath.OpenSocketEnder(n.maps) })
+			if e == nil {
+				b.Fatal("no programs to end sockets")
+			}
+			defer e.Close()
+			fds := slices.Repeat([]int{-1}, sockets)
+			for generation := uint32(1); b.Loop(); generation++ {
+				b.StopTimer()
+				n.backend(b, 1, generation, at(f.self, 8081), udp)
+				n.add(b, service{id: 1, at: at(vip[false], servicePort), proto: udp, backends: []uint32{1}})
+				n.do(func() {
+					for i := range fds {
+						unix.Close(fds[i])
+						fds[i], _ = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+						if err := unix.Connect(fds[i], sockaddr(unix.AF_INET, at(vip[false], servicePort))); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+				n.set(b, "inner "+bpf.MapBackends, uint32(1), bpf.Backend{Generation: generation + 1})
+				b.StartTimer()
+				n.do(func() {
+					if ended, err := e.End(e.Own(), ""); err != nil || ended != sockets {
+						b.Errorf("%d sockets ended, %v; want %d", ended, err, sockets)
+					}
+				})
+			}
+		})
+	}
+}
