@@ -36,6 +36,8 @@ var ends = map[bpf.Reason][3]string{
 	bpf.ReasonSocketConnected: {"socket", "a socket that named a service is connected to one of its backends", ""},
 	bpf.ReasonSocketSent:      {"socket", "the same for a datagram of a socket that is not connected", ""},
 	bpf.ReasonSocketClosed:    {"socket", "a socket that was connected so is closed", ""},
+	bpf.ReasonSocketEnded:     {"socket", "a socket that was connected so was ended: its backend is no more, and its process gets ECONNABORTED", ""},
+	bpf.ReasonSocketUnnoted:   {"socket", "`weir_socket_users` is full: the agent looks through all pods for sockets of backends that are no more", "nothing: it costs the agent's time only"},
 	bpf.DropNoBackend:         {"from_pod from_netdev from_host", "the service has no backend for this client: none is ready, or a traffic policy leaves none; without one for anybody the client is told", "`weir service get` says of each endpoint why it is not used"},
 	bpf.DropNATPorts:          {"from_pod from_netdev", "every port of this node is in use for the destination", "`weir nat list`; more destinations or more nodes share the load"},
 	bpf.DropNATProtocol:       {"from_pod from_netdev", "a protocol without ports cannot be translated", "use TCP, UDP, SCTP or ping"},

@@ -53,6 +53,7 @@ type Agent struct {
 
 	masquerade *masquerade.Control
 
+	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
@@ -137,6 +138,7 @@ func (a *Agent) build() {
 	}, a.tables, a.dp, allocator{a.pool})
 	a.policy = policy.New(a.log.With("room", "policy"), a.policyOptions(), a.tables, a.dp.Policy)
 	a.services = service.New(a.log.With("room", "service"), a.serviceOptions(), a.tables, a.dp.Services)
+	a.sockets = a.socketEnder()
 	a.health = health.New(a.log, healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
 }
 
@@ -164,6 +166,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(g, "policy", a.policy.Run)
 	if cfg.KubeProxyReplacement {
 		a.start(g, "service", a.services.Run)
+	}
+	if a.sockets != nil {
+		defer a.sockets.Close()
+		a.start(g, "sockets", a.services.Ending(a.sockets).Run)
 	}
 	a.start(g, "endpoint", a.endpoints.Run)
 	a.start(g, "conntrack", conntrack.New(a.log.With("room", "conntrack"), a.dp.CT, a.timeouts(), a.dp.Ready()).Run)

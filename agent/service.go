@@ -47,6 +47,19 @@ func natPortsOf(cfg config.Config) [2]uint16 {
 	return natPorts(ephemeral(), [2]uint16{first, last})
 }
 
+// socketEnder ends sockets of backends that are no more.
+func (a *Agent) socketEnder() *datapath.SocketEnder {
+	if !a.cfg.KubeProxyReplacement {
+		return nil
+	}
+	e, err := a.dp.SocketEnder()
+	if err != nil {
+		a.warn("sockets of backends that are no more are not ended: " + err.Error())
+		return nil
+	}
+	return e
+}
+
 // ephemeral is the range of ports that the node's own sockets get.
 func ephemeral() [2]uint16 {
 	out := [2]uint16{32768, 60999} // the kernel's default

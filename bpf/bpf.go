@@ -48,6 +48,7 @@ const (
 	MapNATRetries    = "weir_nat_retries"   // row -> uint64 for each CPU
 	MapSocketPeer    = "weir_socket_peer"   // of a socket: SocketPeer
 	MapSocketPeers   = "weir_socket_peers"  // of a socket: SocketPeers
+	MapSocketUsers   = "weir_socket_users"  // SocketUser -> uint32, which says nothing
 
 	MapEvents = "weir_events" // ring of Event
 )
@@ -77,6 +78,17 @@ var SocketPrograms = map[string]ebpf.AttachType{
 
 // Objects are the object files, without their ending.
 var Objects = []string{"pod", "overlay", "host", "sock", "expire"}
+
+// ObjectEnd is the object of the programs that end sockets. It is none of Objects,
+// since kernels before 6.5 cannot load it, and nothing in the kernel outlives the
+// agent that runs them.
+const ObjectEnd = "end"
+
+// Names of its programs, each an iterator over sockets.
+const (
+	ProgEndTCP = "end_tcp"
+	ProgEndUDP = "end_udp"
+)
 
 // ErrNotBuilt says that the binary was built before the objects were.
 var ErrNotBuilt = errors.New("BPF objects are missing from this binary: run make, which compiles bpf/*.c before it builds")

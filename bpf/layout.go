@@ -129,6 +129,8 @@ var reasonText = map[Reason]string{
 	ReasonSocketConnected: "Socket connected to a service's backend",
 	ReasonSocketSent:      "Datagram sent to a service's backend",
 	ReasonSocketClosed:    "Socket closed that was connected to a service's backend",
+	ReasonSocketEnded:     "Socket ended whose backend is no more",
+	ReasonSocketUnnoted:   "Socket's namespace not noted, the map is full",
 	DropNoBackend:         "Service backend not found",
 	DropNATPorts:          "No mapping for NAT masquerade",
 	DropNATProtocol:       "Unsupported protocol for NAT masquerade",
@@ -376,23 +378,6 @@ func (b Backend) String() string {
 
 func (f Frontend) String() string {
 	return portText(netip.AddrPortFrom(netip.AddrFrom16(f.Addr.bytes()).Unmap(), Host(f.Port)), f.Proto)
-}
-
-func (k AffinityKey) String() string {
-	if netns, ok := k.Netns(); ok {
-		return fmt.Sprintf("service=%d netns=%d", k.Service, netns)
-	}
-	return fmt.Sprintf("service=%d client=%s", k.Service, k.Client)
-}
-
-// Netns is the cookie of the client's network namespace, if it is a socket.
-func (k AffinityKey) Netns() (cookie uint64, ok bool) {
-	w := k.Client.W
-	return uint64(w[1])<<32 | uint64(w[0]), w[2] == ^uint32(0) && w[3] == ^uint32(0)
-}
-
-func (a Affinity) String() string {
-	return fmt.Sprintf("backend=%d generation=%d slot=%d used=%d", a.Backend, a.Generation, a.Slot, a.Used)
 }
 
 // SourceRangeFrom is the key of a prefix from where a service may be asked for.

@@ -98,7 +98,9 @@ enum reason {
 	REASON_SOCKET_CONNECTED = 78, /* PLACE_SOCKET: a service's backend took its place */
 	REASON_SOCKET_SENT =
 		79, /* PLACE_SOCKET: the same for a datagram of an unconnected socket */
-	REASON_SOCKET_CLOSED = 80, /* PLACE_SOCKET: one that was connected so is no more */
+	REASON_SOCKET_CLOSED = 80,  /* PLACE_SOCKET: one that was connected so is no more */
+	REASON_SOCKET_ENDED = 81,   /* PLACE_SOCKET: one was ended, since its backend is no more */
+	REASON_SOCKET_UNNOTED = 82, /* PLACE_SOCKET: weir_socket_users was full */
 	DROP_INVALID_SOURCE_IP = 132,
 	DROP_POLICY = 133, /* no rule allows it */
 	DROP_INVALID_PACKET = 134,
@@ -374,6 +376,14 @@ struct socket_peer {
 	struct addr service, backend;
 	__u16 service_port, backend_port; /* network byte order */
 	__u32 backend_row;		  /* of weir_backends */
+	__u32 generation;		  /* of that row: another one is another backend, or none */
+};
+
+/* Key of weir_socket_users: sockets of a network namespace are connected to a backend. */
+struct socket_user {
+	__u64 netns; /* its cookie */
+	__u32 backend_row;
+	__u32 generation;
 };
 
 /* What an unconnected socket has sent to, the youngest overwriting the oldest. */
@@ -569,8 +579,9 @@ _Static_assert(sizeof(struct frontend) == 24, "frontend");
 _Static_assert(sizeof(struct affinity_key) == 24, "affinity_key");
 _Static_assert(sizeof(struct affinity) == 16, "affinity");
 _Static_assert(sizeof(struct source_range) == 24, "source_range");
-_Static_assert(sizeof(struct socket_peer) == 40, "socket_peer");
-_Static_assert(sizeof(struct socket_peers) == 40 * PEERS_MAX + 8, "socket_peers");
+_Static_assert(sizeof(struct socket_peer) == 44, "socket_peer");
+_Static_assert(sizeof(struct socket_user) == 16, "socket_user");
+_Static_assert(sizeof(struct socket_peers) == 44 * PEERS_MAX + 8, "socket_peers");
 _Static_assert(sizeof(struct ct_expire) == 32 + 40 * CT_EXPIRE_MAX, "ct_expire");
 _Static_assert(sizeof(struct policy) == 16, "policy");
 _Static_assert(sizeof(struct policy_set) == 64, "policy_set: one cache line");

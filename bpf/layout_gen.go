@@ -466,6 +466,8 @@ const (
 	ReasonSocketConnected Reason = 78
 	ReasonSocketSent      Reason = 79
 	ReasonSocketClosed    Reason = 80
+	ReasonSocketEnded     Reason = 81
+	ReasonSocketUnnoted   Reason = 82
 	DropInvalidSourceIP   Reason = 132
 	DropPolicy            Reason = 133
 	DropInvalidPacket     Reason = 134
@@ -558,6 +560,7 @@ type SocketPeer struct {
 	ServicePort uint16
 	BackendPort uint16
 	BackendRow  uint32
+	Generation  uint32
 }
 
 // SocketPeers is struct socket_peers of layout.h.
@@ -566,6 +569,14 @@ type SocketPeers struct {
 	Peers [16]SocketPeer
 	Next  uint32
 	Pad   uint32
+}
+
+// SocketUser is struct socket_user of layout.h.
+type SocketUser struct {
+	_          structs.HostLayout
+	Netns      uint64
+	BackendRow uint32
+	Generation uint32
 }
 
 // SourceRange is struct source_range of layout.h.

@@ -42,9 +42,11 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapAffinity:      {unsafe.Sizeof(AffinityKey{}), unsafe.Sizeof(Affinity{})},
 	MapSourceRanges:  {unsafe.Sizeof(SourceRange{}), unsafe.Sizeof(uint32(0))},
 	MapUnmasqueraded: {unsafe.Sizeof(IPCacheKey{}), unsafe.Sizeof(uint32(0))},
+	MapNATRetries:    {4, 8},
 
 	MapSocketPeer:  {unsafe.Sizeof(int32(0)), unsafe.Sizeof(SocketPeer{})},
 	MapSocketPeers: {unsafe.Sizeof(int32(0)), unsafe.Sizeof(SocketPeers{})},
+	MapSocketUsers: {unsafe.Sizeof(SocketUser{}), unsafe.Sizeof(uint32(0))},
 
 	MapEvents: {0, 0}, // a ring of Event
 }

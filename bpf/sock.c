@@ -15,6 +15,7 @@
  * What is noted lies in the socket's own storage, and is gone with it.
  */
 #include "service.h"
+#include "socket.h"
 
 #define EADDRINUSE 98
 #define ECONNREFUSED 111
@@ -23,14 +24,18 @@
 
 enum { REFUSE = 0, PROCEED = 1 };
 
-/* Written by connect, read by recvmsg and getpeername. 40 octets with a socket that is connected to
- * a service. */
+/*
+ * Which network namespaces have connected to which backends. Written by connect, once for each
+ * pair; the agent takes out what is no more. It says where to look for sockets of a backend that
+ * has gone (end.c): a node has hundreds of namespaces, and to look through one takes long.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct socket_peer);
-} weir_socket_peer SEC(".maps");
+	__type(key, struct socket_user);
+	__type(value, __u32); /* says nothing */
+	__uint(max_entries, 65536);
+} weir_socket_users SEC(".maps");
 
 /* Written by sendmsg, read by recvmsg. */
 struct {
@@ -45,15 +50,6 @@ struct sockname {
 	struct addr addr;
 	__u16 port; /* network byte order */
 };
-
-static __always_inline void tally(__u8 reason)
-{
-	__u32 key = PLACE_SOCKET * REASONS + reason;
-	struct metric *m = bpf_map_lookup_elem(&weir_metrics, &key);
-
-	if (m)
-		m->packets++;
-}
 
 /* Answers a call with an error, where the kernel lets a program say which; otherwise it is EPERM.
  */
@@ -133,7 +129,22 @@ static __always_inline int translate(void *ctx, const struct sockname *to, __u8 
 	peer->backend = c.addr;
 	peer->backend_port = c.port;
 	peer->backend_row = c.number;
+	peer->generation = c.generation;
 	return 1;
+}
+
+/* One that cannot be noted is counted: the agent looks everywhere from then on. */
+static __always_inline void user_note(void *ctx, const struct socket_peer *peer)
+{
+	struct socket_user user = {.netns = bpf_get_netns_cookie(ctx),
+				   .backend_row = peer->backend_row,
+				   .generation = peer->generation};
+	__u32 value = 1;
+
+	if (bpf_map_lookup_elem(&weir_socket_users, &user))
+		return;
+	if (bpf_map_update_elem(&weir_socket_users, &user, &value, BPF_ANY))
+		tally(REASON_SOCKET_UNNOTED);
 }
 
 /* connect(): the socket's peer from here on. */
@@ -153,6 +164,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct sockname
 	kept = bpf_sk_storage_get(&weir_socket_peer, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (kept)
 		*kept = peer;
+	user_note(ctx, &peer);
 	tally(REASON_SOCKET_CONNECTED);
 	to->addr = peer.backend;
 	to->port = peer.backend_port;

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weir/bpf"
+	"weir/internal/reconcile"
 )
 
 // AttachMode says how programs are put on devices.
@@ -55,7 +56,7 @@ type Datapath struct {
 	maps  *mapSet
 	grow  serviceTables
 
-	ready Signal
+	ready reconcile.Signal
 
 	// mu is held for reading while a program is being attached, which can take
 	// milliseconds, and for writing while programs are exchanged.
@@ -204,7 +205,7 @@ func (d *Datapath) Config() bpf.Config {
 }
 
 // Ready can be waited for: it is synced once MarkReady was called.
-func (d *Datapath) Ready() *Signal { return &d.ready }
+func (d *Datapath) Ready() *reconcile.Signal { return &d.ready }
 
 // MarkReady says that programs are loaded, and attached to the node's own
 // devices: a pod that is added from here on can be reached.

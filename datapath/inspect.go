@@ -152,3 +152,15 @@ func ReadMetrics(m *ebpf.Map) ([]Counter, error) {
 	}
 	return out, nil
 }
+
+// counted reads one counter out of a weir_metrics map.
+func counted(m *ebpf.Map, place bpf.Place, reason bpf.Reason) (packets uint64, err error) {
+	var perCPU []bpf.Metric
+	if err := m.Lookup(bpf.MetricIndex(place, reason), &perCPU); err != nil {
+		return 0, fmt.Errorf("read %s: %w", bpf.MapMetrics, err)
+	}
+	for _, v := range perCPU {
+		packets += v.Packets
+	}
+	return packets, nil
+}

@@ -35,6 +35,7 @@ struct everything {
 	struct source_range source_range;
 	struct socket_peer socket_peer;
 	struct socket_peers socket_peers;
+	struct socket_user socket_user;
 	enum nat_source nat_source;
 	enum masquerade masquerade;
 	enum service_flag service_flag;

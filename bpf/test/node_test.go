@@ -108,7 +108,7 @@ func newNode(t testing.TB, cfg bpf.Config) *node {
 
 // testSizes keep the maps of a test small.
 var testSizes = map[string]uint32{bpf.MapEndpoints: 64, bpf.MapIPCache: 64, bpf.MapPolicy: 64, bpf.MapNodes: 64,
-	bpf.MapPolicyCounters: 64, bpf.MapPolicyPeers: 1024, bpf.MapPolicySets: 64}
+	bpf.MapPolicyCounters: 64, bpf.MapPolicyPeers: 1024, bpf.MapPolicySets: 64, bpf.MapSocketUsers: 64}
 
 // newTable gives the node an empty connection table.
 func (n *node) newTable(t testing.TB, size uint32) *ebpf.Map {

@@ -29,7 +29,7 @@ const (
 )
 
 // socketNode is a node whose programs see the sockets of this process.
-func socketNode(t *testing.T) *node {
+func socketNode(t testing.TB) *node {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to load BPF programs")

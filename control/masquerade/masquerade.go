@@ -35,7 +35,7 @@ type Control struct {
 	log   *slog.Logger
 	opts  Options
 	rows  *datapath.Mirror[bpf.IPCacheKey, uint32]
-	ready datapath.Signal
+	ready reconcile.Signal
 
 	mu     sync.Mutex
 	exempt []netip.Prefix
@@ -57,7 +57,7 @@ func (c *Control) Run(ctx context.Context) error {
 
 // Ready is synced once the map holds what it should: programs that masquerade
 // must not run before.
-func (c *Control) Ready() *datapath.Signal { return &c.ready }
+func (c *Control) Ready() *reconcile.Signal { return &c.ready }
 
 // Exempt returns the prefixes in force, in order.
 func (c *Control) Exempt() []netip.Prefix {

@@ -1,7 +1,8 @@
 // Package service derives which backends stand for which services on this node,
 // writes it to the maps of services, and answers why.
 //
-// It reads services, slices, nodes, this node's devices, and who has which address.
+// It reads services, slices, nodes, this node's devices, who has which address, and
+// where the sockets of pods are.
 // It writes no table: what it wrote is in the maps.
 //
 //	slices ──> endpoints ──> who may be chosen ──> sets ──> weir_slots
@@ -37,6 +38,11 @@
 // As kube-proxy does it: see choose. The client of a ClusterIP is served by the
 // internal traffic policy, whoever asks at another address from outside by the
 // external one, and from within the cluster by all backends.
+//
+// # Sockets
+//
+// A socket that is connected to a backend whose row was freed is ended, see Ending:
+// the row's generation tells, so it may be long after.
 //
 // # Conflicts
 //

@@ -42,6 +42,8 @@ type Control struct {
 	owned  map[netip.Addr]string // by nodes
 	seen   revisions
 	failed bool // the last pass was not written to its end
+
+	removed reconcile.Signal // the maps are current, or a backend has gone from them
 }
 
 // revisions of the tables as of the last step.
@@ -98,7 +100,9 @@ func (c *Control) Step(context.Context) error {
 		c.m.sets.replan()
 	}
 	err := c.write()
-	c.failed = err != nil
+	if c.failed = err != nil; !c.failed && !c.removed.Synced() {
+		c.removed.Set() // backends may have gone while no agent ran
+	}
 	return err
 }
 
@@ -248,10 +252,15 @@ func (c *Control) writeBackends() error {
 	}
 	rows := c.m.backends.rows()
 	_, err := c.maps.Backends.Write(rows, nil)
+	gone := false
 	for n, row := range rows {
 		if got, ok := c.maps.Backends.Get(n); ok && got == row {
 			delete(c.m.backends.dirty, n)
+			gone = gone || row.Addr == (bpf.Addr{})
 		}
+	}
+	if gone {
+		c.removed.Set()
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
@@ -46,8 +47,21 @@ func checkNetns(f *os.File) error {
 }
 
 // visit runs f on a thread inside the network namespace, with a netlink socket
-// of that namespace. The thread goes back afterwards; one that cannot is ended.
+// of that namespace.
 func visit(ns *os.File, f func(*netlink.Handle) error) error {
+	return inside(ns, func() error {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open netlink in netns %s: %w", ns.Name(), err)
+		}
+		defer h.Close()
+		return f(h)
+	})
+}
+
+// inside runs f on a thread inside the network namespace. The thread goes back
+// afterwards; one that cannot is ended.
+func inside(ns *os.File, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -57,25 +71,17 @@ func visit(ns *os.File, f func(*netlink.Handle) error) error {
 			return // still locked: the thread ends with the goroutine
 		}
 		defer home.Close()
-		err = handleIn(ns, f)
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("enter netns %s: %w", ns.Name(), err)
+		} else {
+			err = f()
+		}
 		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back == nil {
 			runtime.UnlockOSThread()
 		}
 		done <- err
 	}()
 	return <-done
-}
-
-func handleIn(ns *os.File, f func(*netlink.Handle) error) error {
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter netns %s: %w", ns.Name(), err)
-	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open netlink in netns %s: %w", ns.Name(), err)
-	}
-	defer h.Close()
-	return f(h)
 }
 
 // NetnsCookie returns the number by which the kernel tells network namespaces
@@ -87,17 +93,58 @@ func NetnsCookie(path string) (uint64, error) {
 	}
 	defer ns.Close()
 	var cookie uint64
-	err = visit(ns, func(*netlink.Handle) error {
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	err = inside(ns, func() (err error) {
+		cookie, err = threadCookie()
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read cookie of netns %s: %w", path, err)
 	}
 	return cookie, nil
+}
+
+// threadCookie is that of the namespace that this thread is in.
+func threadCookie() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	return unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+}
+
+// Within runs f on a thread inside the network namespace at path, which must be
+// the one of the cookie: the path of one that is gone may be another's by now.
+func Within(path string, cookie uint64, f func() error) error {
+	ns, err := openNetns(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return inside(ns, func() error {
+		switch got, err := threadCookie(); {
+		case err != nil:
+			return fmt.Errorf("read cookie of netns %s: %w", path, err)
+		case got != cookie:
+			return fmt.Errorf("%w: %s is another one by now", ErrNoNetns, path)
+		}
+		return f()
+	})
+}
+
+// Namespaces finds the network namespaces that processes are in, but the host's:
+// paths by cookie. Processes that end meanwhile are left out.
+func Namespaces() map[uint64]string {
+	out, seen := map[uint64]string{}, map[string]bool{}
+	paths, _ := filepath.Glob("/proc/[0-9]*/ns/net") // the pattern is valid
+	for _, path := range paths {
+		id, err := os.Readlink(path)
+		if err != nil || seen[id] {
+			continue
+		}
+		if cookie, err := NetnsCookie(path); err == nil {
+			out[cookie], seen[id] = path, true
+		}
+	}
+	return out
 }

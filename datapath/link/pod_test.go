@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -271,6 +272,47 @@ func TestNetnsCookieTellsNamespacesApart(t *testing.T) {
 	cb, errB := NetnsCookie(b)
 	if errA != nil || errB != nil || ca == 0 || ca != again || ca == cb {
 		t.Errorf("cookies = %d, %d, %d (%v, %v); want the first two equal, the third other", ca, again, cb, errA, errB)
+	}
+}
+
+func TestWithinIsInTheNamespaceOfTheCookieAndInNoOther(t *testing.T) {
+	a, b := linktest.New(t), linktest.New(t)
+	cookie, err := NetnsCookie(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := uint64(0)
+	if err := Within(a, cookie, func() (err error) { there, err = threadCookie(); return err }); err != nil || there != cookie {
+		t.Errorf("it was in %d, want %d: %v", there, cookie, err)
+	}
+	if err := Within(b, cookie, func() error { t.Error("it was in another one"); return nil }); !errors.Is(err, ErrNoNetns) {
+		t.Errorf("another one at the path: %v", err)
+	}
+	if own, err := threadCookie(); err != nil || own == cookie {
+		t.Errorf("this thread is in %d, %v", own, err)
+	}
+}
+
+func TestNamespacesAreFoundByTheirProcesses(t *testing.T) {
+	path := linktest.New(t)
+	cookie, err := NetnsCookie(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at, ok := Namespaces()[cookie]; ok {
+		t.Errorf("nobody is in it, and it is at %s", at)
+	}
+	linktest.In(t, path, func() {
+		sleep := exec.Command("sleep", "60")
+		if err := sleep.Start(); err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { sleep.Process.Kill(); sleep.Wait() })
+	})
+	at, ok := Namespaces()[cookie]
+	if got, err := NetnsCookie(at); !ok || err != nil || got != cookie {
+		t.Errorf("found at %q, which is %d, %v; want %d", at, got, err, cookie)
 	}
 }
 

@@ -41,7 +41,7 @@ var (
 	matrix      = []mode{vxlan, native, legacy, nativeIPv4, legacyIPv4, nativeIPv6, vxlanIPv6}
 	dualStack   = []mode{vxlan, native, legacy}
 	bpfRouted   = []mode{vxlan, native}
-	throwaway   = []string{prefix + "up", prefix + "small", prefix + "nics", prefix + "extras", prefix + "serve-vxlan", prefix + "serve-native"}
+	throwaway   = []string{prefix + "up", prefix + "small", prefix + "nics", prefix + "extras", prefix + "serve-vxlan", prefix + "serve-native", prefix + "ending"}
 	shortFamily = map[string]string{"ipv4": "4", "ipv6": "6", "dual": "46"}
 )
 

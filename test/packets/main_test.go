@@ -25,7 +25,13 @@ const moduleRoot = "../.."
 // are made once and used by many tests.
 var shared = labs{up: map[string]*cluster{}}
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(clientRole) != "" {
+		holdAll(os.Args[1:])
+		return
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	if os.Geteuid() != 0 {

@@ -1,16 +1,16 @@
-package datapath
+package reconcile
 
 import "sync"
 
-// Signal is an input of a reconcile loop that becomes synced once, and says so
-// again whenever it is set again.
+// Signal is an input that becomes synced once, and says so again whenever it is
+// set again.
 type Signal struct {
 	mu   sync.Mutex
 	on   bool
 	wake map[chan<- struct{}]bool
 }
 
-// Set makes it synced.
+// Set makes it synced, and wakes whoever is to be notified.
 func (s *Signal) Set() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
