@@ -9,6 +9,7 @@
 #pragma once
 #include "ports.h"
 #include "rewrite.h"
+#include "sctp.h"
 #include "work.h"
 
 /* The second packet of a fragmented datagram has no transport header. */
@@ -89,6 +90,8 @@ static __always_inline int translate_ports(struct __sk_buff *skb, const struct p
 	if (was == is)
 		return 0;
 	if (sum && bpf_l4_csum_replace(skb, p->l4 + sum, was, is, 4 | sum_flags(p)))
+		return -1;
+	if (p->proto == IPPROTO_SCTP && sctp_sum(skb, p, was, is))
 		return -1;
 	return bpf_skb_store_bytes(skb, at, new, 4, 0);
 }
