@@ -242,6 +242,8 @@ func (e CTEntry) way(dir int) string {
 		return fmt.Sprintf("node:%d", e.Out[dir])
 	case OutFIB:
 		return "fib"
+	case OutStack:
+		return "stack"
 	case OutHost:
 		return "host"
 	}
