@@ -70,7 +70,7 @@ func flags(args []string) options {
 	f.StringVar(&o.out, "out", "results", "folder for bench.json and the plots")
 	f.StringVar(&o.prefix, "prefix", "bch", "of the names of network namespaces")
 	f.IntVar(&o.cpu, "cpu", 1, "CPU that client and server share")
-	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, policy, cni, agent")
+	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, services, programming, policy, cni, agent")
 	_ = f.Parse(args) // exits on errors
 	if o.quick {
 		o.rounds, o.slice, o.adds, o.storm, o.pods, o.settle = 2, 60*time.Millisecond, 10, 16, 10, time.Second
@@ -101,7 +101,8 @@ func run(o options) (err error) {
 	b.report.printHead(os.Stdout)
 	var errs []error
 	for _, p := range []part{{"programs", (*bench).programs}, {"flows", (*bench).flows}, {"connections", (*bench).connections},
-		{"traffic", (*bench).traffic}, {"policy", (*bench).policy}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
+		{"traffic", (*bench).traffic}, {"services", (*bench).services}, {"programming", (*bench).programming},
+		{"policy", (*bench).policy}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
 		if o.only != "" && !strings.Contains(","+o.only+",", ","+p.name+",") {
 			continue
 		}

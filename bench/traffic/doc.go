@@ -68,6 +68,15 @@ const (
 	portUDP
 )
 
+var ports = map[Kind]int{RR: portRR, CRR: portCRR, Stream: portStream, UDP: portUDP}
+
+// ServicePort is the first of Backends ports at which a server answers requests,
+// over one connection or over one each: as many backends of a service.
+const (
+	ServicePort = 5100
+	Backends    = 10
+)
+
 const (
 	payload = 64      // bytes of a datagram
 	window  = 1024    // datagrams that may be under way

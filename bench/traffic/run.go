@@ -10,35 +10,43 @@ import (
 )
 
 // Run measures one kind for about d from the namespace at path ns, on one CPU.
-// A tenth of d is for warming up.
-func Run(ns string, cpu int, kind Kind, server netip.Addr, d time.Duration) (Result, error) {
+// A tenth of d is for warming up. Where there are several servers, connections go
+// to one after the other. Port 0 is the kind's own.
+func Run(ns string, cpu int, kind Kind, servers []netip.AddrPort, d time.Duration) (Result, error) {
 	favour()
 	var res Result
 	done := make(chan error, 1) // 1: the goroutine need not wait for its reader
 	go func() {
 		err := pin(ns, cpu)
 		if err == nil {
-			res, err = run(kind, server, d)
+			res, err = run(kind, servers, d)
 		}
 		done <- err
 	}()
 	if err := <-done; err != nil {
-		return res, fmt.Errorf("%s to %s: %w", kind, server, err)
+		return res, fmt.Errorf("%s to %s: %w", kind, servers[0], err)
 	}
 	return res, nil
 }
 
-func run(kind Kind, server netip.Addr, d time.Duration) (Result, error) {
-	to := func(port int) unix.Sockaddr { return &unix.SockaddrInet4{Port: port, Addr: server.As4()} }
+func run(kind Kind, servers []netip.AddrPort, d time.Duration) (Result, error) {
+	var to []unix.Sockaddr
+	for _, s := range servers {
+		at := &unix.SockaddrInet4{Port: int(s.Port()), Addr: s.Addr().As4()}
+		if at.Port == 0 {
+			at.Port = ports[kind]
+		}
+		to = append(to, at)
+	}
 	switch kind {
 	case RR:
-		return requests(to(portRR), d)
+		return requests(to[0], d)
 	case CRR:
-		return connections(to(portCRR), d)
+		return connections(to, d)
 	case Stream:
-		return stream(to(portStream), d)
+		return stream(to[0], d)
 	case UDP:
-		return flood(to(portUDP), d)
+		return flood(to[0], d)
 	}
 	return Result{}, fmt.Errorf("no such kind")
 }
@@ -97,10 +105,13 @@ func requests(to unix.Sockaddr, d time.Duration) (Result, error) {
 	return repeat(d, func() error { return exchange(fd, b) })
 }
 
-func connections(to unix.Sockaddr, d time.Duration) (Result, error) {
-	b := new(byte)
+func connections(to []unix.Sockaddr, d time.Duration) (Result, error) {
+	b, next := new(byte), 0
 	return repeat(d, func() error {
-		fd, err := dial(to)
+		fd, err := dial(to[next])
+		if next++; next == len(to) {
+			next = 0
+		}
 		if err != nil {
 			return err
 		}
