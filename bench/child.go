@@ -88,6 +88,7 @@ func (b *bench) serve(ctx context.Context, p path.Path) (stop func(), err error)
 		stop()
 		return nil, fmt.Errorf("server of %s: %w", p.Name, err)
 	}
+	b.servers[p.Server.Name] = cmd.Process.Pid
 	return stop, nil
 }
 
@@ -96,23 +97,42 @@ func (b *bench) measure(ctx context.Context, p path.Path, kind traffic.Kind) (tr
 	var res traffic.Result
 	ctx, cancel := context.WithTimeout(ctx, b.slice*3+5*time.Second)
 	defer cancel()
+	before := cpuOf(b.servers[p.Server.Name])
 	out, err := self(ctx, childPrefix+"run", p.Client.Path(), strconv.Itoa(b.cpu), string(kind), p.Targets(), b.slice.String(), p.Cgroup).Output()
 	if err != nil {
 		return res, fmt.Errorf("%s over %s: %w", kind, p.Name, err)
 	}
-	return res, json.Unmarshal(out, &res)
+	if err := json.Unmarshal(out, &res); err != nil {
+		return res, err
+	}
+	if res.All > 0 {
+		res.CPU += (cpuOf(b.servers[p.Server.Name]) - before).Seconds() * 1e6 / float64(res.All)
+	}
+	return res, nil
+}
+
+// cpuOf is what all threads of a process have used so far.
+func cpuOf(pid int) (sum time.Duration) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // the pattern is right
+	for _, file := range files {
+		data, _ := os.ReadFile(file) // a thread that has ended is left out
+		var ns int64
+		if _, err := fmt.Sscan(string(data), &ns); err == nil {
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
 }
 
 // serveAll starts the servers of all paths, one in each namespace. Stop them in any
 // case.
 func (b *bench) serveAll(ctx context.Context, paths []path.Path) (stop func(), err error) {
 	var stops []func()
-	up := map[string]bool{}
+	b.servers = map[string]int{}
 	for _, p := range paths {
-		if up[p.Server.Name] {
+		if b.servers[p.Server.Name] > 0 {
 			continue
 		}
-		up[p.Server.Name] = true
 		end, err := b.serve(ctx, p)
 		if err != nil {
 			return func() { each(stops) }, err

@@ -66,11 +66,14 @@ func dial(to unix.Sockaddr) (int, error) {
 // repeat calls once until d is over and sums up.
 func repeat(d time.Duration, once func() error) (Result, error) {
 	h := &histogram{}
+	warmed := uint64(0)
 	for warm := time.Now(); time.Since(warm) < d/10; {
 		if err := once(); err != nil {
 			return Result{}, err
 		}
+		warmed++
 	}
+	used := cpuTime()
 	start := time.Now()
 	last := start
 	for last.Sub(start) < d {
@@ -81,7 +84,16 @@ func repeat(d time.Duration, once func() error) (Result, error) {
 		h.add(end.Sub(last))
 		last = end
 	}
-	return Result{Rate: float64(h.n) / last.Sub(start).Seconds(), P50: h.percentile(50), P99: h.percentile(99)}, nil
+	used = cpuTime() - used
+	return Result{Rate: float64(h.n) / last.Sub(start).Seconds(), P50: h.percentile(50), P99: h.percentile(99),
+		CPU: used.Seconds() * 1e6 / float64(h.n), All: h.n + warmed}, nil
+}
+
+// cpuTime is what this thread has used.
+func cpuTime() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // every kernel has it
+	return time.Duration(t.Nano())
 }
 
 func exchange(fd int, b *byte) error {
