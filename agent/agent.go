@@ -92,6 +92,9 @@ func (a *Agent) open() (err error) {
 	if warning != "" {
 		a.warn(warning)
 	}
+	if cfg.BesideKubeProxy() && (cfg.EnableIPv4Masquerade || cfg.EnableIPv6Masquerade) {
+		a.warn("enableIPv4Masquerade and enableIPv6Masquerade have no effect with kubeProxyReplacement false: what pods send to the world keeps their addresses; let rules of the host masquerade it")
+	}
 	if cfg.CleanState {
 		if err := removePods(cfg.Config); err != nil {
 			return fmt.Errorf("wipe state: %w", err)
