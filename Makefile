@@ -39,6 +39,15 @@ test: deps build verify ## every test there is; needs root for packets and labs
 deps: ## install what is missing, from Debian packages
 	@tools/deps.sh
 
+# A module of its own, so that ours does not depend on it. The first time takes minutes.
+.PHONY: kube-proxy test-kube-proxy
+kube-proxy: ## the real one, in bin/, for benchmarks and tests
+	@mkdir -p bin
+	cd tools/kubeproxy && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../bin/kube-proxy k8s.io/kubernetes/cmd/kube-proxy
+
+test-kube-proxy: kube-proxy build ## the real kube-proxy beside Weir (root)
+	$(GO) test -count=1 -timeout 30m ./test/coexist/ ./test/kubeproxy/
+
 build: $(BPF_OBJECTS) ## binaries in bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
@@ -53,7 +62,7 @@ generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
 
 test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
-	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab)|bench)")
+	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist)|bench)")
 
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
 	$(GO) test ./bpf/... ./datapath/...

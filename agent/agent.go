@@ -86,11 +86,14 @@ func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
 func (a *Agent) open() (err error) {
 	cfg := a.cfg
 	var warning string
-	if a.bpfRouted, warning, err = hostRouting(cfg.BPF.HostRouting, datapath.HostRouting()); err != nil {
+	if a.bpfRouted, warning, err = hostRouting(cfg.BPF.HostRouting, cfg.KubeProxyReplacement, datapath.HostRouting()); err != nil {
 		return err
 	}
 	if warning != "" {
 		a.warn(warning)
+	}
+	if cfg.BesideKubeProxy() && (cfg.EnableIPv4Masquerade || cfg.EnableIPv6Masquerade) {
+		a.warn("enableIPv4Masquerade and enableIPv6Masquerade have no effect with kubeProxyReplacement false: what pods send to the world keeps their addresses; let rules of the host masquerade it")
 	}
 	if cfg.CleanState {
 		if err := removePods(cfg.Config); err != nil {
@@ -210,11 +213,14 @@ func (a *Agent) runIPAM(ctx context.Context) error {
 
 // hostRouting decides between BPF and legacy host routing; missing says what
 // the kernel lacks for the former, or is nil. The warning is for a choice that
-// was not the user's.
-func hostRouting(choice string, missing error) (bpf bool, warning string, err error) {
+// was not the user's, or that kube-proxy cannot work with: its rules are in the
+// host's stack.
+func hostRouting(choice string, services bool, missing error) (bpf bool, warning string, err error) {
 	switch {
-	case choice == "legacy":
+	case choice == "legacy" || choice == "auto" && !services:
 		return false, "", nil
+	case missing == nil && !services:
+		return true, "bpf.hostRouting is bpf and kubeProxyReplacement false: kube-proxy's rules do not see what pods send; set bpf.hostRouting to auto", nil
 	case missing == nil:
 		return true, "", nil
 	case choice == "bpf":

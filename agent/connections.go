@@ -89,6 +89,8 @@ func way(e bpf.CTEntry, dir int, nodes map[uint32]bpf.Node) string {
 		return "fib"
 	case bpf.OutHost:
 		return "host"
+	case bpf.OutStack:
+		return "stack"
 	}
 	return "unknown"
 }
@@ -98,7 +100,7 @@ func way(e bpf.CTEntry, dir int, nodes map[uint32]bpf.Node) string {
 func (a *Agent) stamp(k bpf.CTKey, e bpf.CTEntry) uint32 {
 	opener, other := k.Ends(e)
 	end := func(slot uint32, way uint8, out uint16) uint32 {
-		if bpf.CTOut(way) == bpf.OutEndpoint {
+		if way := bpf.CTOut(way); way == bpf.OutEndpoint || way == bpf.OutStack {
 			p, _ := a.dp.Policy.Endpoints.Get(uint32(out))
 			return p.Epoch
 		}

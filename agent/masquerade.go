@@ -16,7 +16,8 @@ func (a *Agent) hostMasquerade() host.Masquerade {
 }
 
 func masqueradeOptions(cfg config.Config) masquerade.Options {
-	o := masquerade.Options{IPv4: cfg.IPv4.Enabled && cfg.EnableIPv4Masquerade, IPv6: cfg.IPv6.Enabled && cfg.EnableIPv6Masquerade,
+	on := !cfg.BesideKubeProxy()
+	o := masquerade.Options{IPv4: on && cfg.IPv4.Enabled && cfg.EnableIPv4Masquerade, IPv6: on && cfg.IPv6.Enabled && cfg.EnableIPv6Masquerade,
 		Native: nativeCIDRs(cfg)}
 	if cfg.IPMasqAgent.Enabled {
 		o.Read = func() ([]netip.Prefix, error) { return ipmasq.Read(cfg.IPMasqAgent.ConfigFile) }

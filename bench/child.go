@@ -9,7 +9,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,18 +35,27 @@ func child(args []string) error {
 	if args[0] == childPrefix+"serve" {
 		return traffic.Serve(args[1], cpu, os.Stdout)
 	}
-	if len(args) != 6 {
-		return errors.New("traffic: want run NETNS CPU KIND SERVER TIME")
+	if len(args) != 7 {
+		return errors.New("traffic: want run NETNS CPU KIND SERVERS TIME CGROUP")
 	}
-	server, err := netip.ParseAddr(args[4])
-	if err != nil {
-		return fmt.Errorf("read server: %w", err)
+	var servers []netip.AddrPort
+	for s := range strings.SplitSeq(args[4], ",") {
+		at, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return fmt.Errorf("read server: %w", err)
+		}
+		servers = append(servers, at)
 	}
 	d, err := time.ParseDuration(args[5])
 	if err != nil {
 		return fmt.Errorf("read time: %w", err)
 	}
-	res, err := traffic.Run(args[1], cpu, traffic.Kind(args[3]), server, d)
+	if args[6] != "" {
+		if err := os.WriteFile(filepath.Join(args[6], "cgroup.procs"), []byte("0"), 0); err != nil {
+			return fmt.Errorf("enter control group: %w", err)
+		}
+	}
+	res, err := traffic.Run(args[1], cpu, traffic.Kind(args[3]), servers, d)
 	if err != nil {
 		return err
 	}
@@ -77,6 +88,7 @@ func (b *bench) serve(ctx context.Context, p path.Path) (stop func(), err error)
 		stop()
 		return nil, fmt.Errorf("server of %s: %w", p.Name, err)
 	}
+	b.servers[p.Server.Name] = cmd.Process.Pid
 	return stop, nil
 }
 
@@ -85,17 +97,42 @@ func (b *bench) measure(ctx context.Context, p path.Path, kind traffic.Kind) (tr
 	var res traffic.Result
 	ctx, cancel := context.WithTimeout(ctx, b.slice*3+5*time.Second)
 	defer cancel()
-	out, err := self(ctx, childPrefix+"run", p.Client.Path(), strconv.Itoa(b.cpu), string(kind), p.Addr.String(), b.slice.String()).Output()
+	before := cpuOf(b.servers[p.Server.Name])
+	out, err := self(ctx, childPrefix+"run", p.Client.Path(), strconv.Itoa(b.cpu), string(kind), p.Targets(), b.slice.String(), p.Cgroup).Output()
 	if err != nil {
 		return res, fmt.Errorf("%s over %s: %w", kind, p.Name, err)
 	}
-	return res, json.Unmarshal(out, &res)
+	if err := json.Unmarshal(out, &res); err != nil {
+		return res, err
+	}
+	if res.All > 0 {
+		res.CPU += (cpuOf(b.servers[p.Server.Name]) - before).Seconds() * 1e6 / float64(res.All)
+	}
+	return res, nil
 }
 
-// serveAll starts the servers of all paths. Stop them in any case.
+// cpuOf is what all threads of a process have used so far.
+func cpuOf(pid int) (sum time.Duration) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // the pattern is right
+	for _, file := range files {
+		data, _ := os.ReadFile(file) // a thread that has ended is left out
+		var ns int64
+		if _, err := fmt.Sscan(string(data), &ns); err == nil {
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
+}
+
+// serveAll starts the servers of all paths, one in each namespace. Stop them in any
+// case.
 func (b *bench) serveAll(ctx context.Context, paths []path.Path) (stop func(), err error) {
 	var stops []func()
+	b.servers = map[string]int{}
 	for _, p := range paths {
+		if b.servers[p.Server.Name] > 0 {
+			continue
+		}
 		end, err := b.serve(ctx, p)
 		if err != nil {
 			return func() { each(stops) }, err

@@ -27,6 +27,8 @@ type options struct {
 	prefix string
 	cpu    int
 	only   string
+	counts string
+	modes  string
 }
 
 // bench is one run.
@@ -34,6 +36,8 @@ type bench struct {
 	options
 	dir    string // for files that go away
 	report report
+
+	servers map[string]int // pids, by the names of their namespaces
 }
 
 // part is one group of measurements, by the name that -only takes.
@@ -70,10 +74,13 @@ func flags(args []string) options {
 	f.StringVar(&o.out, "out", "results", "folder for bench.json and the plots")
 	f.StringVar(&o.prefix, "prefix", "bch", "of the names of network namespaces")
 	f.IntVar(&o.cpu, "cpu", 1, "CPU that client and server share")
-	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, policy, cni, agent")
+	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, services, programming, policy, cni, agent")
+	f.StringVar(&o.counts, "services", "10,1000,10000", "three numbers of services to compare")
+	f.StringVar(&o.modes, "kube-proxy", "iptables,legacy,nftables", "modes to compare with; legacy is iptables by the kernel's old interface")
 	_ = f.Parse(args) // exits on errors
 	if o.quick {
 		o.rounds, o.slice, o.adds, o.storm, o.pods, o.settle = 2, 60*time.Millisecond, 10, 16, 10, time.Second
+		o.counts = "10,100,1000"
 	}
 	return o
 }
@@ -101,7 +108,8 @@ func run(o options) (err error) {
 	b.report.printHead(os.Stdout)
 	var errs []error
 	for _, p := range []part{{"programs", (*bench).programs}, {"flows", (*bench).flows}, {"connections", (*bench).connections},
-		{"traffic", (*bench).traffic}, {"policy", (*bench).policy}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
+		{"traffic", (*bench).traffic}, {"services", (*bench).services}, {"programming", (*bench).programming},
+		{"policy", (*bench).policy}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
 		if o.only != "" && !strings.Contains(","+o.only+",", ","+p.name+",") {
 			continue
 		}

@@ -21,7 +21,7 @@ var baselines = map[string]string{
 
 // series are the measurements of one kind over one path, one for each round:
 // the mean of there and back.
-type series struct{ rate, p50, p99 []float64 }
+type series struct{ rate, p50, p99, cpu []float64 }
 
 // measured is kind -> path -> series.
 type measured map[traffic.Kind]map[string]*series
@@ -92,11 +92,12 @@ func (b *bench) round(ctx context.Context, paths []path.Path, kind traffic.Kind,
 			sum[at].Rate += res.Rate / 2
 			sum[at].P50 += res.P50 / 2
 			sum[at].P99 += res.P99 / 2
+			sum[at].CPU += res.CPU / 2
 		}
 	}
 	for i, p := range paths {
 		s := into[p.Name]
-		s.rate, s.p50, s.p99 = append(s.rate, sum[i].Rate), append(s.p50, sum[i].P50), append(s.p99, sum[i].P99)
+		s.rate, s.p50, s.p99, s.cpu = append(s.rate, sum[i].Rate), append(s.p50, sum[i].P50), append(s.p99, sum[i].P99), append(s.cpu, sum[i].CPU)
 	}
 	return nil
 }

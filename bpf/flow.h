@@ -12,6 +12,7 @@
  */
 #pragma once
 #include "judge.h"
+#include "kubeproxy.h"
 #include "route.h"
 #include "store.h"
 
@@ -24,6 +25,10 @@ static __always_inline int flow_route(struct __sk_buff *skb, const struct packet
 
 	if (way == OUT_HOST) {
 		decide(d, WAY_PASS, REASON_TO_HOST);
+		return 1;
+	}
+	if (beside_kube_proxy() && way == OUT_STACK) {
+		decide(d, WAY_PASS, REASON_TO_STACK);
 		return 1;
 	}
 	if (p->ttl <= 1 && !d->host)
@@ -120,12 +125,12 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	if (d->only_translated && !(e->flags & (CT_IS_FORWARD | CT_IS_REVERSE)))
 		return 0;
 	dir = ct_dir(e, side) & 1;
-	if (!from && !d->host && (e->way[!dir] == OUT_ENDPOINT || e->way[!dir] == OUT_HOST))
+	if (!from && !d->host && (is_endpoint_behind(e->way[!dir]) || e->way[!dir] == OUT_HOST))
 		return 0; /* this node's own does not come from elsewhere: the slow path says so */
 	if (remote && !flow_from(e, dir, remote))
 		return 0;
 	if (!remote && !from && !d->host && e->way[!dir] == OUT_TUNNEL &&
-	    e->way[dir] == OUT_ENDPOINT)
+	    is_endpoint_behind(e->way[dir]))
 		return 0; /* what the tunnel brings for pods comes no other way */
 	nat->asked = p->dst;
 	nat->asked_port = p->dport;
@@ -133,8 +138,8 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	d->translate = !!translated;
 	if (translated && !hit_destination(e, dir, p))
 		return 0;
-	src = from ? from : e->way[!dir] == OUT_ENDPOINT ? e->out[!dir] : 0;
-	dst = e->way[dir] == OUT_ENDPOINT ? e->out[dir] : 0;
+	src = from ? from : is_endpoint_behind(e->way[!dir]) ? e->out[!dir] : 0;
+	dst = is_endpoint_behind(e->way[dir]) ? e->out[dir] : 0;
 	src = epoch_of(&p->src, src);
 	dst = epoch_of(&p->dst, dst);
 	opener = dir ? dst : src;

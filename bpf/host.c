@@ -153,6 +153,8 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 		return decide(d, WAY_PASS, REASON_PASSED);
 	if (refused)
 		return decide(d, WAY_DROP, refused);
+	if (beside_kube_proxy() && is_stacks_first())
+		return decide(d, WAY_PASS, REASON_TO_STACK);
 	mine = is_for_node(p) || (config.host_firewall && is_multicast(p));
 	if (mine && !config.host_firewall && !translates())
 		return decide(d, WAY_PASS, REASON_TO_HOST);

@@ -5,6 +5,7 @@
  * flow_store. Never touches the packet's bytes, but to read what the fast path leaves out.
  */
 #pragma once
+#include "kubeproxy.h"
 #include "nat.h"
 #include "policy.h"
 #include "ports.h"
@@ -158,6 +159,7 @@ STAGE int flow_judge(struct __sk_buff *skb)
 			w->dir = ct_dir(e, w->side) & 1;
 		}
 	}
+	w->stack = is_forwarded(w, e);
 	end_set(w, w->dir, &w->p.src, w->from);
 	end_set(w, !w->dir, &w->p.dst, 0);
 	if (sender_misplaced(w))

@@ -235,15 +235,13 @@ func (e CTEntry) String() string {
 }
 
 func (e CTEntry) way(dir int) string {
-	switch CTOut(e.Way[dir]) {
+	switch out := CTOut(e.Way[dir]); out {
 	case OutEndpoint:
 		return fmt.Sprintf("endpoint:%d", e.Out[dir])
 	case OutTunnel:
 		return fmt.Sprintf("node:%d", e.Out[dir])
-	case OutFIB:
-		return "fib"
-	case OutHost:
-		return "host"
+	case OutFIB, OutHost, OutStack:
+		return map[CTOut]string{OutFIB: "fib", OutHost: "host", OutStack: "stack"}[out]
 	}
 	return "unknown"
 }

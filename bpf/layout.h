@@ -211,6 +211,8 @@ enum ct_out {
 	OUT_TUNNEL = 2,	  /* index: row of weir_nodes */
 	OUT_FIB = 3,	  /* the kernel's routing table says */
 	OUT_HOST = 4,	  /* this node's own stack */
+	OUT_STACK = 5,	  /* likewise, for an endpoint of this node, whose id is the index: the
+			     stack has forwarded its packets, and translates the answers */
 };
 
 /*

@@ -119,6 +119,7 @@ const (
 	OutTunnel   CTOut = 2
 	OutFIB      CTOut = 3
 	OutHost     CTOut = 4
+	OutStack    CTOut = 5
 )
 
 // CTReverse is struct ct_reverse of layout.h.

@@ -47,6 +47,8 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 		return decide(d, WAY_DROP, DROP_TUNNEL_SOURCE);
 	if (!flow_allow(skb, 0, d->identity, PLACE_FROM_OVERLAY, d))
 		return;
+	if (answers_stack(d))
+		return flow_keep(d);
 	route_to_endpoint(p, d);
 	/* Only pods of this node, its own addresses and answers the stack owes come this way. */
 	if (d->way == WAY_PASS && d->reason == REASON_TO_STACK)

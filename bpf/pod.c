@@ -50,7 +50,8 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 	if (!flow_allow(skb, ep->id, 0, PLACE_FROM_POD, d))
 		return;
 	flow_translate(d);
-	route_from_pod(skb, p, d);
+	if (!answers_stack(d))
+		route_from_pod(skb, p, d);
 	flow_keep(d);
 }
 

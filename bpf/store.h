@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "conntrack.h"
+#include "kubeproxy.h"
 #include "nat.h"
 #include "work.h"
 
@@ -35,6 +36,8 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 	e->rule[1] = w->rule[1];
 	way_to(&w->ends[1], &e->way[0], &e->out[0]);
 	way_to(&w->ends[0], &e->way[1], &e->out[1]);
+	if (beside_kube_proxy() && w->stack && e->way[1] == OUT_ENDPOINT)
+		e->way[1] = OUT_STACK;
 	if (is_syn(&w->p)) {
 		e->opener = w->side;
 		e->flags = 0;

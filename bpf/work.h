@@ -140,7 +140,8 @@ struct work {
 	__u8 local;   /* 1: what is not a pod's is for this node, whatever its address */
 	__u8 outside; /* the peer is no member of the cluster */
 	__u8 denied;  /* enum rule_flag of the rule that denied */
-	__u8 pad[2];
+	__u8 stack;   /* 1: the stack forwards what the opener sends: see kubeproxy.h */
+	__u8 pad;
 };
 
 struct {

@@ -32,6 +32,12 @@ func (f *findings) services(c Config) {
 	}
 }
 
+// BesideKubeProxy reports whether kube-proxy's rules in the host's stack are to see
+// what pods send, by their own addresses.
+func (c Config) BesideKubeProxy() bool {
+	return !c.KubeProxyReplacement && c.BPF.HostRouting != "bpf"
+}
+
 // idle names settings of services that do nothing.
 func idle(c Config) []string {
 	if c.KubeProxyReplacement {

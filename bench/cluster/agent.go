@@ -116,9 +116,13 @@ func (n *Node) EndpointsReady(ctx context.Context, count int) error {
 
 // poll asks every millisecond until the answer is yes.
 func (n *Node) poll(ctx context.Context, done func(context.Context) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	return n.pollEvery(ctx, time.Millisecond, readyLimit, done)
+}
+
+func (n *Node) pollEvery(ctx context.Context, pause, limit time.Duration, done func(context.Context) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	t := time.NewTicker(time.Millisecond)
+	t := time.NewTicker(pause)
 	defer t.Stop()
 	for !done(ctx) {
 		if n.agent.ended() {

@@ -54,6 +54,7 @@ type Node struct {
 	Dir    string
 	CIDRs  []netip.Prefix
 	Addrs  []netip.Addr
+	Cgroup string        // whose sockets find services; empty: none do
 	Ready  time.Duration // from the first exec of the agent until it served
 	bin    string
 	agent  *process
@@ -87,12 +88,12 @@ func (c *Cluster) build(ctx context.Context) error {
 	if err := c.writePolicies(); err != nil {
 		return err
 	}
-	if len(ends) == 1 { // an underlay with nobody on it
-		far, err := topo.Make(c.Name + "-far")
+	if len(ends) == 1 { // an underlay with nobody of the cluster on it
+		far, err := topo.Make(c.Outside().Name)
 		if err != nil {
 			return err
 		}
-		ends = append(ends, topo.End{In: far, Name: "eth0"})
+		ends = append(ends, topo.End{In: far, Name: "eth0", Addrs: []string{c.Far().String() + "/24"}})
 	}
 	if err := topo.Veth(ends[0], ends[1], 1500); err != nil {
 		return err
@@ -123,8 +124,19 @@ func (c *Cluster) makeNode(i int) (*Node, topo.End, error) {
 		return nil, topo.End{}, err
 	}
 	c.Nodes = append(c.Nodes, n)
+	if n.Cgroup, err = topo.Cgroup(n.Netns.Name); err != nil {
+		return n, topo.End{}, err
+	}
 	end := topo.End{In: n.Netns, Name: "eth0", Addrs: []string{n.Addrs[0].String() + "/24", n.Addrs[1].String() + "/64"}}
 	return n, end, n.Netns.Forward()
+}
+
+// Outside is who is on the underlay of a cluster of one node, and Far its address.
+func (c *Cluster) Outside() topo.Netns { return topo.Netns{Name: c.Name + "-far"} }
+
+// Far is the address of Outside.
+func (c *Cluster) Far() netip.Addr {
+	return netip.AddrFrom4([4]byte{172, 30, c.Second, 254})
 }
 
 func (c *Cluster) objects() string { return filepath.Join(c.Dir, "objects") }
@@ -155,6 +167,9 @@ func (c *Cluster) writeNode(n *Node) error {
 		"cluster": map[string]any{"name": "bench"}, "bpf": pins,
 		"source": map[string]any{"files": c.objects()},
 		"ipv4":   map[string]any{"enabled": true}, "ipv6": map[string]any{"enabled": true},
+	}
+	if n.Cgroup != "" {
+		conf["cgroupRoot"] = n.Cgroup
 	}
 	if c.Native {
 		conf["routingMode"], conf["autoDirectNodeRoutes"] = "native", true
@@ -211,10 +226,10 @@ func (c *Cluster) Down() error {
 			for unix.Unmount(m, unix.MNT_DETACH) == nil { // as often as it is mounted
 			}
 		}
-		errs = append(errs, n.Netns.Remove())
+		errs = append(errs, n.Netns.Remove(), topo.RemoveCgroup(n.Cgroup))
 	}
 	if len(c.Nodes) == 1 {
-		errs = append(errs, topo.Netns{Name: c.Name + "-far"}.Remove())
+		errs = append(errs, c.Outside().Remove())
 	}
 	if strings.HasPrefix(c.Dir, os.TempDir()) {
 		errs = append(errs, os.RemoveAll(c.Dir))

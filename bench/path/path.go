@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"weir/bench/cluster"
 	"weir/bench/topo"
@@ -23,6 +25,22 @@ type Path struct {
 	Client topo.Netns
 	Server topo.Netns
 	Addr   netip.Addr // of the server
+
+	Services []netip.AddrPort // that stand for it: connections go to one after the other
+	Cgroup   string           // that the client is in, or none in particular
+}
+
+// Targets are the addresses that the client connects to, comma separated; port 0
+// is that of the kind.
+func (p Path) Targets() string {
+	if len(p.Services) == 0 {
+		return netip.AddrPortFrom(p.Addr, 0).String()
+	}
+	var out []string
+	for _, s := range p.Services {
+		out = append(out, s.String())
+	}
+	return strings.Join(out, ",")
 }
 
 // Names of the paths.
@@ -42,6 +60,7 @@ const (
 type Set struct {
 	Paths    []Path
 	Clusters []*cluster.Cluster
+	Took     map[string]time.Duration // of peers, from their start until services answered
 	prefix   string
 	dir, bin string
 	made     []topo.Netns
@@ -88,7 +107,7 @@ func (s *Set) netns(name string) (topo.Netns, error) {
 }
 
 func (s *Set) add(name string, client, server topo.Netns, addr string) {
-	s.Paths = append(s.Paths, Path{name, client, server, netip.MustParseAddr(addr)})
+	s.Paths = append(s.Paths, Path{Name: name, Client: client, Server: server, Addr: netip.MustParseAddr(addr)})
 }
 
 // direct joins two pods by one veth and nothing else.

@@ -1,7 +1,7 @@
 // Package topo makes the namespaces, links and routes that the benchmark's
 // paths consist of, and removes them.
 //
-// It knows nothing of Weir: what an agent makes inside a node is its own.
+// What an agent makes inside a node is its own.
 package topo
 
 import (

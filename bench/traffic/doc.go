@@ -54,6 +54,8 @@ type Result struct {
 	P50  float64 `json:"p50"`  // microseconds
 	P99  float64 `json:"p99"`
 	Lost uint64  `json:"lost,omitempty"` // datagrams
+	CPU  float64 `json:"cpu,omitempty"`  // microseconds of the client for each request
+	All  uint64  `json:"all,omitempty"`  // requests, those for warming up among them
 }
 
 // Env is added to the environment of processes that call Serve or Run: a
@@ -66,6 +68,15 @@ const (
 	portCRR
 	portStream
 	portUDP
+)
+
+var ports = map[Kind]int{RR: portRR, CRR: portCRR, Stream: portStream, UDP: portUDP}
+
+// ServicePort is the first of Backends ports at which a server answers requests,
+// over one connection or over one each: as many backends of a service.
+const (
+	ServicePort = 5100
+	Backends    = 10
 )
 
 const (

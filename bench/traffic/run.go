@@ -10,35 +10,43 @@ import (
 )
 
 // Run measures one kind for about d from the namespace at path ns, on one CPU.
-// A tenth of d is for warming up.
-func Run(ns string, cpu int, kind Kind, server netip.Addr, d time.Duration) (Result, error) {
+// A tenth of d is for warming up. Where there are several servers, connections go
+// to one after the other. Port 0 is the kind's own.
+func Run(ns string, cpu int, kind Kind, servers []netip.AddrPort, d time.Duration) (Result, error) {
 	favour()
 	var res Result
 	done := make(chan error, 1) // 1: the goroutine need not wait for its reader
 	go func() {
 		err := pin(ns, cpu)
 		if err == nil {
-			res, err = run(kind, server, d)
+			res, err = run(kind, servers, d)
 		}
 		done <- err
 	}()
 	if err := <-done; err != nil {
-		return res, fmt.Errorf("%s to %s: %w", kind, server, err)
+		return res, fmt.Errorf("%s to %s: %w", kind, servers[0], err)
 	}
 	return res, nil
 }
 
-func run(kind Kind, server netip.Addr, d time.Duration) (Result, error) {
-	to := func(port int) unix.Sockaddr { return &unix.SockaddrInet4{Port: port, Addr: server.As4()} }
+func run(kind Kind, servers []netip.AddrPort, d time.Duration) (Result, error) {
+	var to []unix.Sockaddr
+	for _, s := range servers {
+		at := &unix.SockaddrInet4{Port: int(s.Port()), Addr: s.Addr().As4()}
+		if at.Port == 0 {
+			at.Port = ports[kind]
+		}
+		to = append(to, at)
+	}
 	switch kind {
 	case RR:
-		return requests(to(portRR), d)
+		return requests(to[0], d)
 	case CRR:
-		return connections(to(portCRR), d)
+		return connections(to, d)
 	case Stream:
-		return stream(to(portStream), d)
+		return stream(to[0], d)
 	case UDP:
-		return flood(to(portUDP), d)
+		return flood(to[0], d)
 	}
 	return Result{}, fmt.Errorf("no such kind")
 }
@@ -58,11 +66,14 @@ func dial(to unix.Sockaddr) (int, error) {
 // repeat calls once until d is over and sums up.
 func repeat(d time.Duration, once func() error) (Result, error) {
 	h := &histogram{}
+	warmed := uint64(0)
 	for warm := time.Now(); time.Since(warm) < d/10; {
 		if err := once(); err != nil {
 			return Result{}, err
 		}
+		warmed++
 	}
+	used := cpuTime()
 	start := time.Now()
 	last := start
 	for last.Sub(start) < d {
@@ -73,7 +84,16 @@ func repeat(d time.Duration, once func() error) (Result, error) {
 		h.add(end.Sub(last))
 		last = end
 	}
-	return Result{Rate: float64(h.n) / last.Sub(start).Seconds(), P50: h.percentile(50), P99: h.percentile(99)}, nil
+	used = cpuTime() - used
+	return Result{Rate: float64(h.n) / last.Sub(start).Seconds(), P50: h.percentile(50), P99: h.percentile(99),
+		CPU: used.Seconds() * 1e6 / float64(h.n), All: h.n + warmed}, nil
+}
+
+// cpuTime is what this thread has used.
+func cpuTime() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // every kernel has it
+	return time.Duration(t.Nano())
 }
 
 func exchange(fd int, b *byte) error {
@@ -97,10 +117,13 @@ func requests(to unix.Sockaddr, d time.Duration) (Result, error) {
 	return repeat(d, func() error { return exchange(fd, b) })
 }
 
-func connections(to unix.Sockaddr, d time.Duration) (Result, error) {
-	b := new(byte)
+func connections(to []unix.Sockaddr, d time.Duration) (Result, error) {
+	b, next := new(byte), 0
 	return repeat(d, func() error {
-		fd, err := dial(to)
+		fd, err := dial(to[next])
+		if next++; next == len(to) {
+			next = 0
+		}
 		if err != nil {
 			return err
 		}

@@ -12,8 +12,8 @@ import (
 // so on ready. It returns only on errors: end its process.
 func Serve(ns string, cpu int, ready io.Writer) error {
 	favour()
-	errs := make(chan error, 4)  // 4: one for each server
-	up := make(chan struct{}, 4) // likewise
+	errs := make(chan error, 4+Backends)  // one for each server
+	up := make(chan struct{}, 4+Backends) // likewise
 	run := func(serve func(chan<- struct{}) error) {
 		go func() {
 			if err := pin(ns, cpu); err != nil {
@@ -27,7 +27,10 @@ func Serve(ns string, cpu int, ready io.Writer) error {
 	run(func(up chan<- struct{}) error { return accept(portCRR, up, answer) })
 	run(func(up chan<- struct{}) error { return accept(portStream, up, sink) })
 	run(count)
-	for range 4 {
+	for i := range Backends {
+		run(func(up chan<- struct{}) error { return accept(ServicePort+i, up, echo) })
+	}
+	for range cap(up) {
 		select {
 		case <-up:
 		case err := <-errs:

@@ -27,7 +27,7 @@ func modes() map[string]bpf.Config {
 					c.TunnelPort = bpf.Network(vxlanPort)
 				}
 				if legacy {
-					c.HostRouting = 0
+					c.HostRouting, c.Services = 0, 1
 				}
 				if firewall {
 					c.HostFirewall = 1
