@@ -43,6 +43,7 @@ const (
 	MapBackends      = "weir_backends"      // 0: number -> Backend
 	MapFrontends     = "weir_frontends"     // 0: number -> Frontend
 	MapAffinity      = "weir_affinity"      // AffinityKey -> Affinity
+	MapDSR           = "weir_dsr"           // a number -> Frontend
 	MapSourceRanges  = "weir_source_ranges" // SourceRange -> uint32, which says nothing
 	MapUnmasqueraded = "weir_unmasqueraded" // IPCacheKey -> Masquerade
 	MapNATRetries    = "weir_nat_retries"   // row -> uint64 for each CPU

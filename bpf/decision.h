@@ -34,6 +34,7 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 fragment; /* enum fragment_of */
 	__u8 echo;     /* enum echo */
+	__u32 dsr;     /* key of weir_dsr: the service that was asked, as another node says; or 0 */
 };
 
 enum way {
@@ -58,6 +59,7 @@ struct decision {
 	__u8 reject;		   /* WAY_DROP: the sender is to be told */
 	__u8 only_translated; /* in: entries of other connections are somebody else's business */
 	__u8 translate;	      /* 1: struct packet says what addresses and ports the packet gets */
+	__u8 dsr;	      /* enum dsr: whether the packet says which service was asked */
 };
 
 /* A decision for a packet that ends here; from 130 on the reason is a drop. */

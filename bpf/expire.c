@@ -37,7 +37,7 @@ static __always_inline int partner_key(const struct ct_key *key, const struct ct
 	p.dport = e->opener ? key->port_a : key->port_b;
 	p.family = p.src.w[2] == V4_MAPPED && !p.src.w[0] && !p.src.w[1] ? AF_INET : AF_INET6;
 	if (e->flags & CT_IS_FORWARD) {
-		if (!forward_destination(f, &p))
+		if (f->source == NAT_DSR || !forward_destination(f, &p))
 			return 0;
 		forward_source(f, &p);
 	} else {
@@ -112,6 +112,20 @@ static __always_inline __u8 answered(const struct ct_entry *a, const struct ct_e
 	return f->packets > 1 && r->packets ? CT_ESTABLISHED : 0;
 }
 
+/*
+ * Of a connection whose answers another node sends, only the opener's packets are known: one after
+ * the first says that it was answered. Who is done is half of a close, and the other half is not
+ * seen, so that it ends as if it were new.
+ */
+static __always_inline __u8 dsr_flags(const struct ct_entry *e)
+{
+	const struct ct_forward *f = (const struct ct_forward *)e;
+
+	if (!(e->flags & CT_IS_FORWARD) || f->source != NAT_DSR || f->packets < 2)
+		return 0;
+	return e->flags & CT_FIN_ORIGINAL ? CT_REPLIED : CT_REPLIED | CT_ESTABLISHED;
+}
+
 /* Deletes a void entry, unless somebody is making it valid this very moment. */
 static __always_inline int take_out(void *table, const struct ct_key *key, struct ct_entry *e)
 {
@@ -146,7 +160,7 @@ __weak int expire_one(void)
 		return 0;
 	now = bpf_jiffies64();
 	idle = now - e->seen;
-	flags = e->flags;
+	flags = e->flags | dsr_flags(e);
 	partner = expire_partner() ? bpf_map_lookup_elem(table, &x->other) : 0;
 	if (partner) {
 		flags |= partner->flags | answered(e, partner);

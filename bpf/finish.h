@@ -111,6 +111,9 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 		return refuse(skb, place, DROP_WRITE_ERROR);
 	if (d->way != WAY_PASS && d->way != WAY_DROP && d->ttl && ttl_decrement(skb, p))
 		return refuse(skb, place, DROP_WRITE_ERROR);
+	if (place == PLACE_FROM_NETDEV && d->dsr && (d->dsr == DSR_MUST || dsr_fits(skb)) &&
+	    dsr_put(skb))
+		return refuse(skb, place, DROP_WRITE_ERROR);
 	switch (d->way) {
 	case WAY_PASS:
 		action = TC_NEXT;

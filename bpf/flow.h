@@ -52,6 +52,7 @@ static __always_inline int flow_route(struct __sk_buff *skb, const struct packet
 		decide(d, WAY_TUNNEL, REASON_TO_OVERLAY);
 		return 1;
 	case OUT_FIB:
+	case OUT_DSR:
 		if (d->host)
 			decide(d, WAY_PASS, REASON_TO_STACK);
 		else
@@ -67,6 +68,8 @@ static __always_inline int flow_from(const struct ct_entry *e, __u8 dir, const s
 	__u32 out = e->out[!dir];
 	const struct node *node;
 
+	if (!dir && is_dsr(e))
+		return dsr_from(remote);
 	if (e->way[!dir] != OUT_TUNNEL)
 		return 0;
 	node = bpf_map_lookup_elem(&weir_nodes, &out);
@@ -103,6 +106,13 @@ static __always_inline void hit_source(const struct ct_entry *e, struct packet *
 	}
 }
 
+/* Whether the packet, which comes from here, is to come from the service that another node was
+ * asked for. */
+static __always_inline int hit_answers(const struct ct_entry *e, __u8 dir, int here)
+{
+	return dir && here && is_dsr(e);
+}
+
 /*
  * The fast path. from: the endpoint whose device the packet came in on, or 0; remote: the node
  * that a packet out of the tunnel came from, or NULL. Returns 1 when d says it all.
@@ -122,7 +132,9 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	e = ct_find(&key, CT_TABLE);
 	if (!e)
 		return 0;
-	if (d->only_translated && !(e->flags & (CT_IS_FORWARD | CT_IS_REVERSE)))
+	if (d->only_translated && !(e->flags & (CT_IS_FORWARD | CT_IS_REVERSE)) && !is_dsr(e))
+		return 0;
+	if (p->dsr && !(is_dsr(e) && e->rule[0] == p->dsr))
 		return 0;
 	dir = ct_dir(e, side) & 1;
 	if (!from && !d->host && (is_endpoint_behind(e->way[!dir]) || e->way[!dir] == OUT_HOST))
@@ -135,7 +147,7 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	nat->asked = p->dst;
 	nat->asked_port = p->dport;
 	translated = translates() && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);
-	d->translate = !!translated;
+	d->translate = translated || hit_answers(e, dir, from || d->host);
 	if (translated && !hit_destination(e, dir, p))
 		return 0;
 	src = from ? from : is_endpoint_behind(e->way[!dir]) ? e->out[!dir] : 0;
@@ -157,17 +169,25 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 			return 1;
 		}
 		hit_source(e, p);
+		d->dsr = dsr_hit(e, p);
 		if (dir) {
 			reverse_account((struct ct_reverse *)e, p->tcp_flags, segments_of(skb),
 					skb->len);
 			return 1;
 		}
 	}
-	if (d->reason >= DROP_FIRST)
+	if (d->reason >= DROP_FIRST) {
+		d->translate = 0;
 		return 1;
+	}
+	if (hit_answers(e, dir, from || d->host) && !dsr_answer(e->rule[0], p)) {
+		decide(d, WAY_DROP, DROP_NO_BACKEND);
+		return 1;
+	}
 	ct_account(e, dir, p->tcp_flags, segments_of(skb), skb->len);
 	if (!dir) {
-		rule_account(e->rule[0], segments_of(skb), skb->len);
+		if (!is_dsr(e))
+			rule_account(e->rule[0], segments_of(skb), skb->len);
 		rule_account(e->rule[1], segments_of(skb), skb->len);
 	}
 	return 1;
@@ -228,7 +248,7 @@ static __always_inline void flow_translate(struct decision *d)
 {
 	const struct work *w = work_slot();
 
-	d->translate = w && w->nat.is;
+	d->translate = w && (w->nat.is || (w->dsr && w->dir));
 }
 
 /* Stores what was judged, unless its packet goes no further. */
@@ -242,5 +262,5 @@ static __always_inline void flow_keep(struct decision *d)
 	refused = flow_store();
 	if (refused)
 		return decide(d, WAY_DROP, refused);
-	d->translate = !!w->nat.is;
+	d->translate = w->nat.is || (w->dsr && w->dir);
 }

@@ -124,13 +124,22 @@ static __always_inline void judge_new(struct __sk_buff *skb, const struct packet
 		flow_keep(d);
 }
 
-/* A packet for a service, or of a translated connection, of which no entry holds. */
+/* A packet for a service, here or as another node says, or of a translated connection, of which no
+ * entry holds. */
 static __always_inline void judge_service(struct __sk_buff *skb, struct packet *p,
 					  struct decision *d)
 {
+	int dsr;
+
 	if (!flow_allow(skb, 0, 0, PLACE_FROM_NETDEV, d))
 		return;
 	flow_translate(d);
+	dsr = dsr_judge(skb);
+	if (dsr == DSR_TOO_BIG) {
+		d->reject = 1;
+		return decide(d, WAY_DROP, DROP_FRAG_NEEDED);
+	}
+	d->dsr = dsr;
 	route_from_pod(skb, p, d);
 	flow_keep(d);
 }
@@ -155,6 +164,9 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 		return decide(d, WAY_DROP, refused);
 	if (beside_kube_proxy() && is_stacks_first())
 		return decide(d, WAY_PASS, REASON_TO_STACK);
+	refused = dsr_possible(p) ? dsr_take(skb) : REASON_NONE;
+	if (refused)
+		return decide(d, WAY_DROP, refused);
 	mine = is_for_node(p) || (config.host_firewall && is_multicast(p));
 	if (mine && !config.host_firewall && !translates())
 		return decide(d, WAY_PASS, REASON_TO_HOST);
@@ -167,8 +179,8 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 			return;
 		found = 1; /* what its entry says is not for here */
 	}
-	if (!found && config.services && p->kind == KIND_PLAIN &&
-	    service_find(&p->dst, p->dport, p->proto))
+	if (!found && config.services &&
+	    (p->dsr || (p->kind == KIND_PLAIN && service_find(&p->dst, p->dport, p->proto))))
 		return judge_service(skb, p, d);
 	if (!found && translates() && is_of_translated(skb))
 		return judge_service(skb, p, d);

@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "kubeproxy.h"
+#include "dsr.h"
 #include "nat.h"
 #include "policy.h"
 #include "ports.h"
@@ -140,6 +141,7 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	if (!w)
 		return DROP_NO_POLICY;
 	w->keep = w->reject = w->dir = w->nat.is = 0;
+	w->dsr = w->p.dsr;
 	w->rule[0] = w->rule[1] = w->denied_by = 0;
 	refused = packet_complete(skb);
 	if (refused)
@@ -149,7 +151,7 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	if (w->p.kind == KIND_PLAIN) {
 		w->keep = w->p.echo != ECHO_REPLY;
 		if (translates()) {
-			refused = nat_find();
+			refused = nat_destination();
 			if (refused)
 				return refused;
 		}
@@ -157,6 +159,8 @@ STAGE int flow_judge(struct __sk_buff *skb)
 		if (e) {
 			w->keep = 1;
 			w->dir = ct_dir(e, w->side) & 1;
+			if (is_dsr(e) && !w->dsr)
+				w->dsr = e->rule[0];
 		}
 	}
 	w->stack = is_forwarded(w, e);
@@ -180,7 +184,7 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	if (e && e->stamp && e->stamp == w->stamp && opener && other && !w->claimed &&
 	    (!w->nat.is || w->nat.known)) {
 		if (w->nat.is != CT_IS_REVERSE) {
-			w->rule[0] = e->rule[0];
+			w->rule[0] = is_dsr(e) ? 0 : e->rule[0];
 			w->rule[1] = e->rule[1];
 		}
 		return REASON_NONE;

@@ -125,6 +125,7 @@ var reasonText = map[Reason]string{
 	ReasonFragmented:      "Passed to stack to fragment",
 	ReasonReset:           "Refused with TCP reset",
 	ReasonProhibited:      "Refused with ICMP administratively prohibited",
+	ReasonTooBig:          "Refused with ICMP packet too big",
 	ReasonEventLost:       "Event lost",
 	ReasonSocketConnected: "Socket connected to a service's backend",
 	ReasonSocketSent:      "Datagram sent to a service's backend",
@@ -157,6 +158,7 @@ var reasonText = map[Reason]string{
 	DropHostNotReady:      "Host datapath not ready",
 	DropPodNotReady:       "Endpoint not ready",
 	DropMulticast:         "Multicast not supported",
+	DropDSR:               "Not believed that a service was asked",
 	DropTunnelSource:      "Tunnel packet from a node that does not have its sender",
 }
 
@@ -240,8 +242,8 @@ func (e CTEntry) way(dir int) string {
 		return fmt.Sprintf("endpoint:%d", e.Out[dir])
 	case OutTunnel:
 		return fmt.Sprintf("node:%d", e.Out[dir])
-	case OutFIB, OutHost, OutStack:
-		return map[CTOut]string{OutFIB: "fib", OutHost: "host", OutStack: "stack"}[out]
+	case OutFIB, OutHost, OutStack, OutDSR:
+		return map[CTOut]string{OutFIB: "fib", OutHost: "host", OutStack: "stack", OutDSR: "dsr"}[out]
 	}
 	return "unknown"
 }

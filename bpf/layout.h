@@ -101,6 +101,7 @@ enum reason {
 	REASON_SOCKET_CLOSED = 80,  /* PLACE_SOCKET: one that was connected so is no more */
 	REASON_SOCKET_ENDED = 81,   /* PLACE_SOCKET: one was ended, since its backend is no more */
 	REASON_SOCKET_UNNOTED = 82, /* PLACE_SOCKET: weir_socket_users was full */
+	REASON_TOO_BIG = 83,	    /* refused, and the sender told which size fits: ICMP */
 	DROP_INVALID_SOURCE_IP = 132,
 	DROP_POLICY = 133, /* no rule allows it */
 	DROP_INVALID_PACKET = 134,
@@ -128,6 +129,8 @@ enum reason {
 	DROP_POD_NOT_READY = 203, /* its row is not in weir_endpoints */
 	DROP_MULTICAST = 220,	  /* pods have no multicast routing */
 	DROP_TUNNEL_SOURCE = 221, /* from a node that does not have the inner sender */
+	DROP_DSR =
+		222, /* says that a service was asked, and cannot come from who forwards for it */
 };
 
 /* Flags of an ipcache entry. */
@@ -213,6 +216,8 @@ enum ct_out {
 	OUT_HOST = 4,	  /* this node's own stack */
 	OUT_STACK = 5,	  /* likewise, for an endpoint of this node, whose id is the index: the
 			     stack has forwarded its packets, and translates the answers */
+	OUT_DSR = 6, /* only of answers: as OUT_FIB, and they come from the service that rule[0], a
+			key of weir_dsr, stands for */
 };
 
 /*
@@ -225,7 +230,7 @@ struct ct_entry {
 	__u64 bytes[2];	  /* from the Ethernet header on */
 	__u32 packets[2]; /* on the wire */
 	__u32 rule[2]; /* that allowed it: [0] egress, [1] ingress; row of weir_policy_counters, 0:
-			  none was needed */
+			  none was needed. See OUT_DSR, too */
 	__u32 seen;    /* low bits of jiffies of the last packet */
 	__u32 stamp;
 	__u16 out[2]; /* index of the way out */
@@ -246,6 +251,7 @@ enum nat_source {
 	NAT_PORT = 1,	/* its own address, with another port */
 	NAT_NODE = 2,	/* this node's */
 	NAT_ROUTER = 3, /* the router's: a pod that is its own backend */
+	NAT_DSR = 4, /* nobody's, and the packet says whom it asked: its backend's node answers */
 };
 
 /*

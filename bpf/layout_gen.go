@@ -120,6 +120,7 @@ const (
 	OutFIB      CTOut = 3
 	OutHost     CTOut = 4
 	OutStack    CTOut = 5
+	OutDSR      CTOut = 6
 )
 
 // CTReverse is struct ct_reverse of layout.h.
@@ -343,6 +344,7 @@ const (
 	NATPort   NATSource = 1
 	NATNode   NATSource = 2
 	NATRouter NATSource = 3
+	NATDSR    NATSource = 4
 )
 
 // Node is struct node of layout.h.
@@ -469,6 +471,7 @@ const (
 	ReasonSocketClosed    Reason = 80
 	ReasonSocketEnded     Reason = 81
 	ReasonSocketUnnoted   Reason = 82
+	ReasonTooBig          Reason = 83
 	DropInvalidSourceIP   Reason = 132
 	DropPolicy            Reason = 133
 	DropInvalidPacket     Reason = 134
@@ -496,6 +499,7 @@ const (
 	DropPodNotReady       Reason = 203
 	DropMulticast         Reason = 220
 	DropTunnelSource      Reason = 221
+	DropDSR               Reason = 222
 )
 
 // RuleFlag is enum rule_flag of layout.h.

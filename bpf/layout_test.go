@@ -40,6 +40,7 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapBackends:      {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))},
 	MapFrontends:     {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(uint32(0))},
 	MapAffinity:      {unsafe.Sizeof(AffinityKey{}), unsafe.Sizeof(Affinity{})},
+	MapDSR:           {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Frontend{})},
 	MapSourceRanges:  {unsafe.Sizeof(SourceRange{}), unsafe.Sizeof(uint32(0))},
 	MapUnmasqueraded: {unsafe.Sizeof(IPCacheKey{}), unsafe.Sizeof(uint32(0))},
 	MapNATRetries:    {4, 8},

@@ -288,6 +288,18 @@ struct {
 	__uint(max_entries, NAT_RETRY_ROWS);
 } weir_nat_retries SEC(".maps");
 
+/*
+ * Services that packets with another node's option were for (dsr.h), by a number that follows from
+ * address and port. Written by the programs of a backend's node, read for each of its answers. One
+ * row serves all connections, so what is in use does not get old; 56 bytes each.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u32);
+	__type(value, struct frontend);
+	__uint(max_entries, 65536);
+} weir_dsr SEC(".maps");
+
 /* What is worth saying: struct event. Written by every program, which never wakes the reader; the
  * agent looks now and then. Full: counted and lost. */
 struct {

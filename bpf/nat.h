@@ -197,15 +197,18 @@ STAGE int nat_new(void)
 	w->nat.generation = c->generation;
 	w->nat.frontend = s->frontend;
 	w->nat.keep_client = !inside && s->flags & SERVICE_KEEP_CLIENT;
+	w->nat.dsr = !inside && s->flags & SERVICE_DSR;
 	w->nat.is = CT_IS_FORWARD;
 	w->p.dst = c->addr;
 	w->p.dport = c->port;
 	return REASON_NONE;
 }
 
+enum { NAT_UNKNOWN = -1 };
+
 /*
  * What becomes of the destination of w->p, whose key is w->key. Returns REASON_NONE, or why it is
- * dropped.
+ * dropped; NAT_UNKNOWN when no entry says, and nat_new is to find it.
  */
 STAGE int nat_find(void)
 {
@@ -224,7 +227,15 @@ STAGE int nat_find(void)
 		return dir ? nat_answer(w, (struct ct_reverse *)e) : DROP_NAT_PORTS;
 	if (e && e->flags & CT_IS_FORWARD && !dir && nat_again(w, (struct ct_forward *)e))
 		return REASON_NONE;
-	return nat_new();
+	return NAT_UNKNOWN;
+}
+
+/* Both, from one stack: what calls them needs most of it. */
+static __always_inline int nat_destination(void)
+{
+	int refused = nat_find();
+
+	return refused == NAT_UNKNOWN ? nat_new() : refused;
 }
 
 /* Whether pods leave the cluster as this node, which needs an address for that. */
@@ -248,6 +259,19 @@ static __always_inline int is_masqueraded(__u8 family, const struct end *to)
 	return !exempt || *exempt != (family == AF_INET ? MASQUERADE_IPV4 : MASQUERADE_IPV6);
 }
 
+/* How a client from outside gets to a backend of another node. With DSR it keeps its address, if it
+ * is one that such a node can answer: another node's own does not come from here. */
+static __always_inline __u8 nat_forward(struct work *w)
+{
+	const struct end *client = &w->ends[0];
+
+	if (!w->nat.dsr || client->member || client->host ||
+	    client->identity == IDENTITY_REMOTE_NODE)
+		return NAT_NODE;
+	w->nat.port = w->p.sport;
+	return NAT_DSR;
+}
+
 /* Whether a connection needs another source, now that both ends are known. */
 static __always_inline int nat_source(struct work *w)
 {
@@ -258,7 +282,7 @@ static __always_inline int nat_source(struct work *w)
 		return REASON_NONE;
 	if (w->place == PLACE_FROM_NETDEV) {
 		if (w->nat.is && !w->nat.keep_client && !other->endpoint && !other->host)
-			w->nat.source = NAT_NODE;
+			w->nat.source = nat_forward(w);
 		return REASON_NONE;
 	}
 	if (w->place != PLACE_FROM_POD)

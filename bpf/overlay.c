@@ -34,7 +34,9 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 		return decide(d, WAY_DROP, DROP_TUNNEL_KEY);
 	if (is_multicast(p) || is_martian(p, &p->dst))
 		return decide(d, WAY_DROP, DROP_UNKNOWN_TARGET);
-	refused = ports_parse(skb, p);
+	refused = dsr_possible(p) ? dsr_take(skb) : REASON_NONE;
+	if (!refused)
+		refused = ports_parse(skb, p);
 	if (refused)
 		return decide(d, WAY_DROP, refused);
 	d->via = remote; /* whither an answer goes */

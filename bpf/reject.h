@@ -2,9 +2,10 @@
 /*
  * Tells the sender of a packet that policy denies it: TCP gets a reset (RFC 9293 section 3.10.7.1),
  * everything else ICMP "communication administratively prohibited" (RFC 1812 section 5.2.7.1, RFC
- * 4443 section 3.1), from the address that was asked. The packet becomes its answer in place; where
- * it goes from there is the caller's business. At most REJECTS_MAX in each eighth of a second on
- * each CPU; errors, resets, fragments and IPv4 packets with options get none (RFC 1122 3.2.2).
+ * 4443 section 3.1), from the address that was asked; or that it is too big, and w->mtu is not. The
+ * packet becomes its answer in place; where it goes from there is the caller's business. At most
+ * REJECTS_MAX in each eighth of a second on each CPU; errors, resets, fragments and IPv4 packets
+ * with options get none (RFC 1122 3.2.2).
  */
 #pragma once
 #include "rewrite.h"
@@ -15,6 +16,8 @@
 #define ICMP_PROHIBITED 13    /* code of ICMP_UNREACHABLE */
 #define ICMPV6_UNREACHABLE 1
 #define ICMPV6_PROHIBITED 1 /* code */
+#define ICMP_TOO_BIG 4	    /* code of ICMP_UNREACHABLE: fragmentation needed */
+#define ICMPV6_TOO_BIG 2    /* type */
 
 struct reject_budget {
 	__u32 window, used;
@@ -145,6 +148,7 @@ static __always_inline int reject_tcp(struct __sk_buff *skb, struct work *w)
 
 static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 {
+	int too_big = w->reason == DROP_FRAG_NEEDED;
 	struct answer *a = &w->answer;
 	__u16 check;
 	__u32 sum;
@@ -153,7 +157,8 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 		if (bpf_skb_load_bytes(skb, L3, a->v4.icmp.quoted, sizeof(a->v4.icmp.quoted)))
 			return -1;
 		a->v4.icmp.type = ICMP_UNREACHABLE;
-		a->v4.icmp.code = ICMP_PROHIBITED;
+		a->v4.icmp.code = too_big ? ICMP_TOO_BIG : ICMP_PROHIBITED;
+		a->v4.icmp.unused = too_big ? bpf_htonl(w->mtu) : 0; /* RFC 1191 section 4 */
 		a->v4.icmp.checksum =
 			~fold(fold(bpf_csum_diff(0, 0, (__be32 *)&a->v4.icmp, 36, 0)));
 		ipv4_answer(&a->v4.ip, &w->p, 56, IPPROTO_ICMP);
@@ -161,13 +166,14 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 	}
 	if (bpf_skb_load_bytes(skb, L3, a->v6.icmp.quoted, sizeof(a->v6.icmp.quoted)))
 		return -1;
-	a->v6.icmp.type = ICMPV6_UNREACHABLE;
-	a->v6.icmp.code = ICMPV6_PROHIBITED;
+	a->v6.icmp.type = too_big ? ICMPV6_TOO_BIG : ICMPV6_UNREACHABLE;
+	a->v6.icmp.code = too_big ? 0 : ICMPV6_PROHIBITED;
+	a->v6.icmp.unused = too_big ? bpf_htonl(w->mtu) : 0; /* RFC 4443 section 3.2 */
 	sum = pseudo_sum(&w->p, 56, IPPROTO_ICMPV6);
 	/* Where UDP has its sum: with what a device will put there the message's own is right. (In
 	 * ICMP, without a pseudo header, any is.) */
 	__builtin_memcpy(&check, &a->v6.icmp.quoted[46], sizeof(check));
-	if (w->p.proto == IPPROTO_UDP && sum_is_left(skb, &w->p, check))
+	if (!too_big && w->p.proto == IPPROTO_UDP && sum_is_left(skb, &w->p, check))
 		a->v6.icmp.unused = bpf_htonl(bpf_ntohs(fold(sum)));
 	a->v6.icmp.checksum = ~fold(bpf_csum_diff(0, 0, (__be32 *)&a->v6.icmp, 56, sum));
 	ipv6_answer(&a->v6.ip, &w->p, 56, IPPROTO_ICMPV6);
@@ -195,7 +201,10 @@ STAGE int reject(struct __sk_buff *skb)
 	    bpf_skb_load_bytes(skb, 0, &macs[1], ETH_ALEN))
 		return REASON_NONE;
 	__builtin_memset(&w->answer, 0, sizeof(w->answer));
-	if (w->p.proto == IPPROTO_TCP) {
+	if (w->reason == DROP_FRAG_NEEDED) {
+		reason = REASON_TOO_BIG;
+		err = reject_icmp(skb, w);
+	} else if (w->p.proto == IPPROTO_TCP) {
 		reason = REASON_RESET;
 		err = reject_tcp(skb, w);
 	} else {

@@ -7,6 +7,7 @@
  * quote is what its sender knows, and becomes what its receiver has sent. RFC 5508 section 4.
  */
 #pragma once
+#include "dsr.h"
 #include "follow.h"
 #include "nat.h"
 
@@ -45,13 +46,35 @@ static __always_inline int quote_of_answer(struct packet *q, const struct ct_for
 	return 1;
 }
 
+/* The quote of a packet that another node forwarded: as its sender has sent it. */
+static __always_inline int quote_of_client(struct packet *q, const struct ct_entry *e)
+{
+	const struct frontend *f = dsr_find(e->rule[0]);
+
+	if (!f)
+		return 0;
+	q->dst = f->addr;
+	q->dport = f->port;
+	return 1;
+}
+
+/* As the entry has it, by what it is. */
+static __always_inline int quote_translate(struct packet *q, const struct ct_entry *e)
+{
+	if (is_dsr(e))
+		return quote_of_client(q, e);
+	if (e->flags & CT_IS_REVERSE)
+		return quote_of_opener(q, (struct ct_reverse *)e);
+	return quote_of_answer(q, (struct ct_forward *)e);
+}
+
 /* Whether the quote is of packets that the entry makes out of others: answers' entries make those
  * that the opener gets, and so quotes of the opener's packets. */
 static __always_inline int is_quote_translated(const struct work *w, const struct ct_entry *e)
 {
 	__u8 dir = ct_dir(e, w->side) & 1;
 
-	if (e->flags & CT_IS_REVERSE)
+	if (e->flags & CT_IS_REVERSE || is_dsr(e))
 		return !dir;
 	return e->flags & CT_IS_FORWARD && dir;
 }
@@ -72,8 +95,7 @@ STAGE int icmp_related(struct __sk_buff *skb)
 	if (!translates() || !is_quote_translated(w, e))
 		return 1;
 	to = w->quoted.dst;
-	if (e->flags & CT_IS_REVERSE ? !quote_of_opener(&w->quoted, (struct ct_reverse *)e)
-				     : !quote_of_answer(&w->quoted, (struct ct_forward *)e))
+	if (!quote_translate(&w->quoted, e))
 		return 0;
 	w->p.dst = w->quoted.src;
 	if (addr_equal(&w->p.src, &to))
@@ -84,14 +106,19 @@ STAGE int icmp_related(struct __sk_buff *skb)
 
 /*
  * Whether a packet that the fast path does not know is of a translated connection all the same: a
- * fragment, an ICMP error about it, or a packet whose policy has changed.
+ * fragment, an ICMP error about it, or a packet whose policy has changed; or opens one behind
+ * extension headers.
  */
 STAGE int is_of_translated(struct __sk_buff *skb)
 {
 	struct work *w = work_slot();
 	struct ct_entry *e;
+	int extension;
 
-	if (!w || packet_complete(skb))
+	if (!w)
+		return 0;
+	extension = w->p.kind == KIND_EXTENSION;
+	if (packet_complete(skb))
 		return 0;
 	if (w->p.kind == KIND_ERROR) {
 		if (w->p.fragment == FRAGMENT_LATER || !icmp_quoted(skb))
@@ -99,9 +126,13 @@ STAGE int is_of_translated(struct __sk_buff *skb)
 		e = ct_find_any(&w->key);
 		return e && is_quote_translated(w, e);
 	}
-	if (w->p.kind != KIND_PLAIN || is_syn(&w->p))
+	if (w->p.kind != KIND_PLAIN)
+		return 0;
+	if (extension && config.services && service_find(&w->p.dst, w->p.dport, w->p.proto))
+		return 1; /* its ports were not seen before */
+	if (is_syn(&w->p))
 		return 0;
 	w->side = ct_key_set(&w->p, &w->key);
 	e = ct_find_any(&w->key);
-	return e && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);
+	return e && (e->flags & (CT_IS_FORWARD | CT_IS_REVERSE) || is_dsr(e));
 }

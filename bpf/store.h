@@ -6,6 +6,7 @@
 #pragma once
 #include "conntrack.h"
 #include "kubeproxy.h"
+#include "dsr.h"
 #include "nat.h"
 #include "work.h"
 
@@ -38,6 +39,10 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 	way_to(&w->ends[0], &e->way[1], &e->out[1]);
 	if (beside_kube_proxy() && w->stack && e->way[1] == OUT_ENDPOINT)
 		e->way[1] = OUT_STACK;
+	if (w->dsr && e->way[1] == OUT_FIB) {
+		e->way[1] = OUT_DSR;
+		e->rule[0] = w->dsr; /* its opener is not here, so no rule of egress allowed it */
+	}
 	if (is_syn(&w->p)) {
 		e->opener = w->side;
 		e->flags = 0;
@@ -246,7 +251,7 @@ STAGE int flow_store(void)
 
 	if (!w)
 		return REASON_NONE;
-	if (w->keep && w->nat.is == CT_IS_FORWARD) {
+	if (w->keep && w->nat.is == CT_IS_FORWARD && w->nat.source != NAT_DSR) {
 		refused = nat_store();
 		if (refused)
 			return refused;
@@ -257,6 +262,8 @@ STAGE int flow_store(void)
 		w->p.src = w->nat.asked;
 		packet_port_set(&w->p, 0, w->nat.asked_port);
 	}
+	if (w->dsr && w->dir && !dsr_answer(w->dsr, &w->p))
+		return DROP_NO_BACKEND;
 	if (!w->dir) {
 		rule_account(w->rule[0], w->segments, w->bytes);
 		rule_account(w->rule[1], w->segments, w->bytes);

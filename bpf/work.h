@@ -87,6 +87,8 @@ struct translation {
 	__u8 source;
 	__u8 known;	  /* an entry says so */
 	__u8 keep_client; /* no address takes the client's place */
+	__u8 dsr;	  /* the backend's node is to answer, if it is another */
+	__u8 pad;
 };
 
 struct work {
@@ -116,6 +118,8 @@ struct work {
 	__u32 rule[2];	/* that allowed it: egress, ingress */
 	__u32 from;	/* endpoint on whose device the packet came in, or 0 */
 	__u32 vni;	/* identity that came with the packet, or 0 */
+	__u32 dsr;	/* key of weir_dsr: answers come from this service; or 0 */
+	__u32 mtu;	/* that the sender is told of, when its packet is too big */
 	__u32 claimed;	/* the sender's, as its node says, where the ipcache says another; or 0 */
 	__u32 segments; /* packets on the wire */
 	__u32 bytes;	/* from the Ethernet header on */

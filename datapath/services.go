@@ -28,6 +28,12 @@ type ServiceStores struct {
 	SourceRanges Store[bpf.SourceRange, uint32]
 }
 
+// DSR is the service that stands behind a number which the programs gave it.
+func (d *Datapath) DSR(number uint32) (f bpf.Frontend, ok bool) {
+	err := d.maps.maps[bpf.MapDSR].Lookup(number, &f)
+	return f, err == nil
+}
+
 // SlotStore is weir_slots, or memory in tests. It has no mirror: tables of Maglev
 // are large, and a row does not change while anything names it.
 type SlotStore interface {

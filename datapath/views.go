@@ -135,6 +135,8 @@ func (d *Datapath) serviceView(name string, m *ebpf.Map) view {
 		return mirrored[bpf.IPCacheKey, uint32]{kernel[bpf.IPCacheKey, uint32]{m}, d.Unmasqueraded, text[bpf.IPCacheKey, uint32]}
 	case bpf.MapSocketUsers:
 		return written[bpf.SocketUser, uint32]{kernel[bpf.SocketUser, uint32]{m}}
+	case bpf.MapDSR:
+		return written[uint32, bpf.Frontend]{kernel[uint32, bpf.Frontend]{m}}
 	case bpf.MapAffinity:
 		return written[bpf.AffinityKey, bpf.Affinity]{kernel[bpf.AffinityKey, bpf.Affinity]{m}}
 	}

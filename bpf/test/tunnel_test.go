@@ -20,9 +20,11 @@ import (
 const vxlanPort = 8472
 
 // tunnelled is a filled node with its tunnel device.
-func tunnelled(t *testing.T) *node {
+func tunnelled(t *testing.T) *node { return tunnelledBy(t, config()) }
+
+func tunnelledBy(t *testing.T, cfg bpf.Config) *node {
 	t.Helper()
-	n := filled(t, config())
+	n := filled(t, cfg)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Index = "vxlan", tunnelIfindex
 	if err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, FlowBased: true, Port: vxlanPort}); err != nil {
