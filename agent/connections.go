@@ -39,6 +39,7 @@ func (a *Agent) listConnections(*http.Request) (api.Connections, error) {
 		c.Expires = max(timeouts.Of(k, e)-c.Idle, 0)
 		c.Stale = e.Stamp != a.stamp(k, e)
 		if !through.take(k, e, c) {
+			answered(&c, e, a.dp.DSR)
 			out.Entries = append(out.Entries, c)
 		}
 	})
@@ -91,6 +92,8 @@ func way(e bpf.CTEntry, dir int, nodes map[uint32]bpf.Node) string {
 		return "host"
 	case bpf.OutStack:
 		return "stack"
+	case bpf.OutDSR:
+		return "fib"
 	}
 	return "unknown"
 }

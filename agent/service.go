@@ -19,7 +19,7 @@ import (
 func (a *Agent) serviceOptions() service.Options {
 	cfg := a.cfg.Config
 	return service.Options{IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
-		Addresses: cfg.NodePort.Addresses, Ready: a.knowsItself}
+		Forwarding: cfg.LoadBalancer.Mode, Addresses: cfg.NodePort.Addresses, Ready: a.knowsItself}
 }
 
 // hostServices is what the programs need to know for services.
@@ -179,7 +179,10 @@ func trafficPolicy(local bool) string {
 
 func (a *Agent) servicesStatus() *api.ServicesStatus {
 	n := a.services.Count()
-	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends, Problems: n.Problems}
+	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Mode: a.cfg.LoadBalancer.Mode, Algorithm: a.cfg.LoadBalancer.Algorithm, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends, Problems: n.Problems}
+	if s.Mode != "snat" {
+		s.Dispatch = a.cfg.LoadBalancer.DSRDispatch
+	}
 	for _, node := range a.tables.Nodes.All() {
 		if node.Local {
 			s.DirectRouting = deviceWith(a.tables.Devices.Rows(func(x, y state.Device) int { return x.Index - y.Index }), node.Addresses)

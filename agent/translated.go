@@ -39,6 +39,30 @@ func stateOf(f translated, answer bpf.CTFlag, packets uint32) string {
 	return "new"
 }
 
+// elsewhere is the state of a connection whose answers another node sends: as
+// expire.c has it, a second packet of the opener says that there are some.
+func elsewhere(proto uint8, f bpf.CTForward) string {
+	switch {
+	case proto == 6 && bpf.CTFlag(f.Flags)&(bpf.CTReset|bpf.CTFinOriginal) != 0:
+		return "closing"
+	case f.Packets > 1:
+		return "established"
+	}
+	return "new"
+}
+
+// answered puts the service that another node was asked for before its backend
+// here, which answers in its name.
+func answered(c *api.Connection, e bpf.CTEntry, asked func(uint32) (bpf.Frontend, bool)) {
+	if bpf.CTOut(e.Way[1]) != bpf.OutDSR {
+		return
+	}
+	c.Egress = 0 // that field has the service's number
+	if f, ok := asked(e.Rule[0]); ok {
+		c.Dest, c.Backend = netip.AddrPortFrom(f.Addr.Netip(), bpf.Host(f.Port)).String(), c.Dest
+	}
+}
+
 // take reports whether the entry is one of a translated connection.
 func (t *translations) take(k bpf.CTKey, e bpf.CTEntry, row api.Connection) bool {
 	opener, other := k.Ends(e)
@@ -58,7 +82,9 @@ func (t *translations) take(k bpf.CTKey, e bpf.CTEntry, row api.Connection) bool
 		s.other = netip.AddrPortFrom(b.Addr.Netip(), bpf.Host(b.Port))
 		row.Backend = s.other.String()
 	}
-	if f.Source != uint8(bpf.NATNone) {
+	if bpf.NATSource(f.Source) == bpf.NATDSR {
+		row.State, row.Out[1] = elsewhere(k.Proto, f), "backend's node"
+	} else if f.Source != uint8(bpf.NATNone) {
 		s.opener = netip.AddrPortFrom(t.source(bpf.NATSource(f.Source), opener.Addr()), bpf.Host(f.NATPort))
 		row.SourceAs = s.opener.String()
 	}

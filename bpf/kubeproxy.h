@@ -28,7 +28,9 @@ static __always_inline int is_endpoint_behind(__u8 way)
 	return (way & 3) == OUT_ENDPOINT;
 }
 
-_Static_assert((OUT_STACK & 3) == OUT_ENDPOINT && (OUT_HOST & 3) != OUT_ENDPOINT, "ct_out");
+_Static_assert((OUT_STACK & 3) == OUT_ENDPOINT && (OUT_HOST & 3) != OUT_ENDPOINT &&
+		       (OUT_DSR & 3) != OUT_ENDPOINT,
+	       "ct_out");
 
 /* Whether the stack forwards the opener's packets. e: the connection's entry, or NULL. */
 static __always_inline __u8 is_forwarded(const struct work *w, const struct ct_entry *e)

@@ -229,6 +229,10 @@ func printDetails(w io.Writer, s agent.Status, peers []agent.Peer, now time.Time
 	for _, p := range s.Programs {
 		programs.add(p.Device, p.Direction, p.Name, strconv.FormatUint(uint64(p.ProgramID), 10), yes(p.Attached), p.Error)
 	}
+	if s.Services != nil && s.Services.Replacement {
+		fmt.Fprintln(w, "KubeProxyReplacement Details:")
+		serviceDetails(s.Services).print(w, "  ")
+	}
 	fmt.Fprintln(w, "Controllers:")
 	controllers.print(w, "  ")
 	fmt.Fprintln(w, "Programs:")

@@ -101,9 +101,11 @@ type IPMasqAgent struct {
 	ConfigFile string `json:"configFile"` // nonMasqueradeCIDRs and masqLinkLocal, read again when it changes
 }
 
-// LoadBalancer says how services choose backends.
+// LoadBalancer says how services choose backends, and how their clients get there.
 type LoadBalancer struct {
-	Algorithm string `json:"algorithm"` // "random" or "maglev", where a service does not say
+	Algorithm   string `json:"algorithm"`   // "random" or "maglev", where a service does not say
+	Mode        string `json:"mode"`        // "snat", "dsr" or "hybrid": how clients from outside get to backends of other nodes, likewise
+	DSRDispatch string `json:"dsrDispatch"` // "opt": how such a node learns which service was asked
 }
 
 // NodePort says where services of this node's are.
@@ -166,7 +168,7 @@ func Defaults() Config {
 		IPMasqAgent: IPMasqAgent{ConfigFile: "/etc/config/ip-masq-agent"},
 
 		KubeProxyReplacement: true,
-		LoadBalancer:         LoadBalancer{Algorithm: "random"},
+		LoadBalancer:         LoadBalancer{Algorithm: "random", Mode: "snat", DSRDispatch: "opt"},
 		NodePort:             NodePort{Range: "30000-32767"},
 
 		Policy: Policy{EnforcementMode: "default", DenyResponse: "drop"},

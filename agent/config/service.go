@@ -19,6 +19,7 @@ func (n NodePort) Ports() (first, last uint16, err error) {
 
 func (f *findings) services(c Config) {
 	f.oneOf("loadBalancer.algorithm", c.LoadBalancer.Algorithm, "random", "maglev")
+	f.forwarding(c)
 	if _, _, err := c.NodePort.Ports(); err != nil {
 		f.add("nodePort.range", "%s", err)
 	}
@@ -38,6 +39,17 @@ func (c Config) BesideKubeProxy() bool {
 	return !c.KubeProxyReplacement && c.BPF.HostRouting != "bpf"
 }
 
+// forwarding checks how clients from outside get to backends of other nodes.
+func (f *findings) forwarding(c Config) {
+	f.oneOf("loadBalancer.mode", c.LoadBalancer.Mode, "snat", "dsr", "hybrid")
+	switch d := c.LoadBalancer.DSRDispatch; d {
+	case "geneve", "ipip":
+		f.add("loadBalancer.dsrDispatch", "%s is not supported by this version: use opt, which works in tunnel mode, too (the option is in the tunnelled packet)", d)
+	default:
+		f.oneOf("loadBalancer.dsrDispatch", d, "opt")
+	}
+}
+
 // idle names settings of services that do nothing.
 func idle(c Config) []string {
 	if c.KubeProxyReplacement {
@@ -46,6 +58,9 @@ func idle(c Config) []string {
 	var out []string
 	if c.LoadBalancer.Algorithm == "maglev" {
 		out = append(out, "loadBalancer.algorithm: has no effect with kubeProxyReplacement false")
+	}
+	if c.LoadBalancer.Mode != "snat" {
+		out = append(out, "loadBalancer.mode: has no effect with kubeProxyReplacement false")
 	}
 	if len(c.NodePort.Addresses) > 0 {
 		out = append(out, "nodePort.addresses: has no effect with kubeProxyReplacement false")

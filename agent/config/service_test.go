@@ -44,9 +44,18 @@ func TestOldSpellingsOfServicesAreTakenWithAWarning(t *testing.T) {
 			t.Errorf("%s: on %v, warnings %q, err %v", setting, c.KubeProxyReplacement, warnings, err)
 		}
 	}
-	_, warnings, err := Parse("", nil, "kubeProxyReplacement=false", "loadBalancer.algorithm=maglev", "nodePort.addresses=10.0.0.0/8")
-	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "has no effect with kubeProxyReplacement false") {
+	_, warnings, err := Parse("", nil, "kubeProxyReplacement=false", "loadBalancer.algorithm=maglev", "loadBalancer.mode=dsr", "nodePort.addresses=10.0.0.0/8")
+	if err != nil || len(warnings) != 3 || !strings.Contains(warnings[0], "has no effect with kubeProxyReplacement false") {
 		t.Errorf("settings without an effect: %q, %v", warnings, err)
+	}
+}
+
+func TestModeOfServicesIsConfigured(t *testing.T) {
+	for _, mode := range []string{"snat", "dsr", "hybrid"} {
+		c, warnings, err := Parse("", nil, "loadBalancer.mode="+mode, "loadBalancer.dsrDispatch=opt")
+		if err != nil || len(warnings) > 0 || c.LoadBalancer.Mode != mode {
+			t.Errorf("%s: got %q, warnings %q, err %v", mode, c.LoadBalancer.Mode, warnings, err)
+		}
 	}
 }
 
@@ -54,6 +63,9 @@ func TestInvalidServiceValuesNameTheKeyAndTheWayOut(t *testing.T) {
 	for setting, says := range map[string]string{
 		"kubeProxyReplacement=partial":       `kubeProxyReplacement: "partial" is neither true nor false`,
 		"loadBalancer.algorithm=maglv":       `loadBalancer.algorithm: "maglv" is not supported, use random or maglev: did you mean "maglev"?`,
+		"loadBalancer.mode=DSR":              `loadBalancer.mode: "DSR" is not supported, use snat or dsr or hybrid: did you mean "dsr"?`,
+		"loadBalancer.dsrDispatch=geneve":    `loadBalancer.dsrDispatch: geneve is not supported by this version: use opt`,
+		"loadBalancer.dsrDispatch=option":    `loadBalancer.dsrDispatch: "option" is not supported, use opt`,
 		"nodePort.range=30000":               `nodePort.range: "30000" is not a range of ports`,
 		"nodePort.range=0-10":                `write the first and the last, such as 30000-32767`,
 		"nodePort.range=32767-30000":         `is not a range of ports`,

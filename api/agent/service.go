@@ -107,6 +107,9 @@ type ServiceEndpoint struct {
 type ServicesStatus struct {
 	Replacement   bool   `json:"kubeProxyReplacement"`
 	DirectRouting string `json:"directRouting,omitempty"` // the device that has the node's address
+	Mode          string `json:"mode"`                    // "snat", "dsr" or "hybrid", where a service does not say
+	Dispatch      string `json:"dsrDispatch,omitempty"`   // "opt"; empty with "snat"
+	Algorithm     string `json:"algorithm"`               // "random" or "maglev", where a service does not say
 	Services      int    `json:"services"`
 	Frontends     int    `json:"frontends"`
 	Backends      int    `json:"backends"`

@@ -16,6 +16,7 @@ type view struct {
 	node       node
 	ipv4, ipv6 bool         // families that are on
 	addrs      []netip.Addr // of this node, that NodePorts are at
+	named      []netip.Addr // of this node's object: those that other nodes know
 	algorithm  state.Algorithm
 	forwarding string
 	taken      func(netip.Addr) string // who in the cluster has an address; empty: nobody
@@ -146,6 +147,9 @@ func compilePort(s *state.Service, p state.ServicePort, k portKey, all []*state.
 		f := frontend{key: bpf.ServiceKeyFrom(netip.AddrPortFrom(a, port), p.Proto), kind: kind}
 		out.scopes(&f, s)
 		f.flags |= out.flags(s, kind, v, p.Proto)
+		if kind == NodePort && !a.IsUnspecified() && !slices.Contains(v.named, a) {
+			f.flags &^= bpf.ServiceDSR // no other node would answer in its name
+		}
 		out.frontends = append(out.frontends, f)
 	}
 	for _, x := range vips {

@@ -61,12 +61,19 @@ func TestFrontendsOfAService(t *testing.T) {
 			s.Ports = append(s.Ports, state.ServicePort{Proto: 17, Port: 80})
 		}, nil, []string{"10.96.0.1:80/TCP ClusterIP everywhere/nobody maglev", "10.96.0.1:80/UDP ClusterIP everywhere/nobody maglev",
 			"198.51.100.1:80/TCP ExternalIPs everywhere/everywhere external,maglev,dsr", "198.51.100.1:80/UDP ExternalIPs everywhere/everywhere external,maglev"}},
+		{"DSR at addresses that other nodes know", func(s *state.Service) {
+			s.ClusterIPs, s.Ports[0].NodePort, s.Forwarding = addrs("10.96.0.1"), 32000, "dsr"
+		}, nil, []string{"0.0.0.0:32000/TCP NodePort everywhere/everywhere external,nodeport,dsr", "10.96.0.1:80/TCP ClusterIP everywhere/nobody",
+			"172.18.0.2:32000/TCP NodePort everywhere/everywhere external,nodeport,dsr", "192.168.7.7:32000/TCP NodePort everywhere/everywhere external,nodeport"}},
 		{"none of its own", func(s *state.Service) { s.Kind = state.ServiceNone }, elsewhere, nil},
 	} {
 		s := base
 		s.Ports = slices.Clone(base.Ports)
 		c.change(&s)
-		v := view{node: node{name: "n1"}, ipv4: true, ipv6: true, addrs: addrs("fd18::2"), taken: func(netip.Addr) string { return "" }}
+		v := view{node: node{name: "n1"}, ipv4: true, ipv6: true, addrs: addrs("fd18::2"), named: addrs("172.18.0.2"), taken: func(netip.Addr) string { return "" }}
+		if s.ClusterIPs[0].Is4() && s.Ports[0].NodePort != 0 {
+			v.addrs = addrs("172.18.0.2", "192.168.7.7")
+		}
 		plans, notes := compile(&s, c.slices, &v)
 		if diff := cmp.Diff(c.want, frontendsOf(plans)); diff != "" || len(notes) > 0 {
 			t.Errorf("%s: notes %q (-want +got):\n%s", c.what, notes, diff)

@@ -112,7 +112,11 @@ func (a answer) port(o objects, s state.Service, p state.ServicePort, fam string
 			flags["external"], flags["nodeport"] = true, kind == "NodePort"
 			flags["keepclient"] = s.ExternalLocal
 			fw := cmp.Or(s.Forwarding, o.Forwarding)
-			flags["dsr"] = fw == "dsr" || fw == "hybrid" && p.Proto == 6
+			known := kind != "NodePort" || ip.IsUnspecified() // to other nodes, as this node's
+			for _, n := range o.Nodes {
+				known = known || n.Local && slices.Contains(n.Addresses, ip)
+			}
+			flags["dsr"] = known && (fw == "dsr" || fw == "hybrid" && p.Proto == 6)
 		}
 		flags["ranges"] = kind == "LoadBalancer" && len(s.SourceRanges) > 0
 		for f, on := range flags {

@@ -190,7 +190,7 @@ func (c *Control) followNode(touched map[state.ServiceName]bool) bool {
 			}
 		}
 	}
-	return first || ipsWhole || old.node != c.view.node || !slices.Equal(old.addrs, c.view.addrs)
+	return first || ipsWhole || old.node != c.view.node || !slices.Equal(old.addrs, c.view.addrs) || !slices.Equal(old.named, c.view.named)
 }
 
 // look reads what there is to know of this node and the others.
@@ -210,6 +210,7 @@ func (c *Control) look() {
 		if n.Local {
 			c.view.node = node{name: n.Name, zone: n.Labels[zoneLabel]}
 			addrs = append(addrs, n.Addresses...)
+			c.view.named = n.Addresses
 		}
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
