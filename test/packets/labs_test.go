@@ -31,17 +31,18 @@ type mode struct {
 
 // The labs. The first two carry most rows; the others complete the matrix.
 var (
-	vxlan       = mode{"vxlan", "dual", "bpf", "tcx"}
-	native      = mode{"native", "dual", "bpf", "tcx"}
-	legacy      = mode{"vxlan", "dual", "legacy", "tc"}
-	nativeIPv4  = mode{"native", "ipv4", "bpf", "tc"}
-	legacyIPv4  = mode{"vxlan", "ipv4", "legacy", "tcx"}
-	nativeIPv6  = mode{"native", "ipv6", "legacy", "tcx"}
-	vxlanIPv6   = mode{"vxlan", "ipv6", "bpf", "tc"}
-	matrix      = []mode{vxlan, native, legacy, nativeIPv4, legacyIPv4, nativeIPv6, vxlanIPv6}
-	dualStack   = []mode{vxlan, native, legacy}
-	bpfRouted   = []mode{vxlan, native}
-	throwaway   = []string{prefix + "up", prefix + "small", prefix + "nics", prefix + "extras", prefix + "serve-vxlan", prefix + "serve-native", prefix + "ending"}
+	vxlan      = mode{"vxlan", "dual", "bpf", "tcx"}
+	native     = mode{"native", "dual", "bpf", "tcx"}
+	legacy     = mode{"vxlan", "dual", "legacy", "tc"}
+	nativeIPv4 = mode{"native", "ipv4", "bpf", "tc"}
+	legacyIPv4 = mode{"vxlan", "ipv4", "legacy", "tcx"}
+	nativeIPv6 = mode{"native", "ipv6", "legacy", "tcx"}
+	vxlanIPv6  = mode{"vxlan", "ipv6", "bpf", "tc"}
+	matrix     = []mode{vxlan, native, legacy, nativeIPv4, legacyIPv4, nativeIPv6, vxlanIPv6}
+	dualStack  = []mode{vxlan, native, legacy}
+	bpfRouted  = []mode{vxlan, native}
+	throwaway  = []string{prefix + "up", prefix + "small", prefix + "nics", prefix + "extras", prefix + "serve-vxlan", prefix + "serve-native", prefix + "ending",
+		prefix + "dsr-vxlan", prefix + "dsr-native", prefix + "hybrid-vxlan", prefix + "hybrid-native"}
 	shortFamily = map[string]string{"ipv4": "4", "ipv6": "6", "dual": "46"}
 )
 
