@@ -102,6 +102,12 @@ __weak int expire_partner(void)
 	       partner_key(&x->key, e, &x->other);
 }
 
+/* A client that asks its service's backend itself may have taken over the answers' key. */
+static __always_inline int is_partner(const struct ct_entry *e, const struct ct_entry *other)
+{
+	return other->flags & (e->flags & CT_IS_FORWARD ? CT_IS_REVERSE : CT_IS_FORWARD);
+}
+
 /* What neither entry of a translated connection knows by itself: whether both ends have answered.
  */
 static __always_inline __u8 answered(const struct ct_entry *a, const struct ct_entry *b)
@@ -162,6 +168,8 @@ __weak int expire_one(void)
 	idle = now - e->seen;
 	flags = e->flags | dsr_flags(e);
 	partner = expire_partner() ? bpf_map_lookup_elem(table, &x->other) : 0;
+	if (partner && !is_partner(e, partner))
+		partner = 0;
 	if (partner) {
 		flags |= partner->flags | answered(e, partner);
 		if ((__s32)(now - partner->seen) < (__s32)idle)

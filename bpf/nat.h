@@ -206,6 +206,21 @@ STAGE int nat_new(void)
 
 enum { NAT_UNKNOWN = -1 };
 
+/* Whether the answerer is done: a client that has asked a service, and now asks its backend itself
+ * from the same port, has done with the service, too. */
+static __always_inline int is_answered_for_good(const struct ct_entry *e)
+{
+	return e->flags & (CT_FIN_REPLY | CT_RESET_REPLY);
+}
+
+static __always_inline long entry_remove(const struct ct_key *key)
+{
+	__u32 which = CT_TABLE;
+	void *table = bpf_map_lookup_elem(&weir_ct, &which);
+
+	return table ? bpf_map_delete_elem(table, key) : -1;
+}
+
 /*
  * What becomes of the destination of w->p, whose key is w->key. Returns REASON_NONE, or why it is
  * dropped; NAT_UNKNOWN when no entry says, and nat_new is to find it.
@@ -223,8 +238,13 @@ STAGE int nat_find(void)
 	w->nat.asked_port = w->p.dport;
 	e = ct_find_any(&w->key);
 	dir = e ? ct_dir(e, w->side) & 1 : 0;
-	if (e && e->flags & CT_IS_REVERSE)
-		return dir ? nat_answer(w, (struct ct_reverse *)e) : DROP_NAT_PORTS;
+	if (e && e->flags & CT_IS_REVERSE) {
+		if (dir)
+			return nat_answer(w, (struct ct_reverse *)e);
+		if (!is_syn(&w->p) || !is_answered_for_good(e) || entry_remove(&w->key))
+			return DROP_NAT_PORTS;
+		return NAT_UNKNOWN;
+	}
 	if (e && e->flags & CT_IS_FORWARD && !dir && nat_again(w, (struct ct_forward *)e))
 		return REASON_NONE;
 	return NAT_UNKNOWN;

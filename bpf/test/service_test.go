@@ -293,6 +293,25 @@ func total(numbers []uint64) (sum uint64) {
 	return sum
 }
 
+// A client may ask the backend itself from the port from which it has asked the
+// service: not while both could be meant, but as soon as the server is done.
+func TestBackendIsAskedItselfFromAServicesClientsPort(t *testing.T) {
+	n := serviceNode(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.offer(t, f, 0, peerBackend)
+		p := f.asks(unix.IPPROTO_TCP)
+		there := p.destination(f.peer, 8080)
+		back := there.reply().to(peerMAC, peerGW)
+		n.want(t, "of the service", bpf.ProgFromPod, p, bpf.ReasonToEndpoint)
+		n.passes(t, "answer", bpf.ProgFromPod, device(peerID), back.then("SA"), back.then("SA").source(vip[f.v6], servicePort).hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+		n.want(t, "itself, meanwhile", bpf.ProgFromPod, there, bpf.DropNATPorts)
+		n.passes(t, "the server is done", bpf.ProgFromPod, device(peerID), back.then("FA"), back.then("FA").source(vip[f.v6], servicePort).hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+		n.passes(t, "itself", bpf.ProgFromPod, device(podID), there, there.hop().to(peerGW, peerMAC), bpf.ReasonToEndpoint)
+		n.passes(t, "its answer", bpf.ProgFromPod, device(peerID), back.then("SA"), back.then("SA").hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+		n.passes(t, "what is left for the service", bpf.ProgFromPod, device(podID), p.then("FA"), there.then("FA").hop().to(peerGW, peerMAC), bpf.ReasonToEndpoint)
+	})
+}
+
 // A backend in the node's own network is asked and answers through the stack.
 func TestServiceOfTheNodeItself(t *testing.T) {
 	n := serviceNode(t, native())
