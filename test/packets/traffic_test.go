@@ -40,11 +40,16 @@ func await(limit time.Duration, done func() bool) bool {
 // listen opens a TCP socket in a namespace, on a port of the kernel's choice.
 func listen(t *testing.T, netns string, a netip.Addr) net.Listener {
 	t.Helper()
+	return listenAt(t, netns, netip.AddrPortFrom(a, 0))
+}
+
+func listenAt(t *testing.T, netns string, at netip.AddrPort) net.Listener {
+	t.Helper()
 	var l net.Listener
 	err := linktest.Inside(netns, func() (err error) {
 		lc := net.ListenConfig{}
 		lc.SetMultipathTCP(false)
-		l, err = lc.Listen(context.Background(), "tcp", netip.AddrPortFrom(a, 0).String())
+		l, err = lc.Listen(context.Background(), "tcp", at.String())
 		return err
 	})
 	if err != nil {
