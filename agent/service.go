@@ -10,6 +10,7 @@ import (
 
 	"weir/agent/config"
 	api "weir/api/agent"
+	"weir/control/healthcheck"
 	"weir/control/host"
 	"weir/control/service"
 	"weir/datapath"
@@ -20,6 +21,18 @@ func (a *Agent) serviceOptions() service.Options {
 	cfg := a.cfg.Config
 	return service.Options{IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
 		Forwarding: cfg.LoadBalancer.Mode, Addresses: cfg.NodePort.Addresses, Ready: a.knowsItself}
+}
+
+// partService is the part of the agent that writes services.
+const partService = "service"
+
+func (a *Agent) checkOptions() healthcheck.Options {
+	cfg := a.cfg.Config
+	return healthcheck.Options{Healthz: cfg.HealthzBindAddr, Addresses: cfg.NodePort.Addresses, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
+		Proxy: func() healthcheck.Proxy {
+			row, _ := a.tables.Controls.Get(partService)
+			return healthcheck.Proxy{Last: row.LastSuccess, Failing: row.Failing}
+		}}
 }
 
 // hostServices is what the programs need to know for services.
@@ -105,6 +118,9 @@ func (a *Agent) listServices(*http.Request) (api.Services, error) {
 	for _, p := range a.services.Problems() {
 		out.Problems = append(out.Problems, api.ServiceProblem{Namespace: p.Service.Namespace, Name: p.Service.Name, Problem: p.Text})
 	}
+	for _, p := range a.checks.Status().Problems {
+		out.Problems = append(out.Problems, api.ServiceProblem{Namespace: p.Service.Namespace, Name: p.Service.Name, Problem: p.Text})
+	}
 	return out, nil
 }
 
@@ -133,7 +149,13 @@ func (a *Agent) getService(r *http.Request) (api.Service, error) {
 	if !ok {
 		return api.Service{}, fmt.Errorf("no service %s is known; `weir table services` names all", name)
 	}
-	return serviceOf(d), nil
+	out := serviceOf(d)
+	for _, p := range a.checks.Status().Problems {
+		if p.Service == name {
+			out.Problems = append(out.Problems, p.Text)
+		}
+	}
+	return out, nil
 }
 
 func serviceOf(d service.Detail) api.Service {
@@ -178,8 +200,9 @@ func trafficPolicy(local bool) string {
 }
 
 func (a *Agent) servicesStatus() *api.ServicesStatus {
-	n := a.services.Count()
-	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Mode: a.cfg.LoadBalancer.Mode, Algorithm: a.cfg.LoadBalancer.Algorithm, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends, Problems: n.Problems}
+	n, checks := a.services.Count(), a.checks.Status()
+	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Mode: a.cfg.LoadBalancer.Mode, Algorithm: a.cfg.LoadBalancer.Algorithm, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends,
+		Problems: n.Problems + len(checks.Problems), HealthChecks: checks.Open, Healthz: checks.Healthz, HealthzError: checks.Node}
 	if s.Mode != "snat" {
 		s.Dispatch = a.cfg.LoadBalancer.DSRDispatch
 	}

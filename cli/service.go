@@ -141,4 +141,17 @@ func serviceLines(g *grid, s agent.Status) {
 		text += fmt.Sprintf(", %s (weir service list --problems)", count(x.Problems, "problem"))
 	}
 	g.add("Services:", text)
+	g.add("Health checks:", healthChecks(*x))
+}
+
+// healthChecks says who answers load balancers' questions.
+func healthChecks(x agent.ServicesStatus) string {
+	node := "node Disabled"
+	switch {
+	case x.HealthzError != "":
+		node = "node not answered (" + x.HealthzError + ")"
+	case x.Healthz != "":
+		node = "node at " + x.Healthz
+	}
+	return node + ", " + count(x.HealthChecks, "service port")
 }

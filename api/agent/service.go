@@ -113,5 +113,8 @@ type ServicesStatus struct {
 	Services      int    `json:"services"`
 	Frontends     int    `json:"frontends"`
 	Backends      int    `json:"backends"`
-	Problems      int    `json:"problems"` // `weir service list --problems`
+	Problems      int    `json:"problems"`               // `weir service list --problems`
+	HealthChecks  int    `json:"healthChecks"`           // healthCheckNodePorts that are answered
+	Healthz       string `json:"healthz,omitempty"`      // where /healthz and /livez are asked for; empty: nowhere
+	HealthzError  string `json:"healthzError,omitempty"` // why nobody answers there
 }
