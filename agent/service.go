@@ -19,7 +19,8 @@ import (
 
 func (a *Agent) serviceOptions() service.Options {
 	cfg := a.cfg.Config
-	return service.Options{IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
+	first, last, _ := cfg.NodePort.Ports() // checked when the configuration was read
+	return service.Options{Ports: [2]uint16{first, last}, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
 		Forwarding: cfg.LoadBalancer.Mode, Addresses: cfg.NodePort.Addresses, Ready: a.knowsItself}
 }
 
@@ -108,15 +109,15 @@ func portText(at netip.AddrPort, proto uint8) string {
 func (a *Agent) listServices(*http.Request) (api.Services, error) {
 	out := api.Services{Replacement: a.cfg.KubeProxyReplacement, Frontends: []api.Frontend{}, Problems: []api.ServiceProblem{}}
 	for _, f := range a.services.Frontends() {
-		row := api.Frontend{ID: f.Number, Frontend: portText(f.At, f.Proto), Type: string(f.Kind), Namespace: f.Service.Namespace,
-			Name: f.Service.Name, Port: f.Port, Backends: []api.BackendName{}}
+		row := api.Frontend{ID: f.Number, Frontend: portText(f.At, f.Proto), Type: string(f.Kind), Namespace: f.Of.Namespace,
+			Name: f.Of.Name, Port: f.Port, Backends: []api.BackendName{}}
 		for _, b := range f.Backends {
 			row.Backends = append(row.Backends, backendName(b))
 		}
 		out.Frontends = append(out.Frontends, row)
 	}
 	for _, p := range a.services.Problems() {
-		out.Problems = append(out.Problems, api.ServiceProblem{Namespace: p.Service.Namespace, Name: p.Service.Name, Problem: p.Text})
+		out.Problems = append(out.Problems, api.ServiceProblem{Namespace: p.Of.Namespace, Name: p.Of.Name, Pod: p.Of.Pod, Problem: p.Text})
 	}
 	for _, p := range a.checks.Status().Problems {
 		out.Problems = append(out.Problems, api.ServiceProblem{Namespace: p.Service.Namespace, Name: p.Service.Name, Problem: p.Text})
@@ -132,7 +133,7 @@ func (a *Agent) listBackends(*http.Request) ([]api.Backend, error) {
 	out := []api.Backend{}
 	for _, b := range a.services.Backends() {
 		row := api.Backend{BackendName: backendName(b.Backend), ID: b.Number, Generation: b.Generation}
-		for _, s := range b.Services {
+		for _, s := range b.Of {
 			row.Services = append(row.Services, s.String())
 		}
 		out = append(out, row)

@@ -17,7 +17,7 @@ type Services struct {
 type Frontend struct {
 	ID        uint32        `json:"id"`       // of its row in weir_frontends
 	Frontend  string        `json:"frontend"` // "172.18.0.2:32000/TCP"; 0.0.0.0 and [::] stand for every address of any node
-	Type      string        `json:"type"`     // "ClusterIP", "NodePort", "LoadBalancer" or "ExternalIPs"
+	Type      string        `json:"type"`     // "ClusterIP", "NodePort", "LoadBalancer", "ExternalIPs", or a pod's "HostPort"
 	Namespace string        `json:"namespace"`
 	Name      string        `json:"name"`
 	Port      string        `json:"port,omitempty"` // its name
@@ -30,10 +30,11 @@ type BackendName struct {
 	State   string `json:"state"`   // "active", "terminating" or "not ready"
 }
 
-// ServiceProblem is what of a service is left out, and why.
+// ServiceProblem is what of a service, or of a pod's HostPorts, is left out, and why.
 type ServiceProblem struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
+	Pod       bool   `json:"pod,omitempty"` // it is a pod
 	Problem   string `json:"problem"`
 }
 
