@@ -294,11 +294,14 @@ func randomSlice(r *rand.Rand, name state.SliceName) state.Slice {
 // randomPod is called like services are, and wants ports that NodePorts have, too.
 func randomPod(r *rand.Rand) state.Pod {
 	p := state.Pod{Name: state.PodName{Namespace: "d", Name: fmt.Sprintf("s%d", r.IntN(3))}, Node: pick(r, "n1", "n1", "n2"), UID: pick(r, "", "u1", "u2")}
+	if r.IntN(3) > 0 {
+		p.IPs = append(p.IPs, address(r, "10.0.1.", 40), address(r, "fd00:1::", 40))
+	}
 	for range r.IntN(4) {
 		h := state.HostPort{Proto: pick[uint8](r, 6, 6, 17, 132), Port: uint16(32000 + r.IntN(4)), Target: uint16(8080 + r.IntN(2))}
 		switch r.IntN(6) {
 		case 0:
-			h.IP = address(r, "172.18.0.", 6)
+			h.IP = address(r, pick(r, "172.18.0.", "10.96.0."), 6)
 		case 1:
 			h.IP = address(r, "fd18::", 4)
 		case 2:

@@ -11,27 +11,40 @@ import (
 	"weir/state"
 )
 
-// hosted is a pod of this node with ports that the node is asked for.
+// hosted is a pod with ports that its node is asked for.
 type hosted struct {
 	name  state.PodName
 	ports []state.HostPort
 	addrs []netip.Addr
+	away  *away // nil: it is on this node
 }
+
+// away is where a pod of another node is asked for.
+type away struct{ addrs []netip.Addr }
 
 func (h *hosted) equal(o *hosted) bool {
 	if h == nil || o == nil {
 		return h == o
 	}
-	return slices.Equal(h.ports, o.ports) && slices.Equal(h.addrs, o.addrs)
+	return slices.Equal(h.ports, o.ports) && slices.Equal(h.addrs, o.addrs) && (h.away == nil) == (o.away == nil) &&
+		(h.away == nil || slices.Equal(h.away.addrs, o.away.addrs))
 }
 
-// hostedPods are those of this node. An endpoint has its addresses before the pod's
-// object says so, and says when they are gone.
-func hostedPods(pods map[state.PodName]*state.Pod, endpoints []state.Endpoint, node string) map[state.PodName]*hosted {
+// hostedPods are those of this node by their endpoints, which have addresses before
+// the pod's object says so, and say when they are gone; and those of others by their
+// objects. A pod here that asks at another node's address so gets to the backend
+// through the tunnel, as whom it is: what comes to a node in the open with a pod's
+// address as its source is not believed.
+func hostedPods(pods map[state.PodName]*state.Pod, endpoints []state.Endpoint, nodes map[string]state.Node, node string) map[state.PodName]*hosted {
 	out := map[state.PodName]*hosted{}
+	for name, p := range pods {
+		if n, known := nodes[p.Node]; known && p.Node != node && len(p.IPs) > 0 {
+			out[name] = &hosted{name, p.HostPorts, p.IPs, &away{n.Addresses}}
+		}
+	}
 	for _, e := range endpoints {
 		if p := pods[e.Pod]; p != nil && e.IsOf(*p, node) {
-			out[e.Pod] = &hosted{e.Pod, p.HostPorts, e.Addrs()}
+			out[e.Pod] = &hosted{e.Pod, p.HostPorts, e.Addrs(), nil}
 		}
 	}
 	return out
@@ -46,7 +59,7 @@ func (c *Control) followPods() map[state.PodName]bool {
 	if whole {
 		clear(c.withPorts)
 	}
-	other := whole || len(endpoints) > 0 || c.hostedOn != c.view.node.name
+	other := whole || len(endpoints) > 0 || c.hostedSeen != c.seen.nodes
 	for _, p := range list {
 		if c.withPorts[p.Key] != nil {
 			other = true
@@ -58,6 +71,7 @@ func (c *Control) followPods() map[state.PodName]bool {
 		}
 	}
 	touched := map[state.PodName]bool{}
+	c.hostedSeen = c.seen.nodes
 	if !other || len(c.withPorts)+len(c.hosted) == 0 {
 		return touched
 	}
@@ -65,7 +79,7 @@ func (c *Control) followPods() map[state.PodName]bool {
 	for _, e := range c.tables.Endpoints.Rows(func(a, b state.Endpoint) int { return cmp.Compare(a.ID, b.ID) }) {
 		here = append(here, e)
 	}
-	now := hostedPods(c.withPorts, here, c.view.node.name)
+	now := hostedPods(c.withPorts, here, maps.Collect(c.tables.Nodes.All()), c.view.node.name)
 	for _, all := range []map[state.PodName]*hosted{c.hosted, now} {
 		for name := range all {
 			if !c.hosted[name].equal(now[name]) {
@@ -73,7 +87,7 @@ func (c *Control) followPods() map[state.PodName]bool {
 			}
 		}
 	}
-	c.hosted, c.hostedOn = now, c.view.node.name
+	c.hosted = now
 	return touched
 }
 
@@ -88,14 +102,16 @@ func compileHosted(h *hosted, v *view) (plans []plan, notes []string) {
 				continue
 			}
 			if !v.has(is6) || i < 0 {
-				if p.IP.IsValid() {
+				if p.IP.IsValid() && h.away == nil {
 					notes = append(notes, fmt.Sprintf("%s: the pod has no address of this family: it is left out", hostPortText(p)))
 				}
 				continue
 			}
-			at := v.hostPortAddrs(p.IP, is6)
+			at := v.hostPortAddrs(p, is6, h.away)
 			if len(at) == 0 {
-				notes = append(notes, fmt.Sprintf("%s: %s is not an address of this node: it is left out", hostPortText(p), p.IP))
+				if h.away == nil {
+					notes = append(notes, fmt.Sprintf("%s: %s is not an address of this node: it is left out", hostPortText(p), p.IP))
+				}
 				continue
 			}
 			k := portKey{p.Port, p.Proto, is6, p.Target}
@@ -115,21 +131,28 @@ func hostPortText(p state.HostPort) string {
 	return fmt.Sprintf("HostPort %s/%s", netip.AddrPortFrom(p.IP, p.Port), state.ProtoName(p.Proto))
 }
 
-// hostPortAddrs are the addresses of this node that a hostIP means. The unspecified
-// one is where sockets of this node look for an address that they do not find: its
-// frontend keeps clients' addresses, so no other node's address leads to it.
-func (v *view) hostPortAddrs(ip netip.Addr, is6 bool) []netip.Addr {
-	if ip.IsValid() && !ip.IsUnspecified() {
-		if !ip.IsLoopback() && !slices.Contains(v.own, ip) {
+// hostPortAddrs are the addresses that a HostPort is asked for at. The unspecified one
+// is where sockets of this node look for an address that they do not find: its frontend
+// keeps clients' addresses, so no other node's address leads to it. What other nodes do
+// with a port that may be a NodePort is theirs to know.
+func (v *view) hostPortAddrs(p state.HostPort, is6 bool, away *away) []netip.Addr {
+	own, every := v.own, netip.IPv4Unspecified()
+	if is6 {
+		every = netip.IPv6Unspecified()
+	}
+	out := []netip.Addr{every}
+	if away != nil {
+		if own, out = away.addrs, nil; v.ports[1] != 0 && v.inRange(p.Port) {
 			return nil
 		}
-		return []netip.Addr{ip}
 	}
-	out := []netip.Addr{netip.IPv4Unspecified()}
-	if is6 {
-		out[0] = netip.IPv6Unspecified()
+	if p.IP.IsValid() && !p.IP.IsUnspecified() {
+		if slices.Contains(own, p.IP) || p.IP.IsLoopback() && away == nil {
+			return []netip.Addr{p.IP}
+		}
+		return nil
 	}
-	for _, a := range v.own {
+	for _, a := range own {
 		if a.Is4() != is6 {
 			out = append(out, a)
 		}

@@ -41,7 +41,7 @@ func TestFrontendsOfHostPorts(t *testing.T) {
 		{"of the other family", addrs("10.0.0.1"), []state.HostPort{at("fd18::2")}, nil, []string{"HostPort [fd18::2]:8080/TCP: the pod has no address of this family: it is left out"}},
 	} {
 		v := view{node: node{name: "n1"}, ipv4: true, ipv6: true, own: addrs("172.18.0.2", "192.168.9.2", "fd18::2"), addrs: addrs("172.18.0.2")}
-		plans, notes := compileHosted(&hosted{podName("web"), c.ports, c.addrs}, &v)
+		plans, notes := compileHosted(&hosted{podName("web"), c.ports, c.addrs, nil}, &v)
 		var want []string
 		for _, w := range c.want {
 			want = append(want, w+" HostPort everywhere/everywhere external,keepclient")
@@ -227,6 +227,42 @@ func TestNodePortsFollowTheNodesAddresses(t *testing.T) {
 		slices.Sort(got)
 		if strings.Join(got, " ") != x.want {
 			t.Errorf("got %v, want %s", got, x.want)
+		}
+	}
+}
+
+// Another node's HostPorts are known here, so that pods of this node get to them
+// through the tunnel: at that node's addresses, and only there.
+func TestHostPortsOfOtherNodes(t *testing.T) {
+	k, tables := newKernel(t), state.New()
+	tables.Nodes.Put(state.Node{Name: "n1", Local: true, Addresses: addrs("172.18.0.2")})
+	pod := state.Pod{Name: podName("web"), Node: "n2", IPs: addrs("10.0.1.3", "fd00::103"), HostPorts: []state.HostPort{
+		{Proto: 6, Port: 8080, Target: 80}, {Proto: 6, Port: 30000, Target: 80}, {Proto: 6, Port: 8081, Target: 80, IP: netip.MustParseAddr("127.0.0.1")},
+		{Proto: 17, Port: 53, Target: 53, IP: netip.MustParseAddr("172.18.0.3")}, {Proto: 17, Port: 54, Target: 54, IP: netip.MustParseAddr("172.18.0.2")}}}
+	tables.Pods.Put(pod)
+	c := k.control(Options{IPv4: true, IPv6: true, Ports: [2]uint16{30000, 32767}}, tables)
+	finished := pod
+	finished.IPs = nil
+	for _, x := range []struct {
+		what   string
+		change func()
+		want   string
+	}{
+		{"its node is not known", func() {}, ""},
+		{"its node", func() { tables.Nodes.Put(state.Node{Name: "n2", Addresses: addrs("172.18.0.3", "fd18::3")}) }, "172.18.0.3:53/UDP 172.18.0.3:8080/TCP [fd18::3]:8080/TCP"},
+		{"another address of it", func() { tables.Nodes.Put(state.Node{Name: "n2", Addresses: addrs("172.18.0.4")}) }, "172.18.0.4:8080/TCP"},
+		{"it has ended", func() { tables.Pods.Put(finished) }, ""},
+	} {
+		x.change()
+		step(t, c)
+		held, _ := k.services.Load()
+		var got []string
+		for at := range held {
+			got = append(got, at.String())
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != x.want || len(c.Problems()) > 0 {
+			t.Errorf("%s: got %v with problems %v, want %s", x.what, got, c.Problems(), x.want)
 		}
 	}
 }

@@ -69,7 +69,46 @@ func oracle(o objects) answer {
 			}
 		}
 	}
+	for _, p := range o.Pods {
+		for _, n := range o.Nodes {
+			if n.Name == p.Node && n.Name != self(o).Name {
+				a.hostPortsAway(o, p, n)
+			}
+		}
+	}
 	return a
+}
+
+// hostPortsAway claims what another node is asked for in a pod's place.
+func (a answer) hostPortsAway(o objects, p state.Pod, n state.Node) {
+	for _, h := range p.HostPorts {
+		for _, fam := range []string{"4", "6"} {
+			i := slices.IndexFunc(p.IPs, func(x netip.Addr) bool { return family(x) == fam })
+			if i < 0 || fam == "4" && !o.IPv4 || fam == "6" && !o.IPv6 || o.Range[1] > 0 && h.Port >= o.Range[0] && h.Port <= o.Range[1] {
+				continue
+			}
+			for _, ip := range n.Addresses {
+				if family(ip) == fam && (!h.IP.IsValid() || h.IP == ip || h.IP.IsUnspecified() && family(h.IP) == fam) {
+					a.hostPort(p, h, p.IPs[i], ip)
+				}
+			}
+		}
+	}
+}
+
+// hostPort claims it at an address.
+func (a answer) hostPort(p state.Pod, h state.HostPort, pod, ip netip.Addr) {
+	backend := fmt.Sprintf("%s/%s", netip.AddrPortFrom(pod, h.Target), protocol(h.Proto))
+	name := fmt.Sprintf("pod %s/%s %d/%s v%s to %d", p.Name.Namespace, p.Name.Name, h.Port, protocol(h.Proto), family(pod), h.Target)
+	where := fmt.Sprintf("%s/%s", netip.AddrPortFrom(ip, h.Port), protocol(h.Proto))
+	m := meaning{Of: name, Flags: "external,keepclient", Inside: backend, Outside: backend, Frontend: where}
+	if ip.IsUnspecified() {
+		m.Frontend = "every " + where[strings.LastIndex(where, ":"):]
+	}
+	if a.claims[where] == nil {
+		a.claims[where] = map[string]meaning{}
+	}
+	a.claims[where][name], a.alive[backend] = m, true
 }
 
 // hostPorts claims what the node is asked for in a pod's place.
@@ -92,19 +131,8 @@ func (a answer) hostPorts(o objects, p state.Pod, e state.Endpoint) {
 			} else if !h.IP.IsLoopback() && !slices.Contains(mine(all), h.IP) {
 				continue
 			}
-			backend := fmt.Sprintf("%s/%s", netip.AddrPortFrom(pod, h.Target), protocol(h.Proto))
-			a.alive[backend] = true
-			name := fmt.Sprintf("pod %s/%s %d/%s v%s to %d", p.Name.Namespace, p.Name.Name, h.Port, protocol(h.Proto), fam, h.Target)
 			for _, ip := range at {
-				where := fmt.Sprintf("%s/%s", netip.AddrPortFrom(ip, h.Port), protocol(h.Proto))
-				m := meaning{Of: name, Flags: "external,keepclient", Inside: backend, Outside: backend, Frontend: where}
-				if ip.IsUnspecified() {
-					m.Frontend = "every " + where[strings.LastIndex(where, ":"):]
-				}
-				if a.claims[where] == nil {
-					a.claims[where] = map[string]meaning{}
-				}
-				a.claims[where][name] = m
+				a.hostPort(p, h, pod, ip)
 			}
 		}
 	}

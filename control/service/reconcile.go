@@ -42,9 +42,9 @@ type Control struct {
 	view  view
 	owned map[netip.Addr]string // by nodes
 
-	withPorts map[state.PodName]*state.Pod // pods of the cluster that have HostPorts
-	hosted    map[state.PodName]*hosted    // those of this node
-	hostedOn  string                       // whose node that was
+	withPorts  map[state.PodName]*state.Pod // pods of the cluster that have HostPorts
+	hosted     map[state.PodName]*hosted    // those that are asked for
+	hostedSeen uint64                       // revision of the nodes that they are of
 
 	seen   revisions
 	failed bool // the last pass was not written to its end
