@@ -16,7 +16,7 @@ type Services struct {
 // Frontend is an address at which a service is asked for.
 type Frontend struct {
 	ID        uint32        `json:"id"`       // of its row in weir_frontends
-	Frontend  string        `json:"frontend"` // "172.18.0.2:32000/TCP"; 0.0.0.0 and [::] stand for every address of any node
+	Frontend  string        `json:"frontend"` // "172.18.0.2:32000/TCP"; 0.0.0.0 and [::] stand for every address of any node; with a HostPort, of this one
 	Type      string        `json:"type"`     // "ClusterIP", "NodePort", "LoadBalancer", "ExternalIPs", or a pod's "HostPort"
 	Namespace string        `json:"namespace"`
 	Name      string        `json:"name"`
