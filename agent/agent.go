@@ -18,6 +18,7 @@ import (
 	"weir/control/device"
 	"weir/control/endpoint"
 	"weir/control/health"
+	"weir/control/healthcheck"
 	"weir/control/host"
 	"weir/control/identity"
 	"weir/control/ipam"
@@ -50,6 +51,7 @@ type Agent struct {
 	health    *health.Control
 	policy    *policy.Control
 	services  *service.Control
+	checks    *healthcheck.Control
 
 	masquerade *masquerade.Control
 
@@ -142,6 +144,7 @@ func (a *Agent) build() {
 	a.policy = policy.New(a.log.With("room", "policy"), a.policyOptions(), a.tables, a.dp.Policy)
 	a.services = service.New(a.log.With("room", "service"), a.serviceOptions(), a.tables, a.dp.Services)
 	a.sockets = a.socketEnder()
+	a.checks = healthcheck.New(a.log.With("room", "healthcheck"), a.checkOptions(), a.tables)
 	a.health = health.New(a.log, healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
 }
 
@@ -168,7 +171,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	}, a.tables, ipcache.Maps{IPCache: a.dp.IPCache, Nodes: a.dp.Nodes, Generations: a.dp.Generations()}).Run)
 	a.start(g, "policy", a.policy.Run)
 	if cfg.KubeProxyReplacement {
-		a.start(g, "service", a.services.Run)
+		a.start(g, partService, a.services.Run)
+		a.start(g, "healthcheck", a.checks.Run)
 	}
 	if a.sockets != nil {
 		defer a.sockets.Close()

@@ -75,7 +75,7 @@ func (a *Agent) serviceNumbers() map[uint32]numbered {
 	for k, v := range a.dp.Services.Services.Desired() {
 		at := portText(netip.AddrPortFrom(k.Addr.Netip(), bpf.Host(k.Port)), k.Proto)
 		if f, ok := frontends[at]; ok && v.Affinity > 0 && (out[v.ID].port == "" || at < out[v.ID].port) {
-			out[v.ID] = numbered{f.Service.String(), at, v.Affinity}
+			out[v.ID] = numbered{f.Of.String(), at, v.Affinity}
 		}
 	}
 	return out

@@ -21,8 +21,11 @@ func (a *Agent) observer(name string) reconcile.Observer {
 			row.Failures++
 			row.Consecutive++
 			row.LastError, row.LastFailure = err.Error(), time.Now()
+			if row.Consecutive == 1 {
+				row.Failing = row.LastFailure
+			}
 		} else {
-			row.Consecutive, row.LastError, row.LastSuccess = 0, "", time.Now()
+			row.Consecutive, row.LastError, row.LastSuccess, row.Failing = 0, "", time.Now(), time.Time{}
 		}
 		a.tables.Controls.Put(row)
 	}

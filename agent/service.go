@@ -10,6 +10,7 @@ import (
 
 	"weir/agent/config"
 	api "weir/api/agent"
+	"weir/control/healthcheck"
 	"weir/control/host"
 	"weir/control/service"
 	"weir/datapath"
@@ -18,8 +19,21 @@ import (
 
 func (a *Agent) serviceOptions() service.Options {
 	cfg := a.cfg.Config
-	return service.Options{IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
+	first, last, _ := cfg.NodePort.Ports() // checked when the configuration was read
+	return service.Options{Ports: [2]uint16{first, last}, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
 		Forwarding: cfg.LoadBalancer.Mode, Addresses: cfg.NodePort.Addresses, Ready: a.knowsItself}
+}
+
+// partService is the part of the agent that writes services.
+const partService = "service"
+
+func (a *Agent) checkOptions() healthcheck.Options {
+	cfg := a.cfg.Config
+	return healthcheck.Options{Healthz: cfg.HealthzBindAddr, Addresses: cfg.NodePort.Addresses, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
+		Proxy: func() healthcheck.Proxy {
+			row, _ := a.tables.Controls.Get(partService)
+			return healthcheck.Proxy{Last: row.LastSuccess, Failing: row.Failing}
+		}}
 }
 
 // hostServices is what the programs need to know for services.
@@ -95,14 +109,17 @@ func portText(at netip.AddrPort, proto uint8) string {
 func (a *Agent) listServices(*http.Request) (api.Services, error) {
 	out := api.Services{Replacement: a.cfg.KubeProxyReplacement, Frontends: []api.Frontend{}, Problems: []api.ServiceProblem{}}
 	for _, f := range a.services.Frontends() {
-		row := api.Frontend{ID: f.Number, Frontend: portText(f.At, f.Proto), Type: string(f.Kind), Namespace: f.Service.Namespace,
-			Name: f.Service.Name, Port: f.Port, Backends: []api.BackendName{}}
+		row := api.Frontend{ID: f.Number, Frontend: portText(f.At, f.Proto), Type: string(f.Kind), Namespace: f.Of.Namespace,
+			Name: f.Of.Name, Port: f.Port, Backends: []api.BackendName{}}
 		for _, b := range f.Backends {
 			row.Backends = append(row.Backends, backendName(b))
 		}
 		out.Frontends = append(out.Frontends, row)
 	}
 	for _, p := range a.services.Problems() {
+		out.Problems = append(out.Problems, api.ServiceProblem{Namespace: p.Of.Namespace, Name: p.Of.Name, Pod: p.Of.Pod, Problem: p.Text})
+	}
+	for _, p := range a.checks.Status().Problems {
 		out.Problems = append(out.Problems, api.ServiceProblem{Namespace: p.Service.Namespace, Name: p.Service.Name, Problem: p.Text})
 	}
 	return out, nil
@@ -116,7 +133,7 @@ func (a *Agent) listBackends(*http.Request) ([]api.Backend, error) {
 	out := []api.Backend{}
 	for _, b := range a.services.Backends() {
 		row := api.Backend{BackendName: backendName(b.Backend), ID: b.Number, Generation: b.Generation}
-		for _, s := range b.Services {
+		for _, s := range b.Of {
 			row.Services = append(row.Services, s.String())
 		}
 		out = append(out, row)
@@ -133,7 +150,13 @@ func (a *Agent) getService(r *http.Request) (api.Service, error) {
 	if !ok {
 		return api.Service{}, fmt.Errorf("no service %s is known; `weir table services` names all", name)
 	}
-	return serviceOf(d), nil
+	out := serviceOf(d)
+	for _, p := range a.checks.Status().Problems {
+		if p.Service == name {
+			out.Problems = append(out.Problems, p.Text)
+		}
+	}
+	return out, nil
 }
 
 func serviceOf(d service.Detail) api.Service {
@@ -178,8 +201,9 @@ func trafficPolicy(local bool) string {
 }
 
 func (a *Agent) servicesStatus() *api.ServicesStatus {
-	n := a.services.Count()
-	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Mode: a.cfg.LoadBalancer.Mode, Algorithm: a.cfg.LoadBalancer.Algorithm, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends, Problems: n.Problems}
+	n, checks := a.services.Count(), a.checks.Status()
+	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Mode: a.cfg.LoadBalancer.Mode, Algorithm: a.cfg.LoadBalancer.Algorithm, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends,
+		Problems: n.Problems + len(checks.Problems), HealthChecks: checks.Open, Healthz: checks.Healthz, HealthzError: checks.Node}
 	if s.Mode != "snat" {
 		s.Dispatch = a.cfg.LoadBalancer.DSRDispatch
 	}

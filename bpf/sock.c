@@ -117,6 +117,8 @@ static __always_inline int translate(void *ctx, const struct sockname *to, __u8 
 
 	if (!config.services || !proto)
 		return 0;
+	if (is_loopback(&to->addr) && !is_host(ctx))
+		return 0; /* the pod's own: a HostPort may be at the node's */
 	s = service_find(&to->addr, to->port, proto);
 	if (!s)
 		s = node_port_find(ctx, to, proto);

@@ -54,7 +54,8 @@ func sick() fake {
 	s.Connections = &agent.ConnectionsStatus{Count: 360000, Capacity: 400000, Limit: 400000, Pressure: 0.9}
 	s.Policy = &agent.PolicyStatus{Mode: "always", InForce: 5, Refused: 1, NotEnforced: 2, Partly: 1}
 	s.Identities = nil
-	s.Services = &agent.ServicesStatus{Replacement: true, Services: 1, Frontends: 2, Problems: 2}
+	s.Services = &agent.ServicesStatus{Replacement: true, Services: 1, Frontends: 2, Problems: 2,
+		Healthz: ":10256", HealthzError: "health checks at :10256/TCP: address already in use"}
 	s.Controllers = agent.ControllersStatus{Healthy: 34, Total: 35}
 	s.Health = agent.HealthStatus{Total: 3}
 	s.Routing = agent.RoutingStatus{Mode: "Native", Host: "Legacy", AttachMode: "Legacy TC", RouteMTU: 1500, NativeIPv4: "10.0.0.0/8", NativeIPv6: "fd00::/48"}
@@ -95,7 +96,8 @@ func status3() agent.Status {
 		Connections: &agent.ConnectionsStatus{Count: 120, Capacity: 65536, Limit: 400000, Pressure: 0.0003},
 		Policy:      &agent.PolicyStatus{Mode: "default", InForce: 3, HostFirewall: true},
 		Identities:  &agent.IdentitiesStatus{Cluster: 7, Local: 1, Min: 256, Max: 65535},
-		Services:    &agent.ServicesStatus{Replacement: true, DirectRouting: "eth0", Mode: "dsr", Dispatch: "opt", Algorithm: "maglev", Services: 2, Frontends: 5, Backends: 1},
+		Services: &agent.ServicesStatus{Replacement: true, DirectRouting: "eth0", Mode: "dsr", Dispatch: "opt", Algorithm: "maglev", Services: 2, Frontends: 5, Backends: 1,
+			HealthChecks: 1, Healthz: ":10256"},
 	}
 }
 

@@ -27,9 +27,9 @@ func serviceCommand(env *Env) *cobra.Command {
 	var s servicesWanted
 	c := described(verb(env, "list", "List the frontends of services, with their backends", cobra.NoArgs,
 		func(ctx context.Context, env *Env, _ []string) error { return serviceList(ctx, env, s) }),
-		"List the frontends of services that are in the maps, with the backends that new\n"+
-			"connections may get, and those that drain. 0.0.0.0 and [::] stand for every address of\n"+
-			"any node. weir service get says why an endpoint is not among the backends.",
+		"List the frontends of services, and of HostPorts of this node's pods, that are in the\n"+
+			"maps, with the backends that new connections may get, and those that drain. 0.0.0.0 and\n"+
+			"[::] stand for every address of any node, with a HostPort of this one. weir service get says why an endpoint is not among the backends.",
 		"  weir service list\n  weir service list --namespace kube-system --name kube-dns\n  weir service list --problems")
 	c.Flags().StringVar(&s.namespace, "namespace", "", "only those of services in this namespace")
 	c.Flags().StringVar(&s.name, "name", "", "only those of services of this name")
@@ -82,7 +82,11 @@ func backendLine(i int, b agent.BackendName) string {
 func serviceProblemGrid(all []agent.ServiceProblem) grid {
 	g := grid{{"Service", "Problem"}}
 	for _, p := range all {
-		g.add(p.Namespace+"/"+p.Name, p.Problem)
+		owner := p.Namespace + "/" + p.Name
+		if p.Pod {
+			owner = "pod " + owner
+		}
+		g.add(owner, p.Problem)
 	}
 	return g
 }
@@ -141,4 +145,17 @@ func serviceLines(g *grid, s agent.Status) {
 		text += fmt.Sprintf(", %s (weir service list --problems)", count(x.Problems, "problem"))
 	}
 	g.add("Services:", text)
+	g.add("Health checks:", healthChecks(*x))
+}
+
+// healthChecks says who answers load balancers' questions.
+func healthChecks(x agent.ServicesStatus) string {
+	node := "node Disabled"
+	switch {
+	case x.HealthzError != "":
+		node = "node not answered (" + x.HealthzError + ")"
+	case x.Healthz != "":
+		node = "node at " + x.Healthz
+	}
+	return node + ", " + count(x.HealthChecks, "service port")
 }

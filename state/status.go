@@ -63,6 +63,7 @@ type ControllerState struct {
 	LastError   string
 	LastSuccess time.Time
 	LastFailure time.Time
+	Failing     time.Time // the first of the consecutive failures; zero: there is none
 }
 
 // Columns implements table.Row.

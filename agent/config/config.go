@@ -41,7 +41,8 @@ type Config struct {
 	EnableIPv6Masquerade bool        `json:"enableIPv6Masquerade"`
 	IPMasqAgent          IPMasqAgent `json:"ipMasqAgent"`
 
-	KubeProxyReplacement bool         `json:"kubeProxyReplacement"` // services are Weir's; false: kube-proxy's
+	KubeProxyReplacement bool         `json:"kubeProxyReplacement"`                // services are Weir's; false: kube-proxy's
+	HealthzBindAddr      string       `json:"kubeProxyReplacementHealthzBindAddr"` // where /healthz and /livez are asked for; empty: nowhere
 	LoadBalancer         LoadBalancer `json:"loadBalancer"`
 	NodePort             NodePort     `json:"nodePort"`
 	CgroupRoot           string       `json:"cgroupRoot"` // a folder of a cgroup v2; default: where one is mounted
@@ -168,6 +169,7 @@ func Defaults() Config {
 		IPMasqAgent: IPMasqAgent{ConfigFile: "/etc/config/ip-masq-agent"},
 
 		KubeProxyReplacement: true,
+		HealthzBindAddr:      ":10256",
 		LoadBalancer:         LoadBalancer{Algorithm: "random", Mode: "snat", DSRDispatch: "opt"},
 		NodePort:             NodePort{Range: "30000-32767"},
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -22,6 +23,9 @@ func (f *findings) services(c Config) {
 	f.forwarding(c)
 	if _, _, err := c.NodePort.Ports(); err != nil {
 		f.add("nodePort.range", "%s", err)
+	}
+	if at := c.HealthzBindAddr; at != "" && !bindable(at) {
+		f.add("kubeProxyReplacementHealthzBindAddr", "%q is not an address to listen at: write :10256 for all addresses, one with its port, such as 172.18.0.2:10256, or nothing to switch it off", at)
 	}
 	for _, p := range c.NodePort.Addresses {
 		switch {
@@ -48,6 +52,16 @@ func (f *findings) forwarding(c Config) {
 	default:
 		f.oneOf("loadBalancer.dsrDispatch", d, "opt")
 	}
+}
+
+// bindable reports whether a text is ADDRESS:PORT, or :PORT for all addresses.
+func bindable(text string) bool {
+	if port, all := strings.CutPrefix(text, ":"); all {
+		n, err := strconv.ParseUint(port, 10, 16)
+		return err == nil && n > 0
+	}
+	at, err := netip.ParseAddrPort(text)
+	return err == nil && at.Port() > 0
 }
 
 // idle names settings of services that do nothing.

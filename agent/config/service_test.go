@@ -28,6 +28,15 @@ func TestServicesAreConfigured(t *testing.T) {
 	}
 }
 
+func TestTheNodesHealthIsAskedForWhereTheConfigurationSays(t *testing.T) {
+	for file, want := range map[string]string{"": ":10256", `kubeProxyReplacementHealthzBindAddr: ""`: "",
+		"kubeProxyReplacementHealthzBindAddr: 172.18.0.2:1": "172.18.0.2:1", `kubeProxyReplacementHealthzBindAddr: "[fd18::2]:10256"`: "[fd18::2]:10256"} {
+		if c, _, err := Parse("weir.yaml", []byte(file)); err != nil || c.HealthzBindAddr != want {
+			t.Errorf("%s: got %q, want %q, err %v", file, c.HealthzBindAddr, want, err)
+		}
+	}
+}
+
 func TestOldSpellingsOfServicesAreTakenWithAWarning(t *testing.T) {
 	for setting, want := range map[string]struct {
 		on   bool
@@ -61,19 +70,22 @@ func TestModeOfServicesIsConfigured(t *testing.T) {
 
 func TestInvalidServiceValuesNameTheKeyAndTheWayOut(t *testing.T) {
 	for setting, says := range map[string]string{
-		"kubeProxyReplacement=partial":       `kubeProxyReplacement: "partial" is neither true nor false`,
-		"loadBalancer.algorithm=maglv":       `loadBalancer.algorithm: "maglv" is not supported, use random or maglev: did you mean "maglev"?`,
-		"loadBalancer.mode=DSR":              `loadBalancer.mode: "DSR" is not supported, use snat or dsr or hybrid: did you mean "dsr"?`,
-		"loadBalancer.dsrDispatch=geneve":    `loadBalancer.dsrDispatch: geneve is not supported by this version: use opt`,
-		"loadBalancer.dsrDispatch=option":    `loadBalancer.dsrDispatch: "option" is not supported, use opt`,
-		"nodePort.range=30000":               `nodePort.range: "30000" is not a range of ports`,
-		"nodePort.range=0-10":                `write the first and the last, such as 30000-32767`,
-		"nodePort.range=32767-30000":         `is not a range of ports`,
-		"nodePort.range=30000-70000":         `is not a range of ports`,
-		"nodePort.addresses=10.0.0.1/8":      `nodePort.addresses: 10.0.0.1/8 has host bits set: write 10.0.0.0/8`,
-		"nodePort.addresses=10.0.0.1":        `nodePort.addresses: "10.0.0.1" is not a CIDR`,
-		"nodePort.addresses=[10.0.0.0/8,'']": `an empty CIDR: remove it`,
-		"cgroupRoot=sys/fs/cgroup":           `cgroupRoot: "sys/fs/cgroup" is not an absolute path`,
+		"kubeProxyReplacement=partial":                 `kubeProxyReplacement: "partial" is neither true nor false`,
+		"loadBalancer.algorithm=maglv":                 `loadBalancer.algorithm: "maglv" is not supported, use random or maglev: did you mean "maglev"?`,
+		"loadBalancer.mode=DSR":                        `loadBalancer.mode: "DSR" is not supported, use snat or dsr or hybrid: did you mean "dsr"?`,
+		"loadBalancer.dsrDispatch=geneve":              `loadBalancer.dsrDispatch: geneve is not supported by this version: use opt`,
+		"loadBalancer.dsrDispatch=option":              `loadBalancer.dsrDispatch: "option" is not supported, use opt`,
+		"nodePort.range=30000":                         `nodePort.range: "30000" is not a range of ports`,
+		"nodePort.range=0-10":                          `write the first and the last, such as 30000-32767`,
+		"nodePort.range=32767-30000":                   `is not a range of ports`,
+		"nodePort.range=30000-70000":                   `is not a range of ports`,
+		"nodePort.addresses=10.0.0.1/8":                `nodePort.addresses: 10.0.0.1/8 has host bits set: write 10.0.0.0/8`,
+		"nodePort.addresses=10.0.0.1":                  `nodePort.addresses: "10.0.0.1" is not a CIDR`,
+		"nodePort.addresses=[10.0.0.0/8,'']":           `an empty CIDR: remove it`,
+		"cgroupRoot=sys/fs/cgroup":                     `cgroupRoot: "sys/fs/cgroup" is not an absolute path`,
+		"kubeProxyReplacementHealthzBindAddr=10256":    `kubeProxyReplacementHealthzBindAddr: "10256" is not an address to listen at: write :10256 for all addresses`,
+		"kubeProxyReplacementHealthzBindAddr=:0":       `":0" is not an address`,
+		"kubeProxyReplacementHealthzBindAddr=n1:10256": `"n1:10256" is not an address`,
 	} {
 		if _, _, err := Parse("", nil, setting); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: got %v, want %q", setting, err, says)

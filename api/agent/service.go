@@ -16,8 +16,8 @@ type Services struct {
 // Frontend is an address at which a service is asked for.
 type Frontend struct {
 	ID        uint32        `json:"id"`       // of its row in weir_frontends
-	Frontend  string        `json:"frontend"` // "172.18.0.2:32000/TCP"; 0.0.0.0 and [::] stand for every address of any node
-	Type      string        `json:"type"`     // "ClusterIP", "NodePort", "LoadBalancer" or "ExternalIPs"
+	Frontend  string        `json:"frontend"` // "172.18.0.2:32000/TCP"; 0.0.0.0 and [::] stand for every address of any node; with a HostPort, of this one
+	Type      string        `json:"type"`     // "ClusterIP", "NodePort", "LoadBalancer", "ExternalIPs", or a pod's "HostPort"
 	Namespace string        `json:"namespace"`
 	Name      string        `json:"name"`
 	Port      string        `json:"port,omitempty"` // its name
@@ -30,10 +30,11 @@ type BackendName struct {
 	State   string `json:"state"`   // "active", "terminating" or "not ready"
 }
 
-// ServiceProblem is what of a service is left out, and why.
+// ServiceProblem is what of a service, or of a pod's HostPorts, is left out, and why.
 type ServiceProblem struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
+	Pod       bool   `json:"pod,omitempty"` // it is a pod
 	Problem   string `json:"problem"`
 }
 
@@ -113,5 +114,8 @@ type ServicesStatus struct {
 	Services      int    `json:"services"`
 	Frontends     int    `json:"frontends"`
 	Backends      int    `json:"backends"`
-	Problems      int    `json:"problems"` // `weir service list --problems`
+	Problems      int    `json:"problems"`               // `weir service list --problems`
+	HealthChecks  int    `json:"healthChecks"`           // healthCheckNodePorts that are answered
+	Healthz       string `json:"healthz,omitempty"`      // where /healthz and /livez are asked for; empty: nowhere
+	HealthzError  string `json:"healthzError,omitempty"` // why nobody answers there
 }

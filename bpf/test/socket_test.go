@@ -320,6 +320,51 @@ func TestNodePortIsEveryNodesAndNobodyElsesOnTheNode(t *testing.T) {
 	}
 }
 
+// A HostPort is the node's alone: no other node's address leads to it, a pod that asks
+// at its own loopback addresses means itself, and whoever listens on the node may go on.
+func TestHostPortIsThisNodesAndNoPodsLoopback(t *testing.T) {
+	const hostPort = 8080
+	n := socketNode(t)
+	pod := linktest.New(t)
+	linktest.In(t, pod, func() { linktest.Up(t, "lo") })
+	for i, f := range families {
+		any, loopback := netip.IPv4Unspecified(), netip.MustParseAddr("127.0.0.1")
+		if f.v6 {
+			any, loopback = netip.IPv6Unspecified(), netip.IPv6Loopback()
+		}
+		n.tcpServer(t, at(f.self, 8081), "backend")
+		n.backend(t, 10+uint32(i), 1, at(f.self, 8081), unix.IPPROTO_TCP)
+		for j, a := range []netip.Addr{any, loopback} { // the latter as of hostIP
+			n.add(t, service{id: 1 + uint32(i), at: at(a, hostPort+uint16(j)), proto: unix.IPPROTO_TCP, first: 256 * uint32(i), backends: []uint32{10 + uint32(i)}, flags: bpf.ServiceExternal | bpf.ServiceKeepClient})
+		}
+		n.know(t, netip.PrefixFrom(f.self, f.bits()), bpf.IPCacheEntry{Identity: uint32(bpf.IdentityHost), Flags: uint8(bpf.IPCacheHost)})
+		n.know(t, netip.PrefixFrom(f.node, f.bits()), bpf.IPCacheEntry{Identity: uint32(bpf.IdentityRemoteNode)})
+		for _, to := range []netip.AddrPort{at(f.self, hostPort), at(loopback, hostPort), at(loopback, hostPort+1)} {
+			if answer, peer, err := n.ask(t, "tcp", to); err != nil || answer != "backend" || peer != to.String() {
+				t.Errorf("%s: %q, %s, %v", to, answer, peer, err)
+			}
+		}
+		if answer, _, err := n.ask(t, "tcp", at(f.node, hostPort)); err == nil {
+			t.Errorf("another node's address leads to %q", answer)
+		}
+		linktest.In(t, pod, func() {
+			for _, to := range []netip.AddrPort{at(loopback, hostPort), at(loopback, hostPort+1)} {
+				if _, err := net.DialTimeout("tcp", to.String(), time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+					t.Errorf("a pod that asks itself at %s: %v, want refused", to, err)
+				}
+			}
+		})
+		n.do(func() {
+			l, err := net.Listen("tcp", at(f.self, hostPort).String())
+			if err != nil {
+				t.Errorf("%s: a process of the node may not listen: %v", f.name, err)
+				return
+			}
+			l.Close()
+		})
+	}
+}
+
 // A client of a service with affinity stays with its backend while the service
 // has it, whatever else changes.
 func TestClientStaysWithItsBackendWhileItIsThere(t *testing.T) {

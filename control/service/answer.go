@@ -6,8 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-
-	"weir/state"
 )
 
 // The states of a backend, in the words of the field.
@@ -20,7 +18,7 @@ const (
 // Frontend is one that is in the maps, for people.
 type Frontend struct {
 	Number   uint32 // of its row
-	Service  state.ServiceName
+	Of       Owner
 	Port     string // its name
 	At       netip.AddrPort
 	Proto    uint8
@@ -39,10 +37,10 @@ type Backend struct {
 // Counts says how many of each there are.
 type Counts struct{ Services, Frontends, Backends, Problems int }
 
-// Problem is what of a service is not in force.
+// Problem is what of a service, or of a pod's HostPorts, is not in force.
 type Problem struct {
-	Service state.ServiceName
-	Text    string
+	Of   Owner
+	Text string
 }
 
 // Count returns how much is in force.
@@ -54,7 +52,7 @@ func (c *Control) Count() Counts {
 		return n
 	}
 	for _, s := range c.m.services {
-		if len(s.ports) > 0 {
+		if s.row != nil && len(s.ports) > 0 {
 			n.Services++
 		}
 	}
@@ -88,12 +86,12 @@ func (m *model) problems() []Problem {
 		c := m.claims[k]
 		for _, p := range c.by {
 			if p != c.owner {
-				out = append(out, Problem{p.service, fmt.Sprintf("%s is %s's: it is left out", k, c.owner.ref)})
+				out = append(out, Problem{p.of, fmt.Sprintf("%s is %s's: it is left out", k, c.owner.ref)})
 			}
 		}
 	}
 	slices.SortFunc(out, func(a, b Problem) int {
-		return cmp.Or(compareNames(a.Service, b.Service), cmp.Compare(a.Text, b.Text))
+		return cmp.Or(a.Of.compare(b.Of), cmp.Compare(a.Text, b.Text))
 	})
 	return slices.Compact(out)
 }
@@ -106,11 +104,11 @@ func (c *Control) Frontends() []Frontend {
 	if c.m == nil {
 		return nil
 	}
-	for name, s := range c.m.services {
-		if s.row == nil || len(s.ports) == 0 {
+	for of, s := range c.m.services {
+		if len(s.ports) == 0 {
 			continue
 		}
-		plans, _ := compile(s.row, c.m.slicesOf(name), &c.view)
+		plans := c.wish(of).plans
 		for i := range plans {
 			out = append(out, c.frontendsOf(s, &plans[i])...)
 		}
@@ -126,13 +124,13 @@ func (c *Control) frontendsOf(s *service, p *plan) []Frontend {
 		if x == nil || !x.held || x.owner == nil || x.owner != s.ports[p.key] {
 			continue
 		}
-		row := Frontend{Number: c.m.frontends.of[f.key], Service: x.owner.service, Port: p.name, At: f.key.AddrPort(), Proto: p.key.proto, Kind: f.kind}
+		row := Frontend{Number: c.m.frontends.of[f.key], Of: x.owner.of, Port: p.name, At: f.key.AddrPort(), Proto: p.key.proto, Kind: f.kind}
 		in := map[int]bool{}
 		for _, i := range slices.Concat(p.chosen(f.inside), p.chosen(f.outside)) {
 			in[i] = true
 		}
 		for i := range p.endpoints {
-			if b := c.backend(p, i, s.row.PublishUnready); in[i] || b.State == StateTerminating {
+			if b := c.backend(p, i, s.publishUnready()); in[i] || b.State == StateTerminating {
 				row.Backends = append(row.Backends, b)
 			}
 		}
@@ -156,11 +154,11 @@ func (c *Control) backend(p *plan, i int, publishUnready bool) Backend {
 	return b
 }
 
-// NamedBackend is a backend with the services that name it.
+// NamedBackend is a backend with whoever names it.
 type NamedBackend struct {
 	Backend
 	Generation uint32
-	Services   []state.ServiceName
+	Of         []Owner // whose it is
 }
 
 // Backends lists all that have a row, by number. Where services differ about one,
@@ -172,28 +170,28 @@ func (c *Control) Backends() []NamedBackend {
 		return nil
 	}
 	all := map[uint32]*NamedBackend{}
-	for name, s := range c.m.services {
-		if s.row == nil || len(s.ports) == 0 {
+	for of, s := range c.m.services {
+		if len(s.ports) == 0 {
 			continue
 		}
-		plans, _ := compile(s.row, c.m.slicesOf(name), &c.view)
+		plans := c.wish(of).plans
 		for i := range plans {
 			for j := range plans[i].endpoints {
-				c.addBackend(all, name, c.backend(&plans[i], j, s.row.PublishUnready))
+				c.addBackend(all, of, c.backend(&plans[i], j, s.publishUnready()))
 			}
 		}
 	}
 	var out []NamedBackend
 	for _, n := range slices.Sorted(maps.Keys(all)) {
 		b := *all[n]
-		slices.SortFunc(b.Services, compareNames)
-		b.Services = slices.Compact(b.Services)
+		slices.SortFunc(b.Of, Owner.compare)
+		b.Of = slices.Compact(b.Of)
 		out = append(out, b)
 	}
 	return out
 }
 
-func (c *Control) addBackend(all map[uint32]*NamedBackend, name state.ServiceName, b Backend) {
+func (c *Control) addBackend(all map[uint32]*NamedBackend, of Owner, b Backend) {
 	if b.Number == 0 {
 		return
 	}
@@ -205,5 +203,5 @@ func (c *Control) addBackend(all map[uint32]*NamedBackend, name state.ServiceNam
 	if b.State == StateActive || x.State == StateNotReady {
 		x.State = b.State
 	}
-	x.Services = append(x.Services, name)
+	x.Of = append(x.Of, of)
 }

@@ -41,7 +41,7 @@ func TestListNamesFrontendsWithTheirBackends(t *testing.T) {
 		for _, b := range f.Backends {
 			list = append(list, fmt.Sprintf("%s %s", b.At, b.State))
 		}
-		got[f.At.String()] = fmt.Sprintf("%s %s: %s", f.Service.Name, f.Kind, strings.Join(list, ", "))
+		got[f.At.String()] = fmt.Sprintf("%s %s: %s", f.Of.Name, f.Kind, strings.Join(list, ", "))
 	}
 	web := "10.0.0.1:8080 active, 10.0.0.2:8080 active, 10.0.0.3:8080 terminating"
 	want := map[string]string{"10.96.0.1:80": "web ClusterIP: " + web, "172.18.0.2:32000": "web NodePort: " + web, "0.0.0.0:32000": "web NodePort: " + web,
@@ -58,7 +58,7 @@ func TestBackendsNameTheServicesTheyStandFor(t *testing.T) {
 	c, _ := answering(t)
 	var got []string
 	for _, b := range c.Backends() {
-		got = append(got, fmt.Sprintf("%s %s %v", b.At, b.State, b.Services))
+		got = append(got, fmt.Sprintf("%s %s %v", b.At, b.State, b.Of))
 	}
 	text := strings.Join(got, "\n")
 	for _, want := range []string{"10.0.0.2:8080 active [d/other d/web]", "10.0.0.3:8080 terminating [d/web]", "10.0.0.4:8080 not ready [d/web]"} {
@@ -101,7 +101,7 @@ func TestAServiceSaysWhyAnEndpointIsNotUsed(t *testing.T) {
 	if instead[netip.MustParseAddrPort("0.0.0.0:32000")] != "d/web port 80/TCP" || instead[netip.MustParseAddrPort("10.96.0.3:80")] != "" {
 		t.Errorf("in its place are %v", instead)
 	}
-	if list := c.Problems(); len(list) != 3 || list[0].Service.Name != "late" {
+	if list := c.Problems(); len(list) != 3 || list[0].Of.Name != "late" {
 		t.Errorf("problems are %v", list)
 	}
 	if d, ok = c.Service(state.ServiceName{Namespace: "d", Name: "headless"}); !ok || len(d.Ports) != 0 {

@@ -15,7 +15,9 @@ import (
 type view struct {
 	node       node
 	ipv4, ipv6 bool         // families that are on
-	addrs      []netip.Addr // of this node, that NodePorts are at
+	own        []netip.Addr // of this node
+	addrs      []netip.Addr // those of own that NodePorts are at
+	ports      [2]uint16    // first and last that NodePorts may be; zero: any
 	named      []netip.Addr // of this node's object: those that other nodes know
 	algorithm  state.Algorithm
 	forwarding string
@@ -31,6 +33,7 @@ const (
 	NodePort     Kind = "NodePort"
 	LoadBalancer Kind = "LoadBalancer"
 	ExternalIP   Kind = "ExternalIPs"
+	HostPort     Kind = "HostPort"
 )
 
 // scope is whom a frontend sends to.
@@ -50,11 +53,13 @@ type frontend struct {
 	inside, outside scope
 }
 
-// portKey names a port within its service: in each family it is one of its own.
+// portKey names a port within its service: in each family it is one of its own. A
+// pod may have several ports behind one of its node, at other addresses.
 type portKey struct {
-	port  uint16
-	proto uint8
-	is6   bool
+	port   uint16
+	proto  uint8
+	is6    bool
+	target uint16 // of a pod, behind a HostPort; of a service: 0
 }
 
 // plan is what is to be in force of a service's port in one family.
@@ -82,7 +87,7 @@ func compile(s *state.Service, all []*state.Slice, v *view) (plans []plan, notes
 			continue
 		}
 		for _, p := range s.Ports {
-			k := portKey{p.Port, p.Proto, is6}
+			k := portKey{port: p.Port, proto: p.Proto, is6: is6}
 			switch {
 			case p.Port == 0:
 				note("port %q is 0: it is left out", p.Name)
@@ -90,6 +95,10 @@ func compile(s *state.Service, all []*state.Slice, v *view) (plans []plan, notes
 				note("port %d/%s stands twice: the first counts", p.Port, state.ProtoName(p.Proto))
 			default:
 				seen[k] = true
+				if p.NodePort != 0 && !v.inRange(p.NodePort) {
+					note("NodePort %d/%s is outside of nodePort.range %d-%d: it is left out; give the service another, or change nodePort.range on all nodes",
+						p.NodePort, state.ProtoName(p.Proto), v.ports[0], v.ports[1])
+				}
 				plans = append(plans, compilePort(s, p, k, all, v, vips))
 			}
 		}
@@ -103,6 +112,12 @@ func (v *view) has(is6 bool) bool {
 		return v.ipv6
 	}
 	return v.ipv4
+}
+
+// inRange reports whether services may have the port on nodes. Ports for connections in
+// the node's name lie outside of the range, so one that is not in it may be in use.
+func (v *view) inRange(port uint16) bool {
+	return v.ports[1] == 0 || port >= v.ports[0] && port <= v.ports[1]
 }
 
 // vip is an address of a service that has no node.
@@ -162,7 +177,7 @@ func compilePort(s *state.Service, p state.ServicePort, k portKey, all []*state.
 			out.ranges = append(out.ranges, r.Masked())
 		}
 	}
-	if p.NodePort == 0 {
+	if p.NodePort == 0 || !v.inRange(p.NodePort) {
 		return out
 	}
 	every := netip.IPv4Unspecified()

@@ -134,7 +134,7 @@ func TestNothingGoesBeforeEverythingIsSynced(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go k.control(Options{IPv4: true}, empty).Run(ctx)
-		for _, mark := range []func(){empty.Services.MarkSynced, empty.Slices.MarkSynced, empty.Nodes.MarkSynced, empty.Devices.MarkSynced} {
+		for _, mark := range []func(){empty.Services.MarkSynced, empty.Slices.MarkSynced, empty.Nodes.MarkSynced, empty.Devices.MarkSynced, empty.Pods.MarkSynced, empty.Endpoints.MarkSynced} {
 			mark()
 			synctest.Wait()
 			if n := k.writes() - before; n != 0 {
@@ -225,7 +225,7 @@ func TestConflictsAreNamedAndTheRestWorks(t *testing.T) {
 	if text := "172.18.0.2:32000/TCP is d/b port 80/TCP's, not d/a port 80/TCP's"; strings.Count(log.String(), text) != 1 {
 		t.Errorf("the log does not name the conflict once: %s", &log)
 	}
-	notes := strings.Join(c.m.services[late.Name].notes, "\n")
+	notes := strings.Join(c.m.services[ofService(late.Name)].notes, "\n")
 	for _, want := range []string{"ExternalIPs 172.18.0.2 is the address of node n1", "LoadBalancer 10.0.0.77 is the address of pod d/web", "LoadBalancer fd00::9 is of a family"} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("notes do not say %q:\n%s", want, notes)

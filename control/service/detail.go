@@ -53,18 +53,19 @@ type EndpointDetail struct {
 func (c *Control) Service(name state.ServiceName) (Detail, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.m == nil || c.m.services[name] == nil {
+	of := ofService(name)
+	if c.m == nil || c.m.services[of] == nil {
 		return Detail{}, false
 	}
-	s := c.m.services[name]
+	s := c.m.services[of]
 	d := Detail{Row: *s.row, Algorithm: cmp.Or(s.row.Algorithm, c.view.algorithm, state.AlgorithmRandom),
 		Forwarding: cmp.Or(s.row.Forwarding, c.view.forwarding, "snat")}
 	for _, p := range c.m.problems() {
-		if p.Service == name {
+		if p.Of == of {
 			d.Problems = append(d.Problems, p.Text)
 		}
 	}
-	plans, _ := compile(s.row, c.m.slicesOf(name), &c.view)
+	plans := c.wish(of).plans
 	for i := range plans {
 		d.Ports = append(d.Ports, c.portDetail(s, &plans[i]))
 	}
@@ -93,7 +94,7 @@ func (c *Control) portDetail(s *service, p *plan) PortDetail {
 }
 
 func (c *Control) frontendDetail(s *service, p *plan, f frontend) FrontendDetail {
-	d := FrontendDetail{Frontend: Frontend{At: f.key.AddrPort(), Proto: p.key.proto, Kind: f.kind, Port: p.name, Service: s.row.Name},
+	d := FrontendDetail{Frontend: Frontend{At: f.key.AddrPort(), Proto: p.key.proto, Kind: f.kind, Port: p.name, Of: ofService(s.row.Name)},
 		Inside: len(p.chosen(f.inside)), Outside: len(p.chosen(f.outside))}
 	x := c.m.claims[f.key]
 	if x == nil || x.owner == nil {

@@ -1,8 +1,8 @@
 // Package service derives which backends stand for which services on this node,
 // writes it to the maps of services, and answers why.
 //
-// It reads services, slices, nodes, this node's devices, who has which address, and
-// where the sockets of pods are.
+// It reads services, slices, nodes, this node's devices, who has which address, pods
+// that have HostPorts, and endpoints: where pods and their sockets are.
 // It writes no table: what it wrote is in the maps.
 //
 //	slices ──> endpoints ──> who may be chosen ──> sets ──> weir_slots
@@ -50,6 +50,8 @@
 // come at once, the first by name gets it. An address of a node or a pod is nobody's
 // frontend. Everything else of such services works.
 //
-// HostPorts are not here yet: they will be plans of a pod of this node, with one
-// endpoint, which model.put takes as it takes those of a service.
+// # HostPorts
+//
+// A pod of this node that has some is an owner like a service, and its plans have one
+// endpoint, the pod (see compileHosted). It is there while control/endpoint has it.
 package service

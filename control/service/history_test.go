@@ -49,6 +49,9 @@ func history(t *testing.T, seed uint64, edits int) {
 	if r.IntN(4) == 0 {
 		w.o.Addresses = []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16")}
 	}
+	if r.IntN(4) == 0 {
+		w.o.Ports = [2]uint16{32001, 32002}
+	}
 	w.k.hurry = seed%2 == 0
 	w.c = w.k.control(w.o, w.tables)
 	for range edits {
@@ -124,7 +127,10 @@ func (w *world) ownerOf() func(uint32) string {
 		if p.key.is6 {
 			fam = "6"
 		}
-		names[id] = fmt.Sprintf("%s %d/%s v%s", p.service, p.key.port, protocol(p.key.proto), fam)
+		names[id] = fmt.Sprintf("%s %d/%s v%s", p.of, p.key.port, protocol(p.key.proto), fam)
+		if p.of.Pod {
+			names[id] += fmt.Sprintf(" to %d", p.key.target)
+		}
 	}
 	return func(id uint32) string { return names[id] }
 }
@@ -150,7 +156,7 @@ func (w *world) restart() {
 }
 
 func (w *world) objects() objects {
-	o := objects{IPv4: w.o.IPv4, IPv6: w.o.IPv6, Maglev: w.o.Algorithm == state.AlgorithmMaglev, Forwarding: w.o.Forwarding, Within: w.o.Addresses}
+	o := objects{IPv4: w.o.IPv4, IPv6: w.o.IPv6, Maglev: w.o.Algorithm == state.AlgorithmMaglev, Forwarding: w.o.Forwarding, Within: w.o.Addresses, Range: w.o.Ports}
 	for _, s := range w.tables.Services.All() {
 		o.Services = append(o.Services, s)
 	}
@@ -166,6 +172,12 @@ func (w *world) objects() objects {
 	for _, i := range w.tables.IPs.All() {
 		o.IPs = append(o.IPs, i)
 	}
+	for _, p := range w.tables.Pods.All() {
+		o.Pods = append(o.Pods, p)
+	}
+	for _, e := range w.tables.Endpoints.All() {
+		o.Endpoints = append(o.Endpoints, e)
+	}
 	return o
 }
 
@@ -176,7 +188,7 @@ func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 func edit(r *rand.Rand, t *state.Tables) {
 	name := state.ServiceName{Namespace: "d", Name: fmt.Sprintf("s%d", r.IntN(5))}
 	slice := state.SliceName{Namespace: "d", Name: fmt.Sprintf("x%d", r.IntN(8))}
-	switch r.IntN(20) {
+	switch r.IntN(23) {
 	case 0, 1, 2, 3, 4:
 		t.Services.Put(randomService(r, name))
 	case 5:
@@ -200,6 +212,16 @@ func edit(r *rand.Rand, t *state.Tables) {
 	case 18:
 		p := netip.PrefixFrom(address(r, "10.96.0.", 6), 32)
 		t.IPs.Put(state.IP{Prefix: p, Source: pick(r, state.IPPod, state.IPEndpoint, state.IPHost), Of: "d/p"})
+	case 20:
+		t.Pods.Put(randomPod(r))
+	case 21:
+		t.Endpoints.Put(randomEndpoint(r))
+	case 22:
+		if r.IntN(2) == 0 {
+			t.Pods.Delete(state.PodName{Namespace: "d", Name: fmt.Sprintf("s%d", r.IntN(3))})
+		} else {
+			t.Endpoints.Delete(state.EndpointID(1 + r.IntN(3)))
+		}
 	case 19:
 		t.IPs.Delete(netip.PrefixFrom(address(r, "10.96.0.", 6), 32))
 	}
@@ -267,4 +289,37 @@ func randomSlice(r *rand.Rand, name state.SliceName) state.Slice {
 		s.Endpoints = append(s.Endpoints, e)
 	}
 	return s
+}
+
+// randomPod is called like services are, and wants ports that NodePorts have, too.
+func randomPod(r *rand.Rand) state.Pod {
+	p := state.Pod{Name: state.PodName{Namespace: "d", Name: fmt.Sprintf("s%d", r.IntN(3))}, Node: pick(r, "n1", "n1", "n2"), UID: pick(r, "", "u1", "u2")}
+	if r.IntN(3) > 0 {
+		p.IPs = append(p.IPs, address(r, "10.0.1.", 40), address(r, "fd00:1::", 40))
+	}
+	for range r.IntN(4) {
+		h := state.HostPort{Proto: pick[uint8](r, 6, 6, 17, 132), Port: uint16(32000 + r.IntN(4)), Target: uint16(8080 + r.IntN(2))}
+		switch r.IntN(6) {
+		case 0:
+			h.IP = address(r, pick(r, "172.18.0.", "10.96.0."), 6)
+		case 1:
+			h.IP = address(r, "fd18::", 4)
+		case 2:
+			h.IP = netip.MustParseAddr(pick(r, "0.0.0.0", "::", "127.0.0.1", "::1"))
+		}
+		p.HostPorts = append(p.HostPorts, h)
+	}
+	return p
+}
+
+func randomEndpoint(r *rand.Rand) state.Endpoint {
+	id := 1 + r.IntN(3)
+	e := state.Endpoint{ID: state.EndpointID(id), Pod: state.PodName{Namespace: "d", Name: fmt.Sprintf("s%d", id-1)}, PodUID: pick(r, "", "u1", "u2")}
+	if r.IntN(5) > 0 {
+		e.IPv4 = address(r, "10.0.0.", 40)
+	}
+	if r.IntN(3) > 0 {
+		e.IPv6 = address(r, "fd00::", 40)
+	}
+	return e
 }

@@ -13,7 +13,7 @@ import (
 // model is what is wanted, with the numbers that it has in the maps, and what of
 // it is not written yet. It does no input or output.
 type model struct {
-	services map[state.ServiceName]*service
+	services map[Owner]*service
 	slices   map[state.SliceName]*state.Slice
 	of       map[state.ServiceName]map[state.SliceName]*state.Slice
 	vips     map[netip.Addr][]state.ServiceName // who wants an address
@@ -38,37 +38,43 @@ type dirt struct {
 	ranges map[bpf.SourceRange]bool
 }
 
-// service is a service with ports in force or wanted.
+// service is a service, or a pod with HostPorts, with ports in force or wanted.
 type service struct {
-	row   *state.Service
+	row   *state.Service // nil: it is a pod
+	pod   *hosted        // nil: it is a service
 	ports map[portKey]*port
 	notes []string // what of it is left out, and why
 	vips  []netip.Addr
 }
 
+func (s *service) publishUnready() bool { return s.row != nil && s.row.PublishUnready }
+
 // ref names a port in the cluster.
 type ref struct {
-	service state.ServiceName
-	key     portKey
+	of  Owner
+	key portKey
 }
 
 func (r ref) compare(o ref) int {
-	return cmp.Or(cmp.Compare(r.service.Namespace, o.service.Namespace), cmp.Compare(r.service.Name, o.service.Name),
-		cmp.Compare(r.key.port, o.key.port), cmp.Compare(r.key.proto, o.key.proto))
+	return cmp.Or(r.of.compare(o.of), cmp.Compare(r.key.port, o.key.port), cmp.Compare(r.key.proto, o.key.proto),
+		cmp.Compare(r.key.target, o.key.target))
 }
 
 func (r ref) String() string {
-	return fmt.Sprintf("%s port %d/%s", r.service, r.key.port, state.ProtoName(r.key.proto))
+	return fmt.Sprintf("%s port %d/%s", r.of, r.key.port, state.ProtoName(r.key.proto))
 }
 
 // id is the same on every start, so that what is remembered of a service's clients
 // is never another's. Ports that collide have numbers that follow each other.
 func (r ref) id() uint32 {
 	h := uint32(2166136261)
-	for _, text := range []string{r.service.Namespace, "/", r.service.Name} {
+	for _, text := range []string{r.of.Namespace, "/", r.of.Name} {
 		for i := range len(text) {
 			h = (h ^ uint32(text[i])) * 16777619
 		}
+	}
+	if r.of.Pod { // no service is called like it: names have no slash
+		h = (h ^ uint32(r.key.target)) * 16777619
 	}
 	family := uint64(0)
 	if r.key.is6 {
@@ -119,7 +125,7 @@ type claim struct {
 
 func newModel() *model {
 	b := newBackends()
-	return &model{services: map[state.ServiceName]*service{}, slices: map[state.SliceName]*state.Slice{},
+	return &model{services: map[Owner]*service{}, slices: map[state.SliceName]*state.Slice{},
 		of: map[state.ServiceName]map[state.SliceName]*state.Slice{}, vips: map[netip.Addr][]state.ServiceName{},
 		backends: b, sets: newSets(b), frontends: newFrontends(), ids: map[uint32]*port{}, claims: map[bpf.ServiceKey]*claim{},
 		ranges: map[bpf.SourceRange]bool{}, disputed: map[bpf.ServiceKey]string{},
@@ -161,26 +167,36 @@ func (m *model) slicesOf(name state.ServiceName) []*state.Slice {
 	return out
 }
 
-// put makes these the plans of a service; a nil row: it is gone. Settle has to
-// follow when all are put.
-func (m *model) put(name state.ServiceName, row *state.Service, plans []plan, notes []string) {
-	s := m.services[name]
+// wish is what is to be in force of an owner. One without row and pod is gone.
+type wish struct {
+	row   *state.Service
+	pod   *hosted
+	plans []plan
+	notes []string
+}
+
+// put makes it so. Settle has to follow when all are put.
+func (m *model) put(of Owner, w wish) {
+	gone := w.row == nil && w.pod == nil
+	s := m.services[of]
 	if s == nil {
-		if row == nil {
+		if gone {
 			return
 		}
 		s = &service{ports: map[portKey]*port{}}
-		m.services[name] = s
+		m.services[of] = s
 	}
-	s.row, s.notes = row, notes
-	m.setVIPs(name, s)
-	keep := make(map[portKey]bool, len(plans))
-	for i := range plans {
-		p := &plans[i]
+	s.row, s.pod, s.notes = w.row, w.pod, w.notes
+	if !of.Pod {
+		m.setVIPs(state.ServiceName{Namespace: of.Namespace, Name: of.Name}, s)
+	}
+	keep := make(map[portKey]bool, len(w.plans))
+	for i := range w.plans {
+		p := &w.plans[i]
 		keep[p.key] = true
 		x := s.ports[p.key]
 		if x == nil {
-			x = &port{ref: ref{name, p.key}}
+			x = &port{ref: ref{of, p.key}}
 			s.ports[p.key] = x
 			m.fresh = append(m.fresh, x)
 		}
@@ -192,8 +208,8 @@ func (m *model) put(name state.ServiceName, row *state.Service, plans []plan, no
 			delete(s.ports, k)
 		}
 	}
-	if row == nil {
-		delete(m.services, name)
+	if gone {
+		delete(m.services, of)
 	}
 }
 

@@ -19,10 +19,14 @@ type objects struct {
 	Devices  []state.Device
 	IPs      []state.IP
 
+	Pods      []state.Pod
+	Endpoints []state.Endpoint
+
 	IPv4, IPv6 bool
 	Maglev     bool // the agent's algorithm
 	Forwarding string
 	Within     []netip.Prefix // NodePorts
+	Range      [2]uint16      // of NodePorts; zero: any
 }
 
 // meaning is what a frontend resolves to, in words that have no numbers.
@@ -58,7 +62,80 @@ func oracle(o objects) answer {
 			}
 		}
 	}
+	for _, e := range o.Endpoints {
+		for _, p := range o.Pods {
+			if me := self(o).Name; p.Name == e.Pod && p.Node == me && (p.UID == "" || e.PodUID == "" || p.UID == e.PodUID) {
+				a.hostPorts(o, p, e)
+			}
+		}
+	}
+	for _, p := range o.Pods {
+		for _, n := range o.Nodes {
+			if n.Name == p.Node && n.Name != self(o).Name {
+				a.hostPortsAway(o, p, n)
+			}
+		}
+	}
 	return a
+}
+
+// hostPortsAway claims what another node is asked for in a pod's place.
+func (a answer) hostPortsAway(o objects, p state.Pod, n state.Node) {
+	for _, h := range p.HostPorts {
+		for _, fam := range []string{"4", "6"} {
+			i := slices.IndexFunc(p.IPs, func(x netip.Addr) bool { return family(x) == fam })
+			if i < 0 || fam == "4" && !o.IPv4 || fam == "6" && !o.IPv6 || o.Range[1] > 0 && h.Port >= o.Range[0] && h.Port <= o.Range[1] {
+				continue
+			}
+			for _, ip := range n.Addresses {
+				if family(ip) == fam && (!h.IP.IsValid() || h.IP == ip || h.IP.IsUnspecified() && family(h.IP) == fam) {
+					a.hostPort(p, h, p.IPs[i], ip)
+				}
+			}
+		}
+	}
+}
+
+// hostPort claims it at an address.
+func (a answer) hostPort(p state.Pod, h state.HostPort, pod, ip netip.Addr) {
+	backend := fmt.Sprintf("%s/%s", netip.AddrPortFrom(pod, h.Target), protocol(h.Proto))
+	name := fmt.Sprintf("pod %s/%s %d/%s v%s to %d", p.Name.Namespace, p.Name.Name, h.Port, protocol(h.Proto), family(pod), h.Target)
+	where := fmt.Sprintf("%s/%s", netip.AddrPortFrom(ip, h.Port), protocol(h.Proto))
+	m := meaning{Of: name, Flags: "external,keepclient", Inside: backend, Outside: backend, Frontend: where}
+	if ip.IsUnspecified() {
+		m.Frontend = "every " + where[strings.LastIndex(where, ":"):]
+	}
+	if a.claims[where] == nil {
+		a.claims[where] = map[string]meaning{}
+	}
+	a.claims[where][name], a.alive[backend] = m, true
+}
+
+// hostPorts claims what the node is asked for in a pod's place.
+func (a answer) hostPorts(o objects, p state.Pod, e state.Endpoint) {
+	all := o
+	all.Within = nil
+	for _, h := range p.HostPorts {
+		for fam, pod := range map[string]netip.Addr{"4": e.IPv4, "6": e.IPv6} {
+			if !pod.IsValid() || fam == "4" && !o.IPv4 || fam == "6" && !o.IPv6 || h.IP.IsValid() && family(h.IP) != fam {
+				continue
+			}
+			at := []netip.Addr{h.IP}
+			if !h.IP.IsValid() || h.IP.IsUnspecified() {
+				at = []netip.Addr{map[string]netip.Addr{"4": netip.MustParseAddr("0.0.0.0"), "6": netip.MustParseAddr("::")}[fam]}
+				for _, ip := range mine(all) {
+					if family(ip) == fam {
+						at = append(at, ip)
+					}
+				}
+			} else if !h.IP.IsLoopback() && !slices.Contains(mine(all), h.IP) {
+				continue
+			}
+			for _, ip := range at {
+				a.hostPort(p, h, pod, ip)
+			}
+		}
+	}
 }
 
 func family(a netip.Addr) string {
@@ -157,7 +234,7 @@ func (a answer) port(o objects, s state.Service, p state.ServicePort, fam string
 			}
 		}
 	}
-	if p.NodePort == 0 {
+	if p.NodePort == 0 || o.Range[1] > 0 && (p.NodePort < o.Range[0] || p.NodePort > o.Range[1]) {
 		return
 	}
 	want(map[string]netip.Addr{"4": netip.MustParseAddr("0.0.0.0"), "6": netip.MustParseAddr("::")}[fam], p.NodePort, "NodePort")

@@ -23,6 +23,7 @@ type Options struct {
 	Algorithm  state.Algorithm  // of services that do not say
 	Forwarding string           // likewise: "snat", "dsr" or "hybrid"
 	Addresses  []netip.Prefix   // within which NodePorts are at this node's addresses; none: at all of them
+	Ports      [2]uint16        // first and last that NodePorts may be; zero: any
 	Ready      func() error     // nil: always; otherwise why nothing may be derived, so that the maps stay as they are
 	Now        func() time.Time // nil: the clock
 }
@@ -35,11 +36,16 @@ type Control struct {
 	tables *state.Tables
 	maps   *datapath.ServiceMaps
 
-	mu     sync.Mutex
-	m      *model // nil: not read back yet
-	rows   map[state.ServiceName]*state.Service
-	view   view
-	owned  map[netip.Addr]string // by nodes
+	mu    sync.Mutex
+	m     *model // nil: not read back yet
+	rows  map[state.ServiceName]*state.Service
+	view  view
+	owned map[netip.Addr]string // by nodes
+
+	withPorts  map[state.PodName]*state.Pod // pods of the cluster that have HostPorts
+	hosted     map[state.PodName]*hosted    // those that are asked for
+	hostedSeen uint64                       // revision of the nodes that they are of
+
 	seen   revisions
 	failed bool // the last pass was not written to its end
 
@@ -47,19 +53,21 @@ type Control struct {
 }
 
 // revisions of the tables as of the last step.
-type revisions struct{ services, slices, nodes, devices, ips uint64 }
+type revisions struct{ services, slices, nodes, devices, ips, pods, endpoints uint64 }
 
 // New returns a Control that writes to maps.
 func New(log *slog.Logger, o Options, t *state.Tables, m *datapath.ServiceMaps) *Control {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Control{log: log, opts: o, tables: t, maps: m, rows: map[state.ServiceName]*state.Service{}}
+	return &Control{log: log, opts: o, tables: t, maps: m, rows: map[state.ServiceName]*state.Service{},
+		withPorts: map[state.PodName]*state.Pod{}, hosted: map[state.PodName]*hosted{}}
 }
 
 // Run reconciles until ctx ends.
 func (c *Control) Run(ctx context.Context) error {
-	return reconcile.Loop(ctx, c.log, c.Step, c.tables.Services, c.tables.Slices, c.tables.Nodes, c.tables.Devices, c.tables.IPs)
+	return reconcile.Loop(ctx, c.log, c.Step, c.tables.Services, c.tables.Slices, c.tables.Nodes, c.tables.Devices, c.tables.IPs,
+		c.tables.Pods, c.tables.Endpoints)
 }
 
 // Step brings the maps to match the tables. A changed service or slice costs the
@@ -81,14 +89,8 @@ func (c *Control) Step(context.Context) error {
 	}
 	c.m.sets.space.wake(c.opts.Now())
 	touched := c.follow()
-	for _, name := range slices.SortedFunc(maps.Keys(touched), compareNames) {
-		row := c.rows[name]
-		if row == nil {
-			c.m.put(name, nil, nil, nil)
-			continue
-		}
-		plans, notes := compile(row, c.m.slicesOf(name), &c.view)
-		c.m.put(name, row, plans, notes)
+	for _, of := range slices.SortedFunc(maps.Keys(touched), Owner.compare) {
+		c.m.put(of, c.wish(of))
 	}
 	c.m.settle()
 	for _, text := range c.m.news {
@@ -106,14 +108,27 @@ func (c *Control) Step(context.Context) error {
 	return err
 }
 
-func compareNames(a, b state.ServiceName) int {
-	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+// follow takes in what has changed, and returns whose frontends may be other.
+func (c *Control) follow() map[Owner]bool {
+	services := map[state.ServiceName]bool{}
+	c.followSlices(services)
+	c.followServices(services)
+	all := c.followNode(services)
+	pods := c.followPods()
+	touched := map[Owner]bool{}
+	if all {
+		touched = c.owners()
+	}
+	for name := range services {
+		touched[ofService(name)] = true
+	}
+	for name := range pods {
+		touched[ofPod(name)] = true
+	}
+	return touched
 }
 
-// follow takes in what has changed, and returns the services that may be other.
-func (c *Control) follow() map[state.ServiceName]bool {
-	touched := map[state.ServiceName]bool{}
-	c.followSlices(touched)
+func (c *Control) followServices(touched map[state.ServiceName]bool) {
 	services, rev, whole := c.tables.Services.Changes(c.seen.services)
 	c.seen.services = rev
 	if whole {
@@ -129,12 +144,6 @@ func (c *Control) follow() map[state.ServiceName]bool {
 			c.rows[s.Key] = &row
 		}
 	}
-	if c.followNode(touched) {
-		for name := range c.rows {
-			touched[name] = true
-		}
-	}
-	return touched
 }
 
 func (c *Control) followSlices(touched map[state.ServiceName]bool) {
@@ -190,12 +199,12 @@ func (c *Control) followNode(touched map[state.ServiceName]bool) bool {
 			}
 		}
 	}
-	return first || ipsWhole || old.node != c.view.node || !slices.Equal(old.addrs, c.view.addrs) || !slices.Equal(old.named, c.view.named)
+	return first || ipsWhole || old.node != c.view.node || !slices.Equal(old.own, c.view.own) || !slices.Equal(old.named, c.view.named)
 }
 
 // look reads what there is to know of this node and the others.
 func (c *Control) look() {
-	c.view = view{ipv4: c.opts.IPv4, ipv6: c.opts.IPv6, algorithm: c.opts.Algorithm, forwarding: c.opts.Forwarding, taken: c.taken}
+	c.view = view{ipv4: c.opts.IPv4, ipv6: c.opts.IPv6, algorithm: c.opts.Algorithm, forwarding: c.opts.Forwarding, ports: c.opts.Ports, taken: c.taken}
 	c.owned = map[netip.Addr]string{}
 	var addrs []netip.Addr
 	for _, d := range c.tables.Devices.All() {
@@ -214,7 +223,8 @@ func (c *Control) look() {
 		}
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
-	c.view.addrs = slices.DeleteFunc(slices.Compact(addrs), func(a netip.Addr) bool {
+	c.view.own = slices.Compact(addrs)
+	c.view.addrs = slices.DeleteFunc(slices.Clone(c.view.own), func(a netip.Addr) bool {
 		return len(c.opts.Addresses) > 0 && !slices.ContainsFunc(c.opts.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
 	})
 }

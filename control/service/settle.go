@@ -57,7 +57,7 @@ func (m *model) number() {
 	slices.SortFunc(m.fresh, func(a, b *port) int { return a.compare(b.ref) })
 	for _, known := range []bool{true, false} {
 		for _, x := range m.fresh {
-			if x.id == 0 && m.services[x.service] != nil {
+			if x.id == 0 && m.services[x.of] != nil {
 				x.id = m.free(x, known)
 			}
 		}

@@ -140,3 +140,25 @@ func TestRefusalsNameObjectFieldAndValue(t *testing.T) {
 		}
 	}
 }
+
+func TestANodeLeavesWhenItIsDeletedOrScaledAway(t *testing.T) {
+	cordoned := corev1.Taint{Key: "node.kubernetes.io/unschedulable"}
+	for _, c := range []struct {
+		what   string
+		change func(*corev1.Node)
+		want   string
+	}{
+		{"a node", func(*corev1.Node) {}, ""},
+		{"a cordoned one", func(n *corev1.Node) { n.Spec.Unschedulable, n.Spec.Taints = true, []corev1.Taint{cordoned} }, ""},
+		{"one that the autoscaler removes", func(n *corev1.Node) {
+			n.Spec.Taints = []corev1.Taint{cordoned, {Key: "ToBeDeletedByClusterAutoscaler", Value: "1700000000", Effect: corev1.TaintEffectNoSchedule}}
+		}, "it has the taint ToBeDeletedByClusterAutoscaler"},
+		{"one that is deleted", func(n *corev1.Node) { n.DeletionTimestamp = new(metav1.Now()) }, "it is being deleted"},
+	} {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+		c.change(n)
+		if got, err := Node(n, Scope{}); err != nil || got.Leaves != c.want {
+			t.Errorf("%s: got %q (%v), want %q", c.what, got.Leaves, err, c.want)
+		}
+	}
+}

@@ -100,7 +100,7 @@ func Node(o *corev1.Node, s Scope) (state.Node, error) {
 	if err := checkLabels(where{object, "metadata.labels"}, o.Labels); err != nil {
 		return state.Node{}, err
 	}
-	n := state.Node{Name: o.Name, Cluster: s.Cluster, Labels: maps.Clone(o.Labels), Local: o.Name == s.LocalNode}
+	n := state.Node{Name: o.Name, Cluster: s.Cluster, Labels: maps.Clone(o.Labels), Local: o.Name == s.LocalNode, Leaves: leaves(o)}
 	for i, a := range o.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
 			continue
@@ -122,4 +122,19 @@ func Node(o *corev1.Node, s Scope) (state.Node, error) {
 	}
 	n.Routers = state.RouterAddrs(n.PodCIDRs)
 	return n, nil
+}
+
+// taintLeaving is what the cluster autoscaler puts on a node before it removes it.
+const taintLeaving = "ToBeDeletedByClusterAutoscaler"
+
+// leaves says why a node is about to leave the cluster, as kube-proxy's health check
+// sees it (KEP-3836): one that is only cordoned stays.
+func leaves(o *corev1.Node) string {
+	if o.DeletionTimestamp != nil {
+		return "it is being deleted"
+	}
+	if slices.ContainsFunc(o.Spec.Taints, func(t corev1.Taint) bool { return t.Key == taintLeaving }) {
+		return "it has the taint " + taintLeaving
+	}
+	return ""
 }

@@ -39,6 +39,9 @@ func Pod(o *corev1.Pod) (state.Pod, error) {
 	if p.Ports, err = namedPorts(where{object: object}, o); err != nil {
 		return state.Pod{}, err
 	}
+	if p.HostPorts, err = hostPorts(where{object: object}, o); err != nil {
+		return state.Pod{}, err
+	}
 	if o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
 		return p, nil // its status keeps the addresses, but another pod may have them by then
 	}

@@ -98,38 +98,48 @@ func fillEnd(w where, p *state.PolicyPort, end int32) error {
 	return nil
 }
 
-// namedPorts returns the ports that have names, of containers that run beside
-// each other. Of two with one name and protocol the first counts.
-func namedPorts(w where, o *corev1.Pod) ([]state.NamedPort, error) {
-	var out []state.NamedPort
-	add := func(list string, i int, c corev1.Container) error {
+// eachPort does something with each port of containers that run beside each other.
+func eachPort(w where, o *corev1.Pod, do func(at where, p corev1.ContainerPort) error) error {
+	each := func(list string, i int, c corev1.Container) error {
 		for j, p := range c.Ports {
-			if p.Name == "" {
-				continue
-			}
-			at := w.in("spec").item(list, i).item("ports", j)
-			port, err := namedPort(at, p)
-			if err != nil {
+			if err := do(w.in("spec").item(list, i).item("ports", j), p); err != nil {
 				return err
-			}
-			if !slices.ContainsFunc(out, func(o state.NamedPort) bool { return o.Name == port.Name && o.Proto == port.Proto }) {
-				out = append(out, port)
 			}
 		}
 		return nil
 	}
 	for i, c := range o.Spec.Containers {
-		if err := add("containers", i, c); err != nil {
-			return nil, err
+		if err := each("containers", i, c); err != nil {
+			return err
 		}
 	}
 	for i, c := range o.Spec.InitContainers {
 		if c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
 			continue // ends before the containers start
 		}
-		if err := add("initContainers", i, c); err != nil {
-			return nil, err
+		if err := each("initContainers", i, c); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// namedPorts returns the ports that have names. Of two with one name and protocol the
+// first counts.
+func namedPorts(w where, o *corev1.Pod) ([]state.NamedPort, error) {
+	var out []state.NamedPort
+	err := eachPort(w, o, func(at where, p corev1.ContainerPort) error {
+		if p.Name == "" {
+			return nil
+		}
+		port, err := namedPort(at, p)
+		if err == nil && !slices.ContainsFunc(out, func(o state.NamedPort) bool { return o.Name == port.Name && o.Proto == port.Proto }) {
+			out = append(out, port)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
@@ -138,12 +148,20 @@ func namedPort(w where, p corev1.ContainerPort) (state.NamedPort, error) {
 	if bad := validation.IsValidPortName(p.Name); len(bad) > 0 {
 		return state.NamedPort{}, w.in("name").refuse("%q is not a port's name: %s", p.Name, bad[0])
 	}
+	port, proto, err := containerPort(w, p)
+	if err != nil {
+		return state.NamedPort{}, err
+	}
+	return state.NamedPort{Name: p.Name, Proto: proto, Port: port}, nil
+}
+
+func containerPort(w where, p corev1.ContainerPort) (port uint16, proto uint8, err error) {
 	if p.ContainerPort < 1 || p.ContainerPort > 65535 {
-		return state.NamedPort{}, w.in("containerPort").refuse("%d is not a port: use 1 to 65535", p.ContainerPort)
+		return 0, 0, w.in("containerPort").refuse("%d is not a port: use 1 to 65535", p.ContainerPort)
 	}
 	proto, ok := withPorts[or(string(p.Protocol), "TCP")]
 	if !ok {
-		return state.NamedPort{}, w.in("protocol").refuse("%q has no ports: use %s", p.Protocol, oneOf(string(p.Protocol), []string{"TCP", "UDP", "SCTP"}))
+		return 0, 0, w.in("protocol").refuse("%q has no ports: use %s", p.Protocol, oneOf(string(p.Protocol), []string{"TCP", "UDP", "SCTP"}))
 	}
-	return state.NamedPort{Name: p.Name, Proto: proto, Port: uint16(p.ContainerPort)}, nil
+	return uint16(p.ContainerPort), proto, nil
 }

@@ -258,17 +258,17 @@ func TestACiliumNodeCountsBeforeANode(t *testing.T) {
 	}
 }
 
-func TestANodesLabelsComeFromItsNodeObject(t *testing.T) {
-	core := "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {zone: a}}\n---\n"
+func TestANodesLabelsAndWhetherItLeavesComeFromItsNodeObject(t *testing.T) {
+	core := "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {zone: a}}\nspec: {taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]}\n---\n"
 	cilium := strings.Replace(nodeYAML, "{name: n1}", "{name: n1, labels: {zone: b}}", 1)
 	dir, tables := start(t, map[string]string{"a.yaml": core + cilium})
-	if n, _ := tables.Nodes.Get("n1"); n.Labels["zone"] != "a" || len(n.Routers) != 2 {
+	if n, _ := tables.Nodes.Get("n1"); n.Labels["zone"] != "a" || len(n.Routers) != 2 || n.Leaves == "" {
 		t.Errorf("n1 = %+v, want the Node's labels and the CiliumNode's addresses", n)
 	}
 	write(t, dir, "a.yaml", cilium)
 	eventually(t, "without a Node the CiliumNode's labels count", func() bool {
 		n, _ := tables.Nodes.Get("n1")
-		return n.Labels["zone"] == "b"
+		return n.Labels["zone"] == "b" && n.Leaves == ""
 	})
 }
 

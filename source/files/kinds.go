@@ -41,7 +41,7 @@ var kinds = map[string]kind{
 }
 
 // coreNode is the row of a Kubernetes Node. When the node has a CiliumNode, only
-// its labels count.
+// its labels count, and whether it leaves.
 type coreNode state.Node
 
 func decoded[T, R any](row func(*T, convert.Scope) (R, error)) func(Object, convert.Scope) (any, error) {

@@ -43,7 +43,7 @@ func rows[R any](good map[objectKey]row) []R {
 }
 
 // nodes merges the two kinds: a CiliumNode says how a node is reached, the Node
-// of its name which labels it has.
+// of its name which labels it has, and whether it is about to leave.
 func (s *Source) nodes() []state.Node {
 	nodes := map[string]state.Node{}
 	for _, n := range rows[state.Node](s.good) {
@@ -54,7 +54,7 @@ func (s *Source) nodes() []state.Node {
 		if !better {
 			n = state.Node(core)
 		}
-		n.Labels = core.Labels
+		n.Labels, n.Leaves = core.Labels, core.Leaves
 		nodes[core.Name] = n
 	}
 	return slices.Collect(maps.Values(nodes))
