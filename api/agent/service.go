@@ -113,5 +113,6 @@ type ServicesStatus struct {
 	Services      int    `json:"services"`
 	Frontends     int    `json:"frontends"`
 	Backends      int    `json:"backends"`
-	Problems      int    `json:"problems"` // `weir service list --problems`
+	Problems      int    `json:"problems"`               // `weir service list --problems`
+	Acceleration  string `json:"acceleration,omitempty"` // by XDP: "Disabled", or how it runs and on which devices
 }

@@ -158,7 +158,7 @@ func (c *cluster) settle(t *testing.T) {
 			if err := client.Get(t.Context(), agent.PathStatus, &s); err != nil {
 				t.Fatal(err)
 			}
-			filter := slices.IndexFunc(s.Programs, func(p agent.ProgramStatus) bool { return p.Kind != "tcx" })
+			filter := slices.IndexFunc(s.Programs, func(p agent.ProgramStatus) bool { return p.Kind == "tc" })
 			if s.Routing.AttachMode != "TCX" || filter < 0 {
 				break
 			}
