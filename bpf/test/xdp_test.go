@@ -78,7 +78,7 @@ func underlayMAC(t testing.TB) net.HardwareAddr {
 }
 
 // chosen is the port that the node has taken for the one connection in the table.
-func (n *node) chosen(t *testing.T) uint16 {
+func (n *node) chosen(t testing.TB) uint16 {
 	t.Helper()
 	for _, e := range n.entries(t) {
 		if f, ok := e.Forward(); ok {
