@@ -10,7 +10,7 @@ COMMIT     := $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo unknown)
 LDFLAGS    := -s -w -X weir/internal/version.Version=$(VERSION) -X weir/internal/version.Commit=$(COMMIT)
 BPF_CFLAGS  = -g -O2 -Wall -Werror -target bpf -mcpu=v3 -I bpf/include -I bpf $(if $(MULTIARCH),-isystem /usr/include/$(MULTIARCH))
 BPF_HEADERS := $(wildcard bpf/*.h bpf/include/bpf/*.h)
-BPF_OBJECTS := bpf/obj/pod.o bpf/obj/overlay.o bpf/obj/host.o bpf/obj/sock.o bpf/obj/expire.o bpf/obj/end.o
+BPF_OBJECTS := bpf/obj/pod.o bpf/obj/overlay.o bpf/obj/host.o bpf/obj/sock.o bpf/obj/xdp.o bpf/obj/expire.o bpf/obj/end.o
 BINARIES   := weir-agent weir-cni weir
 MODE       ?= vxlan
 

@@ -133,7 +133,7 @@ func (a *Agent) build() {
 		Tunnel: tunnel, TunnelPort: cfg.TunnelPort, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
 		HostRouting: a.bpfRouted, MTU: cfg.MTU, VLANBypass: cfg.BPF.VLANBypass, Underlay: cfg.UnderlayProtocol,
 		Firewall: cfg.HostFirewall.Enabled, FailSafe: failSafe(cfg.HostFirewall),
-		Services: a.hostServices(), Masquerade: a.hostMasquerade(), NATPorts: natPortsOf(cfg),
+		Services: a.hostServices(), Masquerade: a.hostMasquerade(), NATPorts: natPortsOf(cfg), XDP: xdpMode(cfg.LoadBalancer.Acceleration),
 		Check: func(pods, underlay []netip.Prefix) error { return config.CheckNode(cfg, pods, underlay) },
 	}, a.tables, a.dp)
 	a.endpoints = endpoint.New(a.log.With("room", "endpoint"), endpoint.Options{

@@ -3,10 +3,12 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"weir/agent/config"
 	api "weir/api/agent"
@@ -72,6 +74,37 @@ func (a *Agent) socketEnder() *datapath.SocketEnder {
 		return nil
 	}
 	return e
+}
+
+// xdpMode is the setting as the datapath says it.
+func xdpMode(acceleration string) datapath.XDPMode {
+	if acceleration == "disabled" {
+		return ""
+	}
+	return datapath.XDPMode(acceleration)
+}
+
+// accelerated says how from_xdp runs, if it does: "Native [eth0]".
+func accelerated(all []datapath.Attached) string {
+	devices := map[string][]string{}
+	for _, a := range all {
+		if a.XDP != "" && a.Err == nil {
+			mode := "Native"
+			if a.Kind == datapath.AttachXDPGeneric {
+				mode = "Generic"
+			}
+			devices[mode] = append(devices[mode], a.Device)
+		}
+	}
+	var out []string
+	for _, mode := range slices.Sorted(maps.Keys(devices)) {
+		slices.Sort(devices[mode])
+		out = append(out, mode+"   ["+strings.Join(devices[mode], ", ")+"]")
+	}
+	if len(out) == 0 {
+		return "Disabled"
+	}
+	return strings.Join(out, ", ")
 }
 
 // ephemeral is the range of ports that the node's own sockets get.
@@ -203,7 +236,8 @@ func trafficPolicy(local bool) string {
 func (a *Agent) servicesStatus() *api.ServicesStatus {
 	n, checks := a.services.Count(), a.checks.Status()
 	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Mode: a.cfg.LoadBalancer.Mode, Algorithm: a.cfg.LoadBalancer.Algorithm, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends,
-		Problems: n.Problems + len(checks.Problems), HealthChecks: checks.Open, Healthz: checks.Healthz, HealthzError: checks.Node}
+		Problems: n.Problems + len(checks.Problems), HealthChecks: checks.Open, Healthz: checks.Healthz, HealthzError: checks.Node,
+		Acceleration: accelerated(a.dp.Attachments())}
 	if s.Mode != "snat" {
 		s.Dispatch = a.cfg.LoadBalancer.DSRDispatch
 	}

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
 	"weir/control/service"
+	"weir/datapath"
 	"weir/state"
 )
 
@@ -28,5 +30,21 @@ func TestDirectRoutingIsTheDeviceWithTheNodesAddress(t *testing.T) {
 	}
 	if got := deviceWith(devices, nil); got != "" {
 		t.Errorf("got %q, want none", got)
+	}
+}
+
+func TestStatusSaysWhichDevicesAreAccelerated(t *testing.T) {
+	at := func(device string, xdp datapath.XDPMode, kind datapath.AttachMode, err error) datapath.Attached {
+		return datapath.Attached{Attachment: datapath.Attachment{Device: device, XDP: xdp}, Kind: kind, Err: err}
+	}
+	native := at("eth0", datapath.XDPNative, datapath.AttachXDPNative, nil)
+	for want, all := range map[string][]datapath.Attached{
+		"Disabled":                          {at("eth0", "", datapath.AttachTCX, nil), at("eth1", datapath.XDPNative, "", errors.New("its device eth1 is gone"))},
+		"Native   [eth0]":                   {native, at("weir_host", "", datapath.AttachTCX, nil)},
+		"Generic   [eth1], Native   [eth0]": {native, at("eth1", datapath.XDPBestEffort, datapath.AttachXDPGeneric, nil)},
+	} {
+		if got := accelerated(all); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

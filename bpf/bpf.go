@@ -64,6 +64,7 @@ const (
 	ProgToNetdev    = "to_netdev"
 	ProgFromHost    = "from_host"
 	ProgToHost      = "to_host"
+	ProgFromXDP     = "from_xdp"
 	ProgExpire      = "expire" // attached nowhere: the agent runs it
 )
 
@@ -78,7 +79,7 @@ var SocketPrograms = map[string]ebpf.AttachType{
 }
 
 // Objects are the object files, without their ending.
-var Objects = []string{"pod", "overlay", "host", "sock", "expire"}
+var Objects = []string{"pod", "overlay", "host", "sock", "xdp", "expire"}
 
 // ObjectEnd is the object of the programs that end sockets. It is none of Objects,
 // since kernels before 6.5 cannot load it, and nothing in the kernel outlives the

@@ -116,7 +116,7 @@ static __always_inline __u32 dsr_limit(struct __sk_buff *skb, struct work *w, __
 
 	if (config.tunnel_ifindex && entry && !addr_is_zero(&entry->tunnel_endpoint))
 		return len > config.tunnel_mtu ? config.tunnel_mtu : 0;
-	fib_fill(skb, &w->p, &w->fib);
+	fib_fill(skb->ifindex, &w->p, &w->fib);
 	w->fib.tot_len = len;
 	ret = bpf_fib_lookup(skb, &w->fib, sizeof(w->fib), 0);
 	if (ret != BPF_FIB_LKUP_RET_FRAG_NEEDED)

@@ -193,9 +193,8 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	return 1;
 }
 
-/* Fills the slot for the stages. */
-static __always_inline struct work *work_begin(struct __sk_buff *skb, __u32 from, __u32 vni,
-					       __u32 place)
+/* Fills the slot for the stages, but for segments and bytes. */
+static __always_inline struct work *work_open(__u32 from, __u32 vni, __u32 place)
 {
 	struct work *w = work_slot();
 
@@ -205,6 +204,16 @@ static __always_inline struct work *work_begin(struct __sk_buff *skb, __u32 from
 	w->vni = vni;
 	w->place = place;
 	w->local = 0;
+	return w;
+}
+
+static __always_inline struct work *work_begin(struct __sk_buff *skb, __u32 from, __u32 vni,
+					       __u32 place)
+{
+	struct work *w = work_open(from, vni, place);
+
+	if (!w)
+		return 0;
 	w->segments = segments_of(skb);
 	w->bytes = skb->len;
 	return w;

@@ -129,9 +129,9 @@ static __always_inline int sender_misplaced(const struct work *w)
 /*
  * Judges the connection of w->p. Returns REASON_NONE, or why it is dropped. Whether the packet may
  * be let through by an entry that holds is found out, too: w->keep with a stamp that is the
- * entry's.
+ * entry's. known: all that matters of the packet is in w->p, which is plain, and there is no skb.
  */
-STAGE int flow_judge(struct __sk_buff *skb)
+static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 {
 	struct work *w = work_slot();
 	__u32 opener, other;
@@ -143,7 +143,7 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	w->keep = w->reject = w->dir = w->nat.is = 0;
 	w->dsr = w->p.dsr;
 	w->rule[0] = w->rule[1] = w->denied_by = 0;
-	refused = packet_complete(skb);
+	refused = known ? REASON_NONE : packet_complete(skb);
 	if (refused)
 		return refused;
 	w->side = ct_key_set(&w->p, &w->key);
@@ -170,7 +170,8 @@ STAGE int flow_judge(struct __sk_buff *skb)
 		return DROP_INVALID_SOURCE_IP;
 	if (w->local)
 		w->ends[((w->place == PLACE_FROM_NETDEV) ^ w->dir) & 1].host = 1;
-	if (w->p.kind == KIND_ERROR && w->p.fragment != FRAGMENT_LATER && icmp_related(skb))
+	if (!known && w->p.kind == KIND_ERROR && w->p.fragment != FRAGMENT_LATER &&
+	    icmp_related(skb))
 		return REASON_NONE;
 	sender_from_tunnel(w);
 	if (translates()) {
@@ -191,4 +192,9 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	}
 	w->dport = policy_port(&w->p, w->dir);
 	return policies_ask(w);
+}
+
+STAGE int flow_judge(struct __sk_buff *skb)
+{
+	return judge_connection(skb, 0);
 }

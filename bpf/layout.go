@@ -179,6 +179,7 @@ var placeText = map[Place]string{
 	PlaceFromHost:    ProgFromHost,
 	PlaceToHost:      ProgToHost,
 	PlaceSocket:      "socket",
+	PlaceFromXDP:     ProgFromXDP,
 }
 
 func (p Place) String() string {

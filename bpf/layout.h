@@ -73,6 +73,7 @@ enum place {
 	PLACE_FROM_HOST = 7,
 	PLACE_TO_HOST = 8,
 	PLACE_SOCKET = 9, /* the programs of sock.c: they see sockets, not packets */
+	PLACE_FROM_XDP = 10,
 };
 
 /*
@@ -551,12 +552,12 @@ struct config {
 			       stack */
 	__u8 underlay_ipv6; /* 1: the tunnel's outer addresses are IPv6 */
 	__u8 host_firewall; /* 1: the host is an endpoint, too: number 0 */
-	__u8 pad;
-	__u16 tunnel_port; /* network byte order; 0: no tunnel */
-	__u8 services;	   /* 1: there are services; 0: kube-proxy does what they need */
-	__u8 set_retval;   /* 1: the kernel has bpf_set_retval (5.18) */
-	__u8 masquerade;   /* enum masquerade: of which families pods leave the cluster as this node
-			    */
+	__u8 acceleration;  /* 1: from_xdp is before from_netdev, on devices that can have it */
+	__u16 tunnel_port;  /* network byte order; 0: no tunnel */
+	__u8 services;	    /* 1: there are services; 0: kube-proxy does what they need */
+	__u8 set_retval;    /* 1: the kernel has bpf_set_retval (5.18) */
+	__u8 masquerade; /* enum masquerade: of which families pods leave the cluster as this node
+			  */
 	__u8 pad2;
 	__u16 nat_first; /* ports of this node for translated connections, host byte order */
 	__u16 nat_last;	 /* inclusive */

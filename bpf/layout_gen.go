@@ -157,7 +157,7 @@ type Config struct {
 	HostRouting   uint8
 	UnderlayIPv6  uint8
 	HostFirewall  uint8
-	Pad           uint8
+	Acceleration  uint8
 	TunnelPort    uint16
 	Services      uint8
 	SetRetval     uint8
@@ -367,6 +367,7 @@ const (
 	PlaceFromHost    Place = 7
 	PlaceToHost      Place = 8
 	PlaceSocket      Place = 9
+	PlaceFromXDP     Place = 10
 )
 
 // Policy is struct policy of layout.h.

@@ -163,6 +163,13 @@ static __always_inline int is_admitted(struct work *w, const struct service *s)
 	return REASON_NONE;
 }
 
+/* Whether the slot follows from the connection: where two programs may see its first packet, one
+ * after the other, both have to choose the same. */
+static __always_inline int is_by_tuple(const struct work *w, const struct service *s)
+{
+	return s->flags & SERVICE_MAGLEV || (config.acceleration && w->place == PLACE_FROM_NETDEV);
+}
+
 /* If the packet is for a service: its backend. */
 STAGE int nat_new(void)
 {
@@ -188,7 +195,9 @@ STAGE int nat_new(void)
 	if (refused)
 		return refused;
 	from = inside ? &s->inside : &s->outside;
-	hash = s->flags & SERVICE_MAGLEV ? tuple_hash(&w->p) : bpf_get_prandom_u32();
+	hash = tuple_hash(&w->p);
+	if (!is_by_tuple(w, s))
+		hash = bpf_get_prandom_u32();
 	if (!service_choose(s, from, &w->p.src, hash, c)) {
 		w->reject = !(s->flags & (inside ? SERVICE_DROP_INSIDE : SERVICE_DROP_OUTSIDE));
 		return DROP_NO_BACKEND;

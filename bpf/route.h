@@ -17,12 +17,12 @@
 #include "ip.h"
 #include "work.h"
 
-static __always_inline void fib_fill(struct __sk_buff *skb, const struct packet *p,
+static __always_inline void fib_fill(__u32 ifindex, const struct packet *p,
 				     struct bpf_fib_lookup *fib)
 {
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->family = p->family;
-	fib->ifindex = skb->ifindex;
+	fib->ifindex = ifindex;
 	fib->tot_len = p->len;
 	if (p->family == AF_INET) {
 		fib->ipv4_src = p->src.w[3];
@@ -59,7 +59,7 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 		return decide(d, WAY_PASS, REASON_TO_STACK);
 	}
 	fib = &w->fib;
-	fib_fill(skb, p, fib);
+	fib_fill(skb->ifindex, p, fib);
 	ret = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		/* Before 5.12 a missing neighbour leaves ifindex as it was; nothing is routed back
@@ -92,7 +92,7 @@ static __always_inline int route_is_local(struct __sk_buff *skb, const struct pa
 
 	if (!w)
 		return 1;
-	fib_fill(skb, p, &w->fib);
+	fib_fill(skb->ifindex, p, &w->fib);
 	ret = bpf_fib_lookup(skb, &w->fib, sizeof(w->fib), 0);
 	return ret == BPF_FIB_LKUP_RET_NOT_FWDED || ret == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }

@@ -8,10 +8,16 @@
 #include "ports.h"
 #include "work.h"
 
-static __always_inline void count(struct __sk_buff *skb, __u32 place, __u8 reason)
+static __always_inline struct metric *metric_of(__u32 place, __u8 reason)
 {
 	__u32 key = place * REASONS + reason;
-	struct metric *m = bpf_map_lookup_elem(&weir_metrics, &key);
+
+	return bpf_map_lookup_elem(&weir_metrics, &key);
+}
+
+static __always_inline void count(struct __sk_buff *skb, __u32 place, __u8 reason)
+{
+	struct metric *m = metric_of(place, reason);
 
 	if (!m)
 		return;

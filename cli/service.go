@@ -140,6 +140,9 @@ func serviceLines(g *grid, s agent.Status) {
 		names = append(names, text)
 	}
 	g.add("KubeProxyReplacement:", "True"+gap+"["+strings.Join(names, ", ")+"]")
+	if x.Acceleration != "" {
+		g.add("XDP Acceleration:", x.Acceleration)
+	}
 	text := fmt.Sprintf("%s, %s, %s", count(x.Services, "service"), count(x.Frontends, "frontend"), count(x.Backends, "backend"))
 	if x.Problems > 0 {
 		text += fmt.Sprintf(", %s (weir service list --problems)", count(x.Problems, "problem"))

@@ -19,8 +19,9 @@ type Attachment struct {
 	Device  string
 	Ifindex int
 	Program string
-	Egress  bool   // the device's egress; otherwise its ingress
-	Folder  string // of the tree, where the link is pinned
+	Egress  bool    // the device's egress; otherwise its ingress
+	XDP     XDPMode // before either; zero: it is one of them
+	Folder  string  // of the tree, where the link is pinned
 }
 
 func (a Attachment) pin() string { return filepath.Join(a.Folder, a.Program) }
@@ -34,7 +35,7 @@ func (a Attachment) hook() ebpf.AttachType {
 
 // Direction is "ingress" or "egress", as the device sees it.
 func (a Attachment) Direction() string {
-	if a.Egress {
+	if a.Egress && a.XDP == "" {
 		return "egress"
 	}
 	return "ingress"
@@ -80,8 +81,10 @@ func (d *Datapath) Detach(a Attachment) error {
 	d.listing.Lock()
 	delete(d.attached, a.pin())
 	d.listing.Unlock()
-	if err := tcDetach(a); err != nil {
-		return fmt.Errorf("detach %s from %s: %w", a.Program, a.Device, err)
+	if a.XDP == "" {
+		if err := tcDetach(a); err != nil {
+			return fmt.Errorf("detach %s from %s: %w", a.Program, a.Device, err)
+		}
 	}
 	if err := os.RemoveAll(a.pin()); err != nil {
 		return fmt.Errorf("remove pin: %w", err)
@@ -106,6 +109,9 @@ func (d *Datapath) attach(a Attachment) error {
 	}
 	if err := os.MkdirAll(a.Folder, 0o700); err != nil {
 		return fmt.Errorf("make folder on bpffs: %w", err)
+	}
+	if a.XDP != "" {
+		return xdpAttach(a, p)
 	}
 	if d.mode == AttachTC {
 		if err := tcAttach(a, p); err != nil {
@@ -215,6 +221,11 @@ func (d *Datapath) Attachments() []Attached {
 	var out []Attached
 	for _, a := range d.all() {
 		got := Attached{Attachment: a, Kind: d.mode}
+		if a.XDP != "" {
+			got.Kind, got.ProgramID, got.Err = xdpQuery(a)
+			out = append(out, got)
+			continue
+		}
 		if d.mode == AttachTCX {
 			got.ProgramID, got.Err = tcxQuery(a)
 		}

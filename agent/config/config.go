@@ -104,9 +104,10 @@ type IPMasqAgent struct {
 
 // LoadBalancer says how services choose backends, and how their clients get there.
 type LoadBalancer struct {
-	Algorithm   string `json:"algorithm"`   // "random" or "maglev", where a service does not say
-	Mode        string `json:"mode"`        // "snat", "dsr" or "hybrid": how clients from outside get to backends of other nodes, likewise
-	DSRDispatch string `json:"dsrDispatch"` // "opt": how such a node learns which service was asked
+	Algorithm    string `json:"algorithm"`    // "random" or "maglev", where a service does not say
+	Mode         string `json:"mode"`         // "snat", "dsr" or "hybrid": how clients from outside get to backends of other nodes, likewise
+	DSRDispatch  string `json:"dsrDispatch"`  // "opt": how such a node learns which service was asked
+	Acceleration string `json:"acceleration"` // by XDP: "disabled", "native" or "best-effort"
 }
 
 // NodePort says where services of this node's are.
@@ -170,7 +171,7 @@ func Defaults() Config {
 
 		KubeProxyReplacement: true,
 		HealthzBindAddr:      ":10256",
-		LoadBalancer:         LoadBalancer{Algorithm: "random", Mode: "snat", DSRDispatch: "opt"},
+		LoadBalancer:         LoadBalancer{Algorithm: "random", Mode: "snat", DSRDispatch: "opt", Acceleration: "disabled"},
 		NodePort:             NodePort{Range: "30000-32767"},
 
 		Policy: Policy{EnforcementMode: "default", DenyResponse: "drop"},

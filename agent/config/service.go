@@ -21,6 +21,7 @@ func (n NodePort) Ports() (first, last uint16, err error) {
 func (f *findings) services(c Config) {
 	f.oneOf("loadBalancer.algorithm", c.LoadBalancer.Algorithm, "random", "maglev")
 	f.forwarding(c)
+	f.oneOf("loadBalancer.acceleration", c.LoadBalancer.Acceleration, "disabled", "native", "best-effort")
 	if _, _, err := c.NodePort.Ports(); err != nil {
 		f.add("nodePort.range", "%s", err)
 	}
@@ -67,7 +68,7 @@ func bindable(text string) bool {
 // idle names settings of services that do nothing.
 func idle(c Config) []string {
 	if c.KubeProxyReplacement {
-		return nil
+		return slow(c)
 	}
 	var out []string
 	if c.LoadBalancer.Algorithm == "maglev" {
@@ -76,8 +77,19 @@ func idle(c Config) []string {
 	if c.LoadBalancer.Mode != "snat" {
 		out = append(out, "loadBalancer.mode: has no effect with kubeProxyReplacement false")
 	}
+	if c.LoadBalancer.Acceleration != "disabled" {
+		out = append(out, "loadBalancer.acceleration: has no effect with kubeProxyReplacement false")
+	}
 	if len(c.NodePort.Addresses) > 0 {
 		out = append(out, "nodePort.addresses: has no effect with kubeProxyReplacement false")
 	}
 	return out
+}
+
+// slow names settings that are for speed and give none.
+func slow(c Config) []string {
+	if c.LoadBalancer.Acceleration == "disabled" || c.RoutingMode != "tunnel" {
+		return nil
+	}
+	return []string{"loadBalancer.acceleration: has no effect on packets to pods of other nodes with routingMode tunnel; it needs native"}
 }

@@ -53,8 +53,9 @@ func TestOldSpellingsOfServicesAreTakenWithAWarning(t *testing.T) {
 			t.Errorf("%s: on %v, warnings %q, err %v", setting, c.KubeProxyReplacement, warnings, err)
 		}
 	}
-	_, warnings, err := Parse("", nil, "kubeProxyReplacement=false", "loadBalancer.algorithm=maglev", "loadBalancer.mode=dsr", "nodePort.addresses=10.0.0.0/8")
-	if err != nil || len(warnings) != 3 || !strings.Contains(warnings[0], "has no effect with kubeProxyReplacement false") {
+	_, warnings, err := Parse("", nil, "kubeProxyReplacement=false", "loadBalancer.algorithm=maglev", "loadBalancer.mode=dsr", "nodePort.addresses=10.0.0.0/8",
+		"loadBalancer.acceleration=native")
+	if err != nil || len(warnings) != 4 || !strings.Contains(warnings[0], "has no effect with kubeProxyReplacement false") {
 		t.Errorf("settings without an effect: %q, %v", warnings, err)
 	}
 }
@@ -68,6 +69,15 @@ func TestModeOfServicesIsConfigured(t *testing.T) {
 	}
 }
 
+func TestAccelerationSaysWhereItGainsNothing(t *testing.T) {
+	for routing, want := range map[string]int{"tunnel": 1, "native": 0} {
+		c, warnings, err := Parse("", nil, "routingMode="+routing, "loadBalancer.acceleration=best-effort", "ipv4NativeRoutingCIDR=10.0.0.0/8")
+		if c.LoadBalancer.Acceleration != "best-effort" || strings.Count(strings.Join(warnings, " "), "loadBalancer.acceleration") != want {
+			t.Errorf("%s: %q, warnings %q, err %v; want %d", routing, c.LoadBalancer.Acceleration, warnings, err, want)
+		}
+	}
+}
+
 func TestInvalidServiceValuesNameTheKeyAndTheWayOut(t *testing.T) {
 	for setting, says := range map[string]string{
 		"kubeProxyReplacement=partial":                 `kubeProxyReplacement: "partial" is neither true nor false`,
@@ -75,6 +85,7 @@ func TestInvalidServiceValuesNameTheKeyAndTheWayOut(t *testing.T) {
 		"loadBalancer.mode=DSR":                        `loadBalancer.mode: "DSR" is not supported, use snat or dsr or hybrid: did you mean "dsr"?`,
 		"loadBalancer.dsrDispatch=geneve":              `loadBalancer.dsrDispatch: geneve is not supported by this version: use opt`,
 		"loadBalancer.dsrDispatch=option":              `loadBalancer.dsrDispatch: "option" is not supported, use opt`,
+		"loadBalancer.acceleration=xdp":                `loadBalancer.acceleration: "xdp" is not supported, use disabled or native or best-effort`,
 		"nodePort.range=30000":                         `nodePort.range: "30000" is not a range of ports`,
 		"nodePort.range=0-10":                          `write the first and the last, such as 30000-32767`,
 		"nodePort.range=32767-30000":                   `is not a range of ports`,

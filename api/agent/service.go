@@ -118,4 +118,5 @@ type ServicesStatus struct {
 	HealthChecks  int    `json:"healthChecks"`           // healthCheckNodePorts that are answered
 	Healthz       string `json:"healthz,omitempty"`      // where /healthz and /livez are asked for; empty: nowhere
 	HealthzError  string `json:"healthzError,omitempty"` // why nobody answers there
+	Acceleration  string `json:"acceleration,omitempty"` // by XDP: "Disabled", or how it runs and on which devices
 }

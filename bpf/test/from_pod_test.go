@@ -12,7 +12,7 @@ import (
 	"weir/bpf"
 )
 
-func filled(t *testing.T, cfg bpf.Config) *node {
+func filled(t testing.TB, cfg bpf.Config) *node {
 	t.Helper()
 	host(t)
 	n := newNode(t, cfg)

@@ -24,7 +24,7 @@ func alone(t *testing.T) {
 }
 
 // attach puts a program on the ingress of a device until the test ends.
-func (n *node) attach(t *testing.T, program string, ifindex uint32) {
+func (n *node) attach(t testing.TB, program string, ifindex uint32) {
 	t.Helper()
 	n.do(func() {
 		l, err := link.AttachTCX(link.TCXOptions{Interface: int(ifindex), Program: n.programs[program], Attach: ebpf.AttachTCXIngress})

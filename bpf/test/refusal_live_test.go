@@ -107,7 +107,7 @@ func TestRefusedPodIsToldWithTheRightSums(t *testing.T) {
 			cfg.HostRouting = c.routing
 			n := filled(t, cfg)
 			if !c.sums {
-				checksumsOff(t, "pod")
+				linktest.ChecksumsOff(t, "pod")
 			}
 			path := movePod(t, "pod", podMAC, podGW, func(f family) netip.Addr { return f.pod })
 			n.attach(t, bpf.ProgFromPod, device(podID))

@@ -21,7 +21,7 @@ const (
 
 // serviceNode is a node with a ClusterIP and a NodePort of UDP and TCP, whose
 // backends the test chooses.
-func serviceNode(t *testing.T, cfg bpf.Config) *node {
+func serviceNode(t testing.TB, cfg bpf.Config) *node {
 	t.Helper()
 	n := filled(t, serving(cfg))
 	n.services(t)

@@ -7,11 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"runtime"
-	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -57,30 +54,6 @@ func movePod(t *testing.T, name string, mac, gateway net.HardwareAddr, own func(
 	return path
 }
 
-// checksumsOff makes a device one that computes no checksums, so that the stack
-// must have done so by the time a packet leaves.
-func checksumsOff(t *testing.T, name string) {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	const setTxChecksums = 0x17 // ETHTOOL_STXCSUM
-	value := &struct{ command, on uint32 }{setTxChecksums, 0}
-	request := struct {
-		name  [unix.IFNAMSIZ]byte
-		value unsafe.Pointer
-		_     [16]byte
-	}{value: unsafe.Pointer(value)}
-	copy(request.name[:], name)
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
-	runtime.KeepAlive(value)
-	if errno != 0 {
-		t.Fatalf("turn checksums of %s off: %v", name, errno)
-	}
-}
-
 // capture opens a socket that sees what arrives at a device.
 func capture(t *testing.T, name string) int {
 	t.Helper()
@@ -117,7 +90,7 @@ func l4(frame []byte) (proto uint8, covered []byte) {
 // all the same, whatever the program changed.
 func TestChecksumsAreRightBehindADeviceThatComputesNone(t *testing.T) {
 	n := filled(t, native())
-	checksumsOff(t, "underlay")
+	linktest.ChecksumsOff(t, "underlay")
 	path := movePod(t, "pod", podMAC, podGW, func(f family) netip.Addr { return f.pod })
 	n.attach(t, bpf.ProgFromPod, device(podID))
 	for _, f := range families {
@@ -187,8 +160,8 @@ func TestPodsOfANodeTalkOverTCP(t *testing.T) {
 			a := movePod(t, "pod", podMAC, podGW, func(f family) netip.Addr { return f.pod })
 			b := movePod(t, "peer", peerMAC, peerGW, func(f family) netip.Addr { return f.peer })
 			if offload == "off" {
-				linktest.In(t, a, func() { checksumsOff(t, "pod-in") })
-				linktest.In(t, b, func() { checksumsOff(t, "peer-in") })
+				linktest.In(t, a, func() { linktest.ChecksumsOff(t, "pod-in") })
+				linktest.In(t, b, func() { linktest.ChecksumsOff(t, "peer-in") })
 			}
 			n.attach(t, bpf.ProgFromPod, device(podID))
 			n.attach(t, bpf.ProgFromPod, device(peerID))

@@ -29,7 +29,7 @@ const (
 // written on, with every feature on. More than a fifth more needs a reason.
 func TestVerifierWalksNoMoreInstructionsThanRecorded(t *testing.T) {
 	cfg := serving(config())
-	cfg.HostFirewall, cfg.Masquerade = 1, uint8(bpf.MasqueradeIPv4|bpf.MasqueradeIPv6)
+	cfg.HostFirewall, cfg.Acceleration, cfg.Masquerade = 1, 1, uint8(bpf.MasqueradeIPv4|bpf.MasqueradeIPv6)
 	cfg.VLANBypass = [8]uint16{1, 2, 3, 4, 5, 6, 7, 8}
 	got := map[string]uint32{}
 	n := newNode(t, cfg)
@@ -60,7 +60,7 @@ func TestVerifierWalksNoMoreInstructionsThanRecorded(t *testing.T) {
 			t.Errorf("%s: %d instructions verified, %s says %d: make it smaller, or run this test with -update and say why", name, n, verifiedFile, old)
 		}
 	}
-	all := int(bpf.PlaceToHost) + 1 + len(bpf.SocketPrograms) + 2 // expire has no place; two end sockets
+	all := int(bpf.PlaceToHost) + 2 + len(bpf.SocketPrograms) + 2 // expire has no place, from_xdp is beyond; two end sockets
 	if len(got) != all || len(want) != len(got) {
 		t.Errorf("%d programs loaded, %d recorded, want %d", len(got), len(want), all)
 	}

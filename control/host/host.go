@@ -38,7 +38,8 @@ type Options struct {
 	FailSafe    []Port // of the host: no policy closes them
 	Services    Services
 	Masquerade  Masquerade
-	NATPorts    [2]uint16 // of this node, for connections in another's name: first and last
+	NATPorts    [2]uint16        // of this node, for connections in another's name: first and last
+	XDP         datapath.XDPMode // of from_xdp on the underlay's devices; empty: it is nowhere
 
 	// Check judges the node's pod CIDRs against the prefixes of the underlay.
 	Check func(podCIDRs, underlay []netip.Prefix) error
@@ -195,7 +196,23 @@ func (c *Control) load(local state.Node, base link.Base, mtu int, devices []stat
 	}
 	c.dp.MarkReady()
 	tree := c.dp.Tree()
-	return c.dp.PruneDevices(func(folder string) bool { return keep[tree.DeviceLinks(folder)] })
+	return errors.Join(c.accelerate(devices),
+		c.dp.PruneDevices(func(folder string) bool { return keep[tree.DeviceLinks(folder)] }))
+}
+
+// accelerate puts from_xdp before from_netdev, or takes it off. A node does
+// without it where it cannot be had, so nothing waits for it.
+func (c *Control) accelerate(devices []state.Device) error {
+	var errs []error
+	for _, a := range accelerations(c.dp.Tree(), c.opts, devices) {
+		if a.XDP == "" {
+			a.XDP = datapath.XDPBestEffort // whatever it is
+			errs = append(errs, c.dp.Detach(a))
+			continue
+		}
+		errs = append(errs, c.dp.Attach(a))
+	}
+	return errors.Join(errs...)
 }
 
 // sockets lets sockets find services, or not.
@@ -247,6 +264,7 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 		c.TunnelMTU = uint32(link.RouteMTU(mtu, true, underlay6))
 	}
 	c.HostFirewall = flag(o.Firewall)
+	c.Acceleration = flag(o.Services.On && o.XDP != "")
 	c.Services, c.SetRetval, c.Netns = flag(o.Services.On), flag(o.Services.SetRetval), o.Services.Netns
 	c.NATFirst, c.NATLast = o.NATPorts[0], o.NATPorts[1]
 	if o.Masquerade.IPv4 {
@@ -284,6 +302,20 @@ func attachments(tree datapath.Tree, base link.Base, devices []state.Device) []d
 	}
 	for _, d := range devices {
 		add(d.Name, d.Index, bpf.ProgFromNetdev, bpf.ProgToNetdev)
+	}
+	return out
+}
+
+// accelerations says for each device of the underlay how from_xdp is to run
+// there; without a mode: it is not.
+func accelerations(tree datapath.Tree, o Options, devices []state.Device) []datapath.Attachment {
+	var out []datapath.Attachment
+	for _, d := range devices {
+		a := datapath.Attachment{Device: d.Name, Ifindex: d.Index, Program: bpf.ProgFromXDP, Folder: tree.DeviceLinks(d.Name)}
+		if o.Services.On {
+			a.XDP = o.XDP
+		}
+		out = append(out, a)
 	}
 	return out
 }

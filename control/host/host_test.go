@@ -108,3 +108,31 @@ func TestLocalSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("got %+v, %v; want %+v", got, err, node)
 	}
 }
+
+func TestAccelerationIsForDevicesOfTheUnderlay(t *testing.T) {
+	tree := datapath.NewTree("/b")
+	for name, c := range map[string]struct {
+		services bool
+		mode     datapath.XDPMode
+		on       uint8
+	}{
+		"disabled": {true, "", 0}, "native": {true, datapath.XDPNative, 1}, "best effort": {true, datapath.XDPBestEffort, 1},
+		"services are kube-proxy's": {false, datapath.XDPNative, 0},
+	} {
+		o := Options{Services: Services{On: c.services}, XDP: c.mode}
+		if got := constants(o, node, base, 1500).Acceleration; got != c.on {
+			t.Errorf("%s: acceleration %d, want %d", name, got, c.on)
+		}
+		mode := c.mode
+		if c.on == 0 {
+			mode = ""
+		}
+		want := []datapath.Attachment{
+			{Device: "eth0", Ifindex: 2, Program: "from_xdp", XDP: mode, Folder: "/b/weir/links/devices/eth0"},
+			{Device: "eth1.7", Ifindex: 3, Program: "from_xdp", XDP: mode, Folder: "/b/weir/links/devices/eth1-7"},
+		}
+		if diff := cmp.Diff(want, accelerations(tree, o, devices)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

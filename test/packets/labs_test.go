@@ -43,7 +43,7 @@ var (
 	bpfRouted  = []mode{vxlan, native}
 	throwaway  = []string{prefix + "up", prefix + "small", prefix + "nics", prefix + "extras", prefix + "serve-vxlan", prefix + "serve-native", prefix + "ending",
 		prefix + "kinds-snat-vxlan", prefix + "kinds-snat-native", prefix + "kinds-dsr-vxlan", prefix + "kinds-dsr-native",
-		prefix + "dsr-vxlan", prefix + "dsr-native", prefix + "hybrid-vxlan", prefix + "hybrid-native"}
+		prefix + "dsr-vxlan", prefix + "dsr-native", prefix + "hybrid-vxlan", prefix + "hybrid-native", prefix + "xdp"}
 	shortFamily = map[string]string{"ipv4": "4", "ipv6": "6", "dual": "46"}
 )
 
@@ -159,7 +159,7 @@ func (c *cluster) settle(t *testing.T) {
 			if err := client.Get(t.Context(), agent.PathStatus, &s); err != nil {
 				t.Fatal(err)
 			}
-			filter := slices.IndexFunc(s.Programs, func(p agent.ProgramStatus) bool { return p.Kind != "tcx" })
+			filter := slices.IndexFunc(s.Programs, func(p agent.ProgramStatus) bool { return p.Kind == "tc" })
 			if s.Routing.AttachMode != "TCX" || filter < 0 {
 				break
 			}
