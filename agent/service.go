@@ -56,11 +56,21 @@ func (a *Agent) hostServices() host.Services {
 
 // natPortsOf are those of this node for connections in another's name.
 func natPortsOf(cfg config.Config) [2]uint16 {
-	first, last, err := cfg.NodePort.Ports()
-	if err != nil { // checked when the configuration was read
-		return natPorts(ephemeral())
+	first, last, _ := cfg.NodePort.Ports() // checked when the configuration was read
+	return natPortsBeside(ephemeral(), [2]uint16{first, last})
+}
+
+// fewPorts are too few for connections in another's name.
+const fewPorts = 4096
+
+// natPortsBeside shares ports with the node's own sockets where these leave too
+// few: of the two, only a socket that asks the same port of the same host from the
+// same port loses.
+func natPortsBeside(own, nodePorts [2]uint16) [2]uint16 {
+	if p := natPorts(own, nodePorts); p[1]-p[0] >= fewPorts {
+		return p
 	}
-	return natPorts(ephemeral(), [2]uint16{first, last})
+	return natPorts(nodePorts)
 }
 
 // socketEnder ends sockets of backends that are no more.

@@ -173,6 +173,7 @@ func (a *Agent) config(*http.Request) (api.Config, error) {
 	add("services", c.Services)
 	add("set_retval", c.SetRetval)
 	add("masquerade", c.Masquerade)
+	add("acceleration", c.Acceleration)
 	add("nat_first", c.NATFirst)
 	add("nat_last", c.NATLast)
 	add("netns", c.Netns)

@@ -147,9 +147,9 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	nat->asked = p->dst;
 	nat->asked_port = p->dport;
 	translated = translates() && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);
-	d->translate = translated || hit_answers(e, dir, from || d->host);
 	if (translated && !hit_destination(e, dir, p))
 		return 0;
+	d->translate = translated || hit_answers(e, dir, from || d->host);
 	src = from ? from : is_endpoint_behind(e->way[!dir]) ? e->out[!dir] : 0;
 	dst = is_endpoint_behind(e->way[dir]) ? e->out[dir] : 0;
 	src = epoch_of(&p->src, src);

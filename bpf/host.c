@@ -153,6 +153,7 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 					 struct decision *d)
 {
 	__u8 refused, mine, found;
+	int of;
 
 	/* VLAN 0 is none: the tag carries a priority only (IEEE 802.1Q 9.6). */
 	if (skb->vlan_present && (skb->vlan_tci & 0x0fff))
@@ -182,8 +183,11 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 	if (!found && config.services &&
 	    (p->dsr || (p->kind == KIND_PLAIN && service_find(&p->dst, p->dport, p->proto))))
 		return judge_service(skb, p, d);
-	if (!found && translates() && is_of_translated(skb))
+	of = !found && translates() ? is_of_translated(skb) : 0;
+	if (of > 0)
 		return judge_service(skb, p, d);
+	if (of < 0)
+		refused = -of;
 	if (config.host_firewall && (mine || is_delivered(skb, p)))
 		return judge_firewall(skb, p, refused, PLACE_FROM_NETDEV, d);
 	if (mine)
@@ -202,6 +206,7 @@ int from_netdev(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (skb->mark == ANSWERED)
 		return answer_pass(skb, PLACE_FROM_NETDEV);
+	skb->tc_index = 0; /* whatever the sender has set: see JUDGED */
 	judge_netdev(skb, p, &d);
 	return finish(skb, p, &d, PLACE_FROM_NETDEV);
 }
@@ -246,6 +251,8 @@ int to_netdev(struct __sk_buff *skb)
 	if (!p)
 		return TC_ACT_SHOT;
 	if (!config.host_firewall && !config.services)
+		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
+	if (skb->tc_index == JUDGED) /* a pod's, or a client's, maybe as this node's */
 		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
 	judge_leaving(skb, p, &d);
 	return finish(skb, p, &d, PLACE_TO_NETDEV);

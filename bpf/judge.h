@@ -136,7 +136,7 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 	struct work *w = work_slot();
 	__u32 opener, other;
 	struct ct_entry *e;
-	__u8 refused;
+	__u8 refused, denied;
 
 	if (!w)
 		return DROP_NO_POLICY;
@@ -159,8 +159,8 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 		if (e) {
 			w->keep = 1;
 			w->dir = ct_dir(e, w->side) & 1;
-			if (is_dsr(e) && !w->dsr)
-				w->dsr = e->rule[0];
+			if (w->p.proto == IPPROTO_TCP || !w->dsr)
+				w->dsr = is_dsr(e) ? e->rule[0] : 0; /* whatever a packet says */
 		}
 	}
 	w->stack = is_forwarded(w, e);
@@ -174,11 +174,8 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 	    icmp_related(skb))
 		return REASON_NONE;
 	sender_from_tunnel(w);
-	if (translates()) {
+	if (translates() && (w->nat.is || !e)) /* a connection that is known keeps its addresses */
 		refused = nat_source(w);
-		if (refused)
-			return refused;
-	}
 	opener = w->ends[0].epoch;
 	other = w->ends[1].epoch;
 	w->stamp = stamp_of(opener, other);
@@ -188,10 +185,11 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 			w->rule[0] = is_dsr(e) ? 0 : e->rule[0];
 			w->rule[1] = e->rule[1];
 		}
-		return REASON_NONE;
+		return refused;
 	}
 	w->dport = policy_port(&w->p, w->dir);
-	return policies_ask(w);
+	denied = policies_ask(w); /* names the policy, whatever else is wrong */
+	return denied ? denied : refused;
 }
 
 STAGE int flow_judge(struct __sk_buff *skb)

@@ -254,7 +254,9 @@ STAGE int nat_find(void)
 			return DROP_NAT_PORTS;
 		return NAT_UNKNOWN;
 	}
-	if (e && e->flags & CT_IS_FORWARD && !dir && nat_again(w, (struct ct_forward *)e))
+	if (e && e->flags & CT_IS_FORWARD && dir)
+		return DROP_NAT_PORTS; /* its answers come by the other entry */
+	if (e && e->flags & CT_IS_FORWARD && nat_again(w, (struct ct_forward *)e))
 		return REASON_NONE;
 	return NAT_UNKNOWN;
 }
@@ -322,8 +324,9 @@ static __always_inline int nat_source(struct work *w)
 	}
 	if (!is_masqueraded(w->p.family, other))
 		return REASON_NONE;
-	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP && !w->p.echo)
-		return w->p.kind == KIND_PLAIN ? DROP_NAT_PROTOCOL : REASON_NONE;
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP &&
+	    w->p.echo != ECHO_REQUEST)
+		return DROP_NAT_PROTOCOL; /* nothing leaves with a pod's address */
 	w->nat.is = CT_IS_FORWARD;
 	w->nat.source = NAT_NODE;
 	return REASON_NONE;

@@ -108,18 +108,20 @@ STAGE int icmp_related(struct __sk_buff *skb)
  * Whether a packet that the fast path does not know is of a translated connection all the same: a
  * fragment, an ICMP error about it, or a packet whose policy has changed; or opens one behind
  * extension headers.
+ * Negative: why it is refused, whoever it is for.
  */
 STAGE int is_of_translated(struct __sk_buff *skb)
 {
 	struct work *w = work_slot();
 	struct ct_entry *e;
-	int extension;
+	int extension, refused;
 
 	if (!w)
 		return 0;
 	extension = w->p.kind == KIND_EXTENSION;
-	if (packet_complete(skb))
-		return 0;
+	refused = packet_complete(skb);
+	if (refused)
+		return -refused;
 	if (w->p.kind == KIND_ERROR) {
 		if (w->p.fragment == FRAGMENT_LATER || !icmp_quoted(skb))
 			return 0;

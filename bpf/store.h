@@ -43,7 +43,7 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 		e->way[1] = OUT_DSR;
 		e->rule[0] = w->dsr; /* its opener is not here, so no rule of egress allowed it */
 	}
-	if (is_syn(&w->p)) {
+	if (is_syn(&w->p) || e->flags & (CT_IS_FORWARD | CT_IS_REVERSE)) {
 		e->opener = w->side;
 		e->flags = 0;
 		e->packets[0] = e->packets[1] = 0;
@@ -63,7 +63,7 @@ static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
 	f->rule[1] = w->rule[1];
 	way_to(&w->ends[1], &f->way[0], &f->out[0]);
 	way_to(&w->ends[0], &f->way[1], &f->out[1]);
-	if (is_syn(&w->p)) {
+	if (is_syn(&w->p) || !(f->flags & CT_IS_FORWARD)) {
 		f->flags = 0;
 		f->packets = 0;
 		f->bytes = 0;

@@ -100,7 +100,9 @@ func TestEveryClientByEveryKindOfAddress(t *testing.T) {
 			t.Run(mode+","+routing, func(t *testing.T) {
 				needRoot(t)
 				s := lab.Spec{Name: prefix + "kinds-" + mode + "-" + routing, Mode: routing, Nodes: lab.Nodes(2),
-					Agent: map[string]any{"health": map[string]any{"enabled": false}, "loadBalancer": map[string]any{"mode": mode}}}
+					Agent: map[string]any{"health": map[string]any{"enabled": false}, "loadBalancer": map[string]any{"mode": mode},
+						// An open one: it must not take what leaves for pods and clients for the node's own.
+						"hostFirewall": map[string]any{"enabled": mode == "snat"}}}
 				c := temporary(t, s, nil)
 				text := kinds
 				for _, s := range kindsOf {
@@ -116,6 +118,9 @@ func TestEveryClientByEveryKindOfAddress(t *testing.T) {
 					c.run(t, "world", "ip", "route", "replace", outside[is4].String(), "via", c.addr(t, "n1", is4).String())
 					for _, pod := range []string{"one", "two"} {
 						c.tellsClients(t, pod, is4)
+					}
+					if got, want := c.sees(t, "world", c.addr(t, "world", is4), "client"), c.addr(t, "n1", is4); got != want {
+						t.Errorf("the world sees %s, want the node %s", got, want)
 					}
 					for _, s := range kindsOf {
 						c.tryWays(t, c.ways(t, s, is4), mode, routing, is4)

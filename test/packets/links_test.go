@@ -255,6 +255,26 @@ func TestRowD8EveryNICThatLeadsToTheUnderlayHasPrograms(t *testing.T) {
 		c.reach(t, "n2", pod)
 		c.wantCount(t, "n1", before, at(bpf.PlaceFromNetdev, bpf.ReasonToEndpoint), 3)
 	})
+	c.wantNodePorts(t, second)
+}
+
+// wantNodePorts asks n1 by the addresses of both cards, from outside of n2's
+// cgroup: its sockets would find the backend without n1.
+func (c *cluster) wantNodePorts(t *testing.T, second []netip.Addr) {
+	t.Helper()
+	if err := c.ApplyYAML(t.Context(), "kinds.yaml", []byte(kinds+kindsOf[0].yaml())).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c.eachFamily(t, func(t *testing.T, is4 bool) {
+		c.tellsClients(t, "one", is4)
+		for _, a := range []netip.Addr{c.addr(t, "n1", is4), pick(second, is4)} {
+			at := netip.AddrPortFrom(a, uint16(kindsOf[0].port))
+			got := ""
+			if !await(2*patience, func() bool { got = c.askOnce(t, "n2", at); return strings.HasPrefix(got, "one ") }) {
+				t.Errorf("n2 asks NodePort %s: %s", at, got)
+			}
+		}
+	})
 }
 
 // wantPrograms compares what is on both hooks of a device with the programs

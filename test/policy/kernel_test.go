@@ -369,5 +369,5 @@ func frame(p oracle.Packet) []byte {
 func constants() bpf.Config {
 	addr := func(s string) bpf.Addr { return bpf.AddrFrom(netip.MustParseAddr(s)) }
 	return bpf.Config{RouterIPv4: addr("10.0.1.1"), RouterIPv6: addr("fd00:1::1"), NodeIPv4: addr("172.18.0.2"), NodeIPv6: addr("fd12::2"),
-		HostIfindex: hostIfindex, TunnelMTU: 1450, IPv4: 1, IPv6: 1, HostRouting: 1, TunnelPort: network(tunnelPort)}
+		HostIfindex: hostIfindex, TunnelMTU: 1450, IPv4: 1, IPv6: 1, HostRouting: 1, Services: 1, TunnelPort: network(tunnelPort)}
 }
