@@ -223,11 +223,12 @@ func TestRowF12HostRoutingIsReportedAsItIs(t *testing.T) {
 	for _, tt := range []struct {
 		name, says string
 		c          *cluster
+		to         string // what is masqueraded, to the world, never goes by the stack
 		via        bpf.Reason
 	}{
-		{"auto", "BPF", temporary(t, s, map[string]string{"a": "n1"}), bpf.ReasonToNetwork},
-		{"bpf", "BPF", on(t, native), bpf.ReasonToNetwork},
-		{"legacy", "Legacy", on(t, legacy), bpf.ReasonToStack},
+		{"auto", "BPF", temporary(t, s, map[string]string{"a": "n1"}), "world", bpf.ReasonToNetwork},
+		{"bpf", "BPF", on(t, native), "n2", bpf.ReasonToNetwork},
+		{"legacy", "Legacy", on(t, legacy), "n2", bpf.ReasonToStack},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.c.status(t, "n1").Routing.Host; got != tt.says {
@@ -235,7 +236,7 @@ func TestRowF12HostRoutingIsReportedAsItIs(t *testing.T) {
 			}
 			tt.c.eachFamily(t, func(t *testing.T, is4 bool) {
 				before := tt.c.counters(t, "n1")
-				tt.c.reach(t, "a", tt.c.addr(t, "world", is4))
+				tt.c.reach(t, "a", tt.c.addr(t, tt.to, is4))
 				tt.c.wantCount(t, "n1", before, at(bpf.PlaceFromPod, tt.via), 3)
 			})
 		})
