@@ -127,7 +127,8 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 		action = bpf_redirect(config.tunnel_ifindex, 0);
 		break;
 	case WAY_NEIGH:
-		skb->tc_index = JUDGED;
+		if (config.host_firewall) /* to_netdev asks, and takes it away */
+			skb->tc_index = JUDGED;
 		action = to_neighbour(skb, d);
 		break;
 	case WAY_BOUNCE:

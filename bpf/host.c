@@ -252,8 +252,10 @@ int to_netdev(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (!config.host_firewall && !config.services)
 		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
-	if (skb->tc_index == JUDGED) /* a pod's, or a client's, maybe as this node's */
+	if (config.host_firewall && skb->tc_index == JUDGED) {
+		skb->tc_index = 0; /* a pod's, or a client's, maybe as this node's */
 		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
+	}
 	judge_leaving(skb, p, &d);
 	return finish(skb, p, &d, PLACE_TO_NETDEV);
 }
