@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -50,7 +49,7 @@ func (a *Agent) listAffinities(*http.Request) ([]api.Affinity, error) {
 		row := api.Affinity{Client: clientText(k), Service: s.name, Port: s.port,
 			Idle: time.Duration(now-v.Used) * time.Second, Expires: time.Duration(s.timeout-(now-v.Used)) * time.Second}
 		if b, ok := a.dp.Services.Backends.Get(v.Backend); ok && b.Generation == v.Generation {
-			row.Backend = netip.AddrPortFrom(b.Addr.Netip(), bpf.Host(b.Port)).String()
+			row.Backend = b.AddrPort().String()
 			out = append(out, row)
 		}
 	})
@@ -73,7 +72,7 @@ func (a *Agent) serviceNumbers() map[uint32]numbered {
 	}
 	out := map[uint32]numbered{}
 	for k, v := range a.dp.Services.Services.Desired() {
-		at := portText(netip.AddrPortFrom(k.Addr.Netip(), bpf.Host(k.Port)), k.Proto)
+		at := portText(k.AddrPort(), k.Proto)
 		if f, ok := frontends[at]; ok && v.Affinity > 0 && (out[v.ID].port == "" || at < out[v.ID].port) {
 			out[v.ID] = numbered{f.Of.String(), at, v.Affinity}
 		}

@@ -79,7 +79,7 @@ func (t *translations) take(k bpf.CTKey, e bpf.CTEntry, row api.Connection) bool
 	row.Stale = f.Stamp == 0
 	s := seen{k.Proto, opener, other}
 	if b, ok := t.backend(f.Backend); ok && f.Backend != 0 && b.Generation == f.Generation {
-		s.other = netip.AddrPortFrom(b.Addr.Netip(), bpf.Host(b.Port))
+		s.other = b.AddrPort()
 		row.Backend = s.other.String()
 	}
 	if bpf.NATSource(f.Source) == bpf.NATDSR {

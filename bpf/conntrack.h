@@ -74,6 +74,11 @@ static __always_inline struct ct_entry *ct_find_any(const struct ct_key *key)
 	return e ? e : ct_find(key, CT_PREDECESSOR);
 }
 
+static __always_inline int is_translated(const struct ct_entry *e)
+{
+	return e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);
+}
+
 /* 0: the packet is one of who opened the connection. */
 static __always_inline __u8 ct_dir(const struct ct_entry *e, __u8 side)
 {

@@ -299,10 +299,10 @@ static __always_inline __u32 dsr_number(const struct work *w, __u8 proto)
 		number = hash + i;
 		if (!number)
 			continue;
-		has = bpf_map_lookup_elem(&weir_dsr, &number);
+		has = dsr_find(number);
 		if (!has) {
 			bpf_map_update_elem(&weir_dsr, &number, &f, BPF_NOEXIST);
-			has = bpf_map_lookup_elem(&weir_dsr, &number);
+			has = dsr_find(number);
 		}
 		if (has && addr_equal(&has->addr, &f.addr) && has->port == f.port &&
 		    has->proto == f.proto)

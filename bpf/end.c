@@ -54,12 +54,7 @@ extern int bpf_sock_destroy(struct sock_common *sock) __ksym;
 /* Whether the backend has gone. Without a map of backends nobody knows. */
 static __always_inline int is_stale(const struct socket_peer *p)
 {
-	const struct backend *b;
-
-	if (!only(&weir_backends))
-		return 0;
-	b = backend_find(p->backend_row);
-	return !b || b->generation != p->generation;
+	return only(&weir_backends) && !backend_still(p->backend_row, p->generation);
 }
 
 /* Whether the note is of the connection that the socket has. It is not after a connect that failed,

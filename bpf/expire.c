@@ -35,14 +35,14 @@ static __always_inline int partner_key(const struct ct_key *key, const struct ct
 	p.sport = e->opener ? key->port_b : key->port_a;
 	p.dst = e->opener ? key->a : key->b;
 	p.dport = e->opener ? key->port_a : key->port_b;
-	p.family = p.src.w[2] == V4_MAPPED && !p.src.w[0] && !p.src.w[1] ? AF_INET : AF_INET6;
+	p.family = is_mapped(&p.src) ? AF_INET : AF_INET6;
 	if (e->flags & CT_IS_FORWARD) {
 		if (f->source == NAT_DSR || !forward_destination(f, &p))
 			return 0;
 		forward_source(f, &p);
 	} else {
-		from = r->frontend ? frontend_find(r->frontend) : 0;
-		if (r->frontend && (!from || addr_is_zero(&from->addr)))
+		from = asked_frontend(r);
+		if (r->frontend && !from)
 			return 0;
 		if (from) {
 			p.dst = from->addr;
@@ -98,8 +98,7 @@ __weak int expire_partner(void)
 	struct expiry *x = expiry_slot();
 	struct ct_entry *e = x ? ct_find(&x->key, CT_TABLE) : 0;
 
-	return e && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE) &&
-	       partner_key(&x->key, e, &x->other);
+	return e && is_translated(e) && partner_key(&x->key, e, &x->other);
 }
 
 /* A client that asks its service's backend itself may have taken over the answers' key. */

@@ -132,7 +132,7 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	e = ct_find(&key, CT_TABLE);
 	if (!e)
 		return 0;
-	if (d->only_translated && !(e->flags & (CT_IS_FORWARD | CT_IS_REVERSE)) && !is_dsr(e))
+	if (d->only_translated && !is_translated(e) && !is_dsr(e))
 		return 0;
 	if (p->dsr && !(is_dsr(e) && e->rule[0] == p->dsr))
 		return 0;
@@ -146,7 +146,7 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 		return 0; /* what the tunnel brings for pods comes no other way */
 	nat->asked = p->dst;
 	nat->asked_port = p->dport;
-	translated = translates() && e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);
+	translated = translates() && is_translated(e);
 	if (translated && !hit_destination(e, dir, p))
 		return 0;
 	d->translate = translated || hit_answers(e, dir, from || d->host);
@@ -163,11 +163,11 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 		d->translate = 0;
 		return 0;
 	}
+	if (d->reason >= DROP_FIRST) { /* the stack answers, about the packet as it came */
+		d->translate = 0;
+		return 1;
+	}
 	if (translated) {
-		if (d->reason >= DROP_FIRST) { /* the stack answers, about the packet as it came */
-			d->translate = 0;
-			return 1;
-		}
 		hit_source(e, p);
 		d->dsr = dsr_hit(e, p);
 		if (dir) {
@@ -175,10 +175,6 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 					skb->len);
 			return 1;
 		}
-	}
-	if (d->reason >= DROP_FIRST) {
-		d->translate = 0;
-		return 1;
 	}
 	if (hit_answers(e, dir, from || d->host) && !dsr_answer(e->rule[0], p)) {
 		decide(d, WAY_DROP, DROP_NO_BACKEND);
@@ -271,5 +267,5 @@ static __always_inline void flow_keep(struct decision *d)
 	refused = flow_store();
 	if (refused)
 		return decide(d, WAY_DROP, refused);
-	d->translate = w->nat.is || (w->dsr && w->dir);
+	flow_translate(d);
 }

@@ -30,11 +30,6 @@ static __always_inline int frame_ipv4(void *data, void *end, struct packet *p)
 	return 0;
 }
 
-static __always_inline int is_mapped(const struct addr *a)
-{
-	return a->w[2] == V4_MAPPED && !a->w[0] && !a->w[1];
-}
-
 static __always_inline int frame_ipv6(void *data, void *end, struct packet *p)
 {
 	struct ipv6hdr *ip6 = data + L3;

@@ -370,11 +370,14 @@ func (s Slots) String() string {
 	return fmt.Sprint(s.Backends[:end])
 }
 
+// AddrPort is where the backend is.
+func (b Backend) AddrPort() netip.AddrPort { return netip.AddrPortFrom(b.Addr.Netip(), Host(b.Port)) }
+
 func (b Backend) String() string {
 	if b.Addr == (Addr{}) {
 		return fmt.Sprintf("free generation=%d", b.Generation)
 	}
-	return fmt.Sprintf("%s generation=%d", portText(netip.AddrPortFrom(b.Addr.Netip(), Host(b.Port)), b.Proto), b.Generation)
+	return fmt.Sprintf("%s generation=%d", portText(b.AddrPort(), b.Proto), b.Generation)
 }
 
 func (f Frontend) String() string {

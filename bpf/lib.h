@@ -32,6 +32,11 @@ static __always_inline int addr_is_zero(const struct addr *a)
 	return !(a->w[0] | a->w[1] | a->w[2] | a->w[3]);
 }
 
+static __always_inline int is_mapped(const struct addr *a)
+{
+	return a->w[2] == V4_MAPPED && !a->w[0] && !a->w[1];
+}
+
 static __always_inline struct addr addr_from_ipv4(__be32 ip)
 {
 	return (struct addr){{0, 0, V4_MAPPED, ip}};

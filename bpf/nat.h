@@ -44,6 +44,14 @@ static __always_inline const struct frontend *frontend_find(__u32 number)
 	return table ? bpf_map_lookup_elem(table, &number) : 0;
 }
 
+/* What the opener has asked. NULL: no service, or one that is no more. */
+static __always_inline const struct frontend *asked_frontend(const struct ct_reverse *r)
+{
+	const struct frontend *f = r->frontend ? frontend_find(r->frontend) : 0;
+
+	return f && !addr_is_zero(&f->addr) ? f : 0;
+}
+
 /* The address that takes an opener's place. */
 static __always_inline void source_addr(__u8 source, __u8 family, struct addr *a)
 {
@@ -69,8 +77,8 @@ static __always_inline int forward_destination(const struct ct_forward *f, struc
 
 	if (!f->backend)
 		return 1;
-	b = backend_find(f->backend);
-	if (!b || b->generation != f->generation)
+	b = backend_still(f->backend, f->generation);
+	if (!b)
 		return 0;
 	p->dst = b->addr;
 	p->dport = b->port;
@@ -88,13 +96,12 @@ static __always_inline void forward_source(const struct ct_forward *f, struct pa
 /* An answer: it goes to the opener, whatever address it was sent to. */
 static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r)
 {
-	const struct frontend *f;
+	const struct frontend *f = asked_frontend(r);
 
 	w->nat.asked = w->p.src;
 	w->nat.asked_port = w->p.sport;
 	if (r->frontend) {
-		f = frontend_find(r->frontend);
-		if (!f || addr_is_zero(&f->addr))
+		if (!f)
 			return DROP_NO_BACKEND;
 		w->nat.asked = f->addr;
 		w->nat.asked_port = f->port;

@@ -101,8 +101,7 @@ static __always_inline __u8 parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	p->l4 = L3 + sizeof(*ip6);
 	p->dont_fragment = 1;
 	/* An IPv4-mapped address is never on a wire: it would pass for a pod's IPv4 address. */
-	if ((p->src.w[2] == V4_MAPPED && !p->src.w[0] && !p->src.w[1]) ||
-	    (p->dst.w[2] == V4_MAPPED && !p->dst.w[0] && !p->dst.w[1]))
+	if (is_mapped(&p->src) || is_mapped(&p->dst))
 		return DROP_INVALID_PACKET;
 	len = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
 	if (skb->gso_size) {

@@ -14,11 +14,10 @@
 /* The quote of a packet that went to a backend, or in another's name: as the opener has sent it. */
 static __always_inline int quote_of_opener(struct packet *q, const struct ct_reverse *r)
 {
-	const struct frontend *f;
+	const struct frontend *f = asked_frontend(r);
 
 	if (r->frontend) {
-		f = frontend_find(r->frontend);
-		if (!f || addr_is_zero(&f->addr))
+		if (!f)
 			return 0;
 		q->dst = f->addr;
 		packet_port_set(q, 1, f->port);
@@ -28,34 +27,39 @@ static __always_inline int quote_of_opener(struct packet *q, const struct ct_rev
 	return 1;
 }
 
+/* The packet the other way round. */
+static __always_inline void turn(struct packet *p)
+{
+	struct addr src = p->src;
+	__u16 sport = p->sport;
+
+	p->src = p->dst;
+	p->sport = p->dport;
+	p->dst = src;
+	p->dport = sport;
+}
+
 /* The quote of an answer that its receiver knows under other names: as the answerer has sent it. */
 static __always_inline int quote_of_answer(struct packet *q, const struct ct_forward *f)
 {
-	const struct backend *b = 0;
+	int found;
 
-	if (f->backend) {
-		b = backend_find(f->backend);
-		if (!b || b->generation != f->generation)
-			return 0;
-		q->src = b->addr;
-		packet_port_set(q, 0, b->port);
-	}
-	source_addr(f->source, q->family, &q->dst);
-	if (f->source)
-		packet_port_set(q, 1, f->nat_port);
-	return 1;
+	turn(q);
+	found = forward_destination(f, q);
+	forward_source(f, q);
+	turn(q);
+	return found;
 }
 
 /* The quote of a packet that another node forwarded: as its sender has sent it. */
 static __always_inline int quote_of_client(struct packet *q, const struct ct_entry *e)
 {
-	const struct frontend *f = dsr_find(e->rule[0]);
+	int found;
 
-	if (!f)
-		return 0;
-	q->dst = f->addr;
-	q->dport = f->port;
-	return 1;
+	turn(q);
+	found = dsr_answer(e->rule[0], q);
+	turn(q);
+	return found;
 }
 
 /* As the entry has it, by what it is. */
@@ -136,5 +140,5 @@ STAGE int is_of_translated(struct __sk_buff *skb)
 		return 0;
 	w->side = ct_key_set(&w->p, &w->key);
 	e = ct_find_any(&w->key);
-	return e && (e->flags & (CT_IS_FORWARD | CT_IS_REVERSE) || is_dsr(e));
+	return e && (is_translated(e) || is_dsr(e));
 }

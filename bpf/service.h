@@ -43,6 +43,14 @@ static __always_inline const struct backend *backend_find(__u32 number)
 	return b && !addr_is_zero(&b->addr) ? b : 0;
 }
 
+/* The same, if it is the one that had that generation; NULL: it is no more. */
+static __always_inline const struct backend *backend_still(__u32 number, __u32 generation)
+{
+	const struct backend *b = backend_find(number);
+
+	return b && b->generation == generation ? b : 0;
+}
+
 /* The backend in a slot, or 0. */
 static __always_inline __u32 slot_read(__u32 slot)
 {

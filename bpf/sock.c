@@ -75,7 +75,7 @@ static __always_inline __u8 transport_of(__u32 type, __u32 protocol)
 
 static __always_inline int is_loopback(const struct addr *a)
 {
-	if (a->w[2] == V4_MAPPED && !a->w[0] && !a->w[1])
+	if (is_mapped(a))
 		return (a->w[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
 	return !(a->w[0] | a->w[1] | a->w[2]) && a->w[3] == bpf_htonl(1);
 }

@@ -43,7 +43,7 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 		e->way[1] = OUT_DSR;
 		e->rule[0] = w->dsr; /* its opener is not here, so no rule of egress allowed it */
 	}
-	if (is_syn(&w->p) || e->flags & (CT_IS_FORWARD | CT_IS_REVERSE)) {
+	if (is_syn(&w->p) || is_translated(e)) {
 		e->opener = w->side;
 		e->flags = 0;
 		e->packets[0] = e->packets[1] = 0;

@@ -1,10 +1,7 @@
 package datapath
 
 import (
-	"errors"
 	"fmt"
-
-	"github.com/cilium/ebpf"
 
 	"weir/bpf"
 )
@@ -38,22 +35,14 @@ func (d *Datapath) retryRows() ([]MapRow, error) {
 
 // Affinities calls f for every client whose backend is remembered.
 func (d *Datapath) Affinities(f func(bpf.AffinityKey, bpf.Affinity)) error {
-	var (
-		k bpf.AffinityKey
-		v bpf.Affinity
-	)
-	m := d.maps.maps[bpf.MapAffinity]
-	it := m.Iterate()
-	for it.Next(&k, &v) {
-		f(k, v)
-	}
-	return ignoreAborted(it.Err())
-}
-
-// ignoreAborted forgets that others have written while a map was read.
-func ignoreAborted(err error) error {
-	if errors.Is(err, ebpf.ErrIterationAborted) {
+	err := batches(d.maps.maps[bpf.MapAffinity], func(keys []bpf.AffinityKey, values []bpf.Affinity) error {
+		for i, k := range keys {
+			f(k, values[i])
+		}
 		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", bpf.MapAffinity, err)
 	}
-	return err
+	return nil
 }

@@ -69,21 +69,10 @@ func (f family) answered(p packet) packet {
 	return f.summed(f.pong(p, id))
 }
 
-// sourcePort is the port, or the echo's identifier, that a packet leaves with.
+// sourcePort is the port, or the echo's identifier, that a pod's packet leaves with.
 func (n *node) sourcePort(t *testing.T, in packet) uint16 {
 	t.Helper()
-	got := n.sendFrame(t, bpf.ProgFromPod, device(podID), in.bytes())
-	if got.reason.Drop() {
-		t.Fatalf("dropped: %s", got.reason)
-	}
-	at := 14 + 20
-	if in.src.Is6() {
-		at = 14 + 40
-	}
-	if in.raw != nil {
-		at += 4
-	}
-	return binary.BigEndian.Uint16(got.out[at:])
+	return n.port(t, bpf.ProgFromPod, device(podID), in)
 }
 
 // An error about what left as the node reaches the pod, about what the pod has

@@ -83,7 +83,7 @@ func (n *node) passes(t *testing.T, what, program string, ifindex uint32, in, ou
 	}
 }
 
-// port is the source port of what a packet becomes.
+// port is the source port, or the echo's identifier, of what a packet becomes.
 func (n *node) port(t *testing.T, program string, ifindex uint32, in packet) uint16 {
 	t.Helper()
 	got := n.sendFrame(t, program, ifindex, in.bytes())
@@ -93,6 +93,9 @@ func (n *node) port(t *testing.T, program string, ifindex uint32, in packet) uin
 	at := 14 + 20
 	if in.src.Is6() {
 		at = 14 + 40
+	}
+	if in.raw != nil {
+		at += 4
 	}
 	return binary.BigEndian.Uint16(got.out[at:])
 }
@@ -189,9 +192,7 @@ func TestNodePortLeadsToAPodOfAnotherNodeInThisNodesName(t *testing.T) {
 }
 
 func TestWhatLeavesTheClusterDoesSoAsTheNode(t *testing.T) {
-	cfg := native()
-	cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
-	n := serviceNode(t, cfg)
+	n := masquerading(t, native())
 	perFamily(t, n, func(t *testing.T, f family) {
 		for name, p := range map[string]packet{"UDP": f.from(f.world), "TCP": forService(f.from(f.world), 443, unix.IPPROTO_TCP)} {
 			n.forget(t)

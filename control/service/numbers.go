@@ -3,7 +3,6 @@ package service
 import (
 	"container/list"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"weir/bpf"
@@ -64,7 +63,7 @@ func (b *backend) row() bpf.Backend {
 }
 
 func keyOf(row bpf.Backend) backendKey {
-	return backendAt(netip.AddrPortFrom(row.Addr.Netip(), bpf.Host(row.Port)), row.Proto)
+	return backendAt(row.AddrPort(), row.Proto)
 }
 
 // backends gives each backend a row.
