@@ -28,6 +28,10 @@ apiVersion: v1
 kind: Pod
 metadata: {name: net}
 spec: {nodeName: n1, containers: [{name: c, image: sleep, command: [sleep, infinity]}]}
+` + webService
+
+// webService is the service of the pods with the label app=web.
+const webService = `
 ---
 apiVersion: v1
 kind: Service

@@ -24,16 +24,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: web, labels: {app: web}}
 spec: {nodeName: n2, containers: [{name: c, image: nginx}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  ipFamilyPolicy: PreferDualStack
-  selector: {app: web}
-  ports: [{port: 8000, targetPort: 80, nodePort: 32000}]
-`
+` + webService
 
 // The row "NodePort to remote backend is answered with tc counters flat": what
 // the world asks n1 goes to a pod of n2 and back without from_netdev.
