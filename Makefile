@@ -63,6 +63,7 @@ generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h; definitions of cus
 	$(GO) run -C tools/crd . ../..
 
 test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
+	$(GO) test -C tools/crd ./...
 	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist)|bench)")
 
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)

@@ -155,6 +155,10 @@ func more(field string, s *apiext.JSONSchemaProps) {
 			op.Enum = append(op.Enum, apiext.JSON{Raw: []byte(`"` + o + `"`)})
 		}
 		e.Items.Schema.Properties["operator"] = op
+		for name, p := range s.Properties { // what every selector says of itself, dozens of times
+			walk("", &p, func(_ string, s *apiext.JSONSchemaProps) { s.Description = "" })
+			s.Properties[name] = p
+		}
 	}
 	if s.Items == nil {
 		return
