@@ -65,6 +65,14 @@ var rooms = map[string]room{
 		weir: []string{"state", "api/...", "operator/...", "internal/..."}, outside: []string{"k8s.io/", "sigs.k8s.io/"},
 		why: "the operator decides for the cluster and runs on no node in particular",
 	},
+	"operator/config": {
+		weir: []string{"operator", "internal/suggest"}, outside: []string{"go.yaml.in/yaml"},
+		why: "the configuration is a value: reading it must not need what it configures",
+	},
+	"operator/run": {
+		weir: []string{"state", "api/...", "operator/...", "internal/...", "source/convert"}, outside: []string{"k8s.io/", "sigs.k8s.io/"},
+		why: "the operator's edges turn objects into the rows that its decisions are made of, as sources do",
+	},
 	"control/...": {
 		weir: []string{"state", "datapath/...", "bpf", "internal/..."}, outside: []string{"golang.org/x/sys"},
 		why: "features talk through tables, never to each other and never to Kubernetes",
