@@ -316,7 +316,7 @@ func TestTwoReplicasGiveNothingTwice(t *testing.T) {
 		c.put(node(i))
 	}
 	until(t, func() string { return c.lacks("ciliumnodes", 5) }) // in the midst of it
-	a.stop() // as SIGTERM does
+	a.stop()                                                     // as SIGTERM does
 	gaveUp := time.Now()
 	for i := 11; i <= 20; i++ {
 		c.put(node(i))
