@@ -179,6 +179,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.start(g, "sockets", a.services.Ending(a.sockets).Run)
 	}
 	a.start(g, "endpoint", a.endpoints.Run)
+	if a.kube != nil {
+		a.start(g, "endpoint objects", a.publish)
+	}
 	a.start(g, "conntrack", conntrack.New(a.log.With("room", "conntrack"), a.dp.CT, a.timeouts(), a.dp.Ready()).Run)
 	a.start(g, "events", a.readEvents)
 	if cfg.Health.Enabled {

@@ -11,6 +11,7 @@ import (
 	"weir/source/files"
 	"weir/source/kube"
 	"weir/source/kube/connect"
+	"weir/source/kube/publish"
 )
 
 // source returns what fills the tables with the cluster's objects. What it knows
@@ -37,12 +38,24 @@ func (a *Agent) newKube() *kube.Source {
 	}, a.tables)
 }
 
+// publish tells the API server of this node's endpoints.
+func (a *Agent) publish(ctx context.Context) error {
+	w, err := publish.New(a.log.With("room", "publish"), a.kube.Connection(), a.cfg.NodeName, a.tables)
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
 // sourceStatus fills what the status says of the source. An API server that does
 // not answer is a failure of it, and of nothing else: the network goes on.
 func (a *Agent) sourceStatus(s *api.Status) {
 	if a.kube == nil {
 		s.Source = api.Condition{OK: a.tables.Nodes.Synced(), Message: "files in " + a.cfg.Source.Files}
 		return
+	}
+	if text := unmanagedWarning(a.tables, a.cfg.NodeName); text != "" {
+		s.Warnings = append(s.Warnings, text)
 	}
 	k := a.kube.Status()
 	s.Source = api.Condition{OK: k.OK, Message: kubeMessage(k, time.Now())}

@@ -38,14 +38,14 @@ type CiliumEndpointList struct {
 
 // EndpointStatus is the content of a CiliumEndpoint.
 type EndpointStatus struct {
-	ID          int64               `json:"id,omitempty"` // on its node
-	Identity    *EndpointIdentity   `json:"identity,omitempty"`
-	Networking  *EndpointNetworking `json:"networking,omitempty"`
-	Policy      *EndpointPolicy     `json:"policy,omitempty"`
-	Encryption  EncryptionKey       `json:"encryption,omitzero"`
-	External    *ExternalIDs        `json:"external-identifiers,omitempty"`
-	NamedPorts  []EndpointPort      `json:"named-ports,omitempty"`
-	ServiceName string              `json:"service-account,omitempty"`
+	ID             int64               `json:"id,omitempty"` // on its node
+	Identity       *EndpointIdentity   `json:"identity,omitempty"`
+	Networking     *EndpointNetworking `json:"networking,omitempty"`
+	Policy         *EndpointPolicy     `json:"policy,omitempty"`
+	Encryption     EncryptionKey       `json:"encryption,omitzero"`
+	External       *ExternalIDs        `json:"external-identifiers,omitempty"`
+	NamedPorts     []EndpointPort      `json:"named-ports,omitempty"`
+	ServiceAccount string              `json:"service-account,omitempty"`
 	// +kubebuilder:validation:Enum=creating;waiting-for-identity;not-ready;waiting-to-regenerate;regenerating;restoring;ready;disconnecting;disconnected;invalid
 	State string `json:"state,omitempty"`
 

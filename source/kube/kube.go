@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,6 +71,9 @@ func New(log *slog.Logger, o Options, tables *state.Tables) *Source {
 	}
 	return s
 }
+
+// Connection carries requests of others to the server that answers.
+func (s *Source) Connection() http.RoundTripper { return s.conn }
 
 // Run follows the cluster until ctx ends. It fails when what is known cannot be
 // kept on disk at all; that no server answers is no failure.

@@ -68,7 +68,7 @@ func builtin() []Kind {
 		global("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
 		namespaced("cilium.io", "v2", "ciliumnetworkpolicies", "CiliumNetworkPolicy"),
 		global("cilium.io", "v2", "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy"),
-		namespaced("cilium.io", "v2", "ciliumendpoints", "CiliumEndpoint"), global("cilium.io", "v2", "ciliumnodes", "CiliumNode"),
+		{Group: "cilium.io", Version: "v2", Resource: "ciliumendpoints", Kind: "CiliumEndpoint", Namespaced: true}, global("cilium.io", "v2", "ciliumnodes", "CiliumNode"),
 		global("cilium.io", "v2", "ciliumidentities", "CiliumIdentity"), global("cilium.io", "v2", "ciliumcidrgroups", "CiliumCIDRGroup"),
 	}
 }
