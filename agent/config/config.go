@@ -90,7 +90,7 @@ type Family struct {
 
 // IPAM says how pods get addresses.
 type IPAM struct {
-	Mode string `json:"mode"` // "cluster-pool": out of the pod CIDRs that the operator gave the node
+	Mode string `json:"mode"` // who gave the node its pod CIDRs: "cluster-pool", the operator; "kubernetes", kube-controller-manager
 }
 
 // BPF says how the datapath is laid out on this host.

@@ -78,7 +78,7 @@ func check(c Config) []problem {
 	if !c.IPv4.Enabled && !c.IPv6.Enabled {
 		f.add("ipv4.enabled", "both families are off: set ipv4.enabled or ipv6.enabled to true")
 	}
-	f.oneOf("ipam.mode", c.IPAM.Mode, "cluster-pool")
+	f.oneOf("ipam.mode", c.IPAM.Mode, "cluster-pool", "kubernetes")
 	f.routing(c)
 	f.services(c)
 	f.policy(c)
