@@ -21,7 +21,7 @@ type marks struct {
 
 func newMarks(o *Operator, t *tables) *marks { return &marks{o: o, t: t} }
 
-// agents says how the agent of each node is that has one.
+// agentStates says how the agent of each node is that has one.
 func (t *tables) agentStates() map[string]operator.AgentState {
 	out := map[string]operator.AgentState{}
 	for _, r := range t.agents.All() {

@@ -48,6 +48,8 @@ type sink[K comparable, R table.Row, O kubeObject] struct {
 	same  func(a, b R) bool
 }
 
+// into is a sink of a table: it says what key and row an object has, and which rows
+// are the same.
 func into[K comparable, R table.Row, O kubeObject](t *table.Table[K, R], key func(O) K, row func(O) R, same func(a, b R) bool) sink[K, R, O] {
 	return sink[K, R, O]{t, key, row, same}
 }
