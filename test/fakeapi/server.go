@@ -27,8 +27,9 @@ type Server struct {
 	uids      int
 	faults    faults
 
-	Clock    func() time.Time // of creationTimestamp; time.Now when nil
-	Protobuf bool             // watches of built-in kinds are told in protobuf to who takes it; set before Put
+	Listen   func(addr string) (net.Listener, error) // such as one in another network namespace; net.Listen when nil
+	Clock    func() time.Time                        // of creationTimestamp; time.Now when nil
+	Protobuf bool                                    // watches of built-in kinds are told in protobuf to who takes it; set before Put
 
 	addr   string
 	cert   *tls.Certificate
@@ -62,7 +63,11 @@ func (s *Server) StartTLS() error {
 }
 
 func (s *Server) listen(addr string) error {
-	l, err := net.Listen("tcp", addr)
+	listen := s.Listen
+	if listen == nil {
+		listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+	}
+	l, err := listen(addr)
 	if err != nil {
 		return fmt.Errorf("fake API server: %w", err)
 	}
