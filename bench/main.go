@@ -54,6 +54,15 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == kubeChild {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		if err := kubeFollow(ctx, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(flags(os.Args[1:])); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -74,7 +83,7 @@ func flags(args []string) options {
 	f.StringVar(&o.out, "out", "results", "folder for bench.json and the plots")
 	f.StringVar(&o.prefix, "prefix", "bch", "of the names of network namespaces")
 	f.IntVar(&o.cpu, "cpu", 1, "CPU that client and server share")
-	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, services, programming, policy, cni, agent")
+	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, services, programming, policy, kube, cni, agent")
 	f.StringVar(&o.counts, "services", "10,1000,10000", "three numbers of services to compare")
 	f.StringVar(&o.modes, "kube-proxy", "iptables,legacy,nftables", "modes to compare with; legacy is iptables by the kernel's old interface")
 	_ = f.Parse(args) // exits on errors
@@ -109,7 +118,7 @@ func run(o options) (err error) {
 	var errs []error
 	for _, p := range []part{{"programs", (*bench).programs}, {"flows", (*bench).flows}, {"connections", (*bench).connections},
 		{"traffic", (*bench).traffic}, {"services", (*bench).services}, {"programming", (*bench).programming},
-		{"policy", (*bench).policy}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
+		{"policy", (*bench).policy}, {"kube", (*bench).kube}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
 		if o.only != "" && !strings.Contains(","+o.only+",", ","+p.name+",") {
 			continue
 		}

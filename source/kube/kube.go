@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +51,7 @@ type Source struct {
 
 	journal *journal.Journal
 	stores  []*store
+	told    sync.WaitGroup // of the kinds whose tables do not know all yet
 }
 
 // New returns a source that fills the tables.
@@ -68,6 +70,7 @@ func New(log *slog.Logger, o Options, tables *state.Tables) *Source {
 	out := sinks(tables)
 	for _, k := range kinds() {
 		s.stores = append(s.stores, newStore(s, k, s.learning(k, out[k.name])))
+		s.told.Add(1)
 	}
 	return s
 }
@@ -98,6 +101,10 @@ func (s *Source) Run(ctx context.Context) error {
 		g.Go(st.name, func(ctx context.Context) error { f.run(ctx); return nil })
 	}
 	g.Go("last known", func(ctx context.Context) error { s.fallBack(ctx); return nil })
+	go func() { // the first lists of a large cluster leave as much garbage behind as rows
+		s.told.Wait()
+		debug.FreeOSMemory()
+	}()
 	return g.Wait()
 }
 

@@ -122,6 +122,7 @@ func (s *store) mark() {
 	if !s.synced {
 		s.synced = true
 		s.out.told(s.name)
+		s.src.told.Done()
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // change answers what writes.
@@ -35,15 +34,6 @@ func (s *Server) change(w http.ResponseWriter, q *request) {
 		return
 	}
 	answer(w, code, data)
-}
-
-// fromProtobuf makes JSON of what clients of built-in kinds send.
-func fromProtobuf(body []byte) ([]byte, error) {
-	o, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, nil)
-	if err != nil {
-		return nil, fmt.Errorf("decode body: %w", err)
-	}
-	return json.Marshal(o)
 }
 
 // apply does what a request asks for. The lock is held.

@@ -15,6 +15,7 @@ import (
 type object struct {
 	key    string // "namespace/name", or "/name"
 	data   json.RawMessage
+	proto  []byte // the same, where it is asked for
 	labels labels.Set
 	fields fields.Set
 }
@@ -166,6 +167,9 @@ func (s *Server) write(r *resource, content map[string]any, tell bool) (object, 
 	if err != nil {
 		return object{}, err
 	}
+	if s.Protobuf {
+		o.proto = toProtobuf(data)
+	}
 	r.objects[o.key] = o
 	r.remember(event{version: s.version, object: o, before: old})
 	if r.Resource == "customresourcedefinitions" {
@@ -231,6 +235,7 @@ func (s *Server) remove(r *resource, old object) {
 		meta, _ := content["metadata"].(map[string]any)
 		meta["resourceVersion"] = strconv.FormatUint(s.version, 10)
 		last.data, _ = json.Marshal(content) // it was decoded just now
+		last.proto = nil
 	}
 	r.remember(event{version: s.version, object: last, before: old, deleted: true})
 	s.tell()

@@ -4,8 +4,8 @@
 // for those whose CustomResourceDefinition is created.
 //
 // It can be told to fail in the ways in which real ones do: see fault.go. It
-// validates nothing, knows no users beyond one bearer token, and answers in JSON;
-// what it is sent may be protobuf.
+// validates nothing, knows no users beyond one bearer token, and answers
+// in JSON unless Protobuf is set; what it is sent may be either.
 package fakeapi
 
 import (
@@ -27,7 +27,9 @@ type Server struct {
 	uids      int
 	faults    faults
 
-	Clock func() time.Time // of creationTimestamp; time.Now when nil
+	Listen   func(addr string) (net.Listener, error) // such as one in another network namespace; net.Listen when nil
+	Clock    func() time.Time                        // of creationTimestamp; time.Now when nil
+	Protobuf bool                                    // watches of built-in kinds are told in protobuf to who takes it; set before Put
 
 	addr   string
 	cert   *tls.Certificate
@@ -61,7 +63,11 @@ func (s *Server) StartTLS() error {
 }
 
 func (s *Server) listen(addr string) error {
-	l, err := net.Listen("tcp", addr)
+	listen := s.Listen
+	if listen == nil {
+		listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+	}
+	l, err := listen(addr)
 	if err != nil {
 		return fmt.Errorf("fake API server: %w", err)
 	}

@@ -22,6 +22,7 @@ type stream struct {
 	at        uint64 // the version reached
 	bookmarks bool
 	told      uint64 // by the last bookmark
+	proto     bool   // in protobuf
 	epoch     int    // of the server's history, see Restore
 }
 
@@ -29,7 +30,7 @@ type stream struct {
 // too old.
 func (s *Server) watch(w http.ResponseWriter, q *request) {
 	query := q.URL.Query()
-	st := &stream{request: q, w: w, bookmarks: query.Get("allowWatchBookmarks") == "true"}
+	st := &stream{request: q, w: w, bookmarks: query.Get("allowWatchBookmarks") == "true", proto: s.takesProtobuf(q)}
 	s.mu.Lock()
 	st.epoch = s.faults.epoch
 	initial, fault := s.begin(st)
@@ -39,9 +40,12 @@ func (s *Server) watch(w http.ResponseWriter, q *request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if st.proto {
+		w.Header().Set("Content-Type", "application/vnd.kubernetes.protobuf;stream=watch")
+	}
 	w.WriteHeader(http.StatusOK)
 	for _, o := range initial {
-		if st.send("ADDED", o.data) != nil {
+		if st.send("ADDED", o) != nil {
 			return
 		}
 	}
@@ -84,8 +88,8 @@ func (s *Server) follow(st *stream, over <-chan time.Time) {
 	for {
 		events, more, fault := s.since(st)
 		if fault != nil {
-			data, _ := json.Marshal(fault) // it always encodes
-			_ = st.send("ERROR", data)     // the watch ends either way
+			data, _ := json.Marshal(fault)           // it always encodes
+			_ = st.send("ERROR", object{data: data}) // the watch ends either way
 			return
 		}
 		if more == nil {
@@ -181,11 +185,11 @@ func (st *stream) tell(e event) error {
 	now, before := st.matches(e.object) && !e.deleted, st.matches(e.before)
 	switch {
 	case now && before:
-		return st.send("MODIFIED", e.object.data)
+		return st.send("MODIFIED", e.object)
 	case now:
-		return st.send("ADDED", e.object.data)
+		return st.send("ADDED", e.object)
 	case before:
-		return st.send("DELETED", e.object.data)
+		return st.send("DELETED", e.object)
 	}
 	return nil
 }
@@ -199,13 +203,19 @@ func (st *stream) bookmark(annotations map[string]string) error {
 	if err != nil {
 		return err
 	}
-	if err := st.send("BOOKMARK", data); err != nil {
+	if err := st.send("BOOKMARK", object{data: data}); err != nil {
 		return err
 	}
 	return http.NewResponseController(st.w).Flush()
 }
 
-func (st *stream) send(what string, object json.RawMessage) error {
-	_, err := fmt.Fprintf(st.w, "{\"type\":%q,\"object\":%s}\n", what, object)
+func (st *stream) send(what string, o object) error {
+	if st.proto {
+		if o.proto == nil {
+			o.proto = toProtobuf(o.data)
+		}
+		return st.sendProtobuf(what, o.proto)
+	}
+	_, err := fmt.Fprintf(st.w, "{\"type\":%q,\"object\":%s}\n", what, o.data)
 	return err
 }

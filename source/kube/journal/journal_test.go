@@ -148,3 +148,31 @@ func TestAnOldFileBeforeARewrittenOneDoesNotCount(t *testing.T) {
 		t.Errorf("found %v, want nothing", got)
 	}
 }
+
+func TestWhatAFullDiskRefusesIsWrittenLater(t *testing.T) {
+	dir := t.TempDir()
+	j, err := Open(slog.New(slog.DiscardHandler), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := j.file
+	if j.file, err = os.OpenFile("/dev/full", os.O_WRONLY, 0); err != nil {
+		t.Fatal(err)
+	}
+	j.Put("Pod", "default/a", 1, []byte(`{}`))
+	j.flush(false)
+	if j.Failed() == nil {
+		t.Error("no failure is told while the disk is full")
+	}
+	j.file.Close()
+	j.file = whole
+	j.Put("Pod", "default/b", 2, []byte(`{}`))
+	j.flush(true)
+	if err := j.Failed(); err != nil {
+		t.Errorf("failure %v, want none once there is room", err)
+	}
+	j.file.Close()
+	if got := content(t, dir); len(got) != 2 {
+		t.Errorf("found %v, want both objects", got)
+	}
+}

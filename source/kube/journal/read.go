@@ -9,7 +9,7 @@ import (
 )
 
 // minRewrite is how much may be old before it is worth while to rewrite it.
-const minRewrite = 4 << 20
+const minRewrite = 16 << 20
 
 // place is where a line stands.
 type place struct {
