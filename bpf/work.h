@@ -112,6 +112,7 @@ struct work {
 	struct translation nat;
 	struct ct_key
 		inner; /* of a translated connection, by the addresses that the other end knows */
+	struct ct_key ended;  /* of one that has ended, as its opener knows it */
 	struct ct_entry next; /* one that is being made: the stack allows no index */
 	struct end ends[2];   /* the opener, the other */
 	__u32 stamp;
