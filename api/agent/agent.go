@@ -141,6 +141,7 @@ type Status struct {
 	Identities  *IdentitiesStatus  `json:"identities,omitempty"`
 	Services    *ServicesStatus    `json:"services,omitempty"`
 	Masquerade  *MasqueradeStatus  `json:"masquerade,omitempty"`
+	L2          *L2Status          `json:"l2,omitempty"` // nil: switched off
 }
 
 // Condition is a thing that is well, or says why not.
