@@ -23,6 +23,7 @@ import (
 	"weir/control/identity"
 	"weir/control/ipam"
 	"weir/control/ipcache"
+	"weir/control/l2announce"
 	"weir/control/masquerade"
 	"weir/control/node"
 	"weir/control/policy"
@@ -55,6 +56,8 @@ type Agent struct {
 
 	masquerade *masquerade.Control
 	kube       *kube.Source // nil: objects come from files
+	l2         *l2announce.Control
+	l2Link     datapath.L2Link
 
 	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
@@ -131,11 +134,12 @@ func (a *Agent) build() {
 	a.kube = a.newKube()
 	a.pool = ipam.New(cfg.NodeName)
 	a.masquerade = masquerade.New(a.log.With("room", "masquerade"), masqueradeOptions(cfg), a.dp.Unmasqueraded)
+	a.l2 = l2announce.New(a.log.With("room", "l2announce"), a.l2Options(), a.tables, a.dp.L2, &a.l2Link)
 	a.host = host.New(a.log.With("room", "host"), host.Options{
 		Tunnel: tunnel, TunnelPort: cfg.TunnelPort, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
 		HostRouting: a.bpfRouted, MTU: cfg.MTU, VLANBypass: cfg.BPF.VLANBypass, Underlay: cfg.UnderlayProtocol,
 		Firewall: cfg.HostFirewall.Enabled, FailSafe: failSafe(cfg.HostFirewall),
-		Services: a.hostServices(), Masquerade: a.hostMasquerade(), NATPorts: natPortsOf(cfg), XDP: xdpMode(cfg.LoadBalancer.Acceleration),
+		Services: a.hostServices(), Masquerade: a.hostMasquerade(), L2: a.l2On(), NATPorts: natPortsOf(cfg), XDP: xdpMode(cfg.LoadBalancer.Acceleration),
 		Check: func(pods, underlay []netip.Prefix) error { return config.CheckNode(cfg, pods, underlay) },
 	}, a.tables, a.dp)
 	a.endpoints = endpoint.New(a.log.With("room", "endpoint"), endpoint.Options{
@@ -173,6 +177,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if cfg.KubeProxyReplacement {
 		a.start(g, partService, a.services.Run)
 		a.start(g, "healthcheck", a.checks.Run)
+	}
+	if a.l2On() {
+		defer a.l2Link.Close()
+		a.start(g, "l2announce", a.l2.Run)
+	} else if _, err := a.dp.L2.Apply(nil); err != nil {
+		a.log.Warn("addresses stay that this node answered for", "err", err)
 	}
 	if a.sockets != nil {
 		defer a.sockets.Close()

@@ -75,6 +75,7 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathTables, read(a.listTables))
 	m.HandleFunc("GET "+api.PathTables+"/{name}", read(a.dumpTable))
 	m.HandleFunc("GET "+api.PathNATRetries, read(a.natRetries))
+	m.HandleFunc("GET "+api.PathL2, read(a.listL2))
 	m.HandleFunc("GET "+api.PathAffinities, read(a.listAffinities))
 	m.HandleFunc("GET "+api.PathIdentities, read(a.listIdentities))
 	m.HandleFunc("GET "+api.PathPolicies, read(a.listPolicies))

@@ -35,7 +35,7 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 	a.sourceStatus(&s)
 	s.Datapath = a.datapathCondition(s.Programs)
 	s.Connections, s.Policy, s.Identities = a.connectionsStatus(), a.policyStatus(), a.identitiesStatus()
-	s.Services, s.Masquerade = a.servicesStatus(), a.masqueradeStatus()
+	s.Services, s.Masquerade, s.L2 = a.servicesStatus(), a.masqueradeStatus(), a.l2Status()
 	s.OK = s.Source.OK && s.Datapath.OK && s.Controllers.Healthy == s.Controllers.Total
 	return s, nil
 }
@@ -173,6 +173,7 @@ func (a *Agent) config(*http.Request) (api.Config, error) {
 	add("services", c.Services)
 	add("set_retval", c.SetRetval)
 	add("masquerade", c.Masquerade)
+	add("l2", c.L2)
 	add("acceleration", c.Acceleration)
 	add("nat_first", c.NATFirst)
 	add("nat_last", c.NATLast)

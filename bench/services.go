@@ -65,9 +65,9 @@ func (b *bench) services(ctx context.Context) (err error) {
 	}
 	all[traffic.RR] = over[traffic.RR]
 	b.report.Samples = samples(all)
-	b.report.add(os.Stdout, ratesTable(traffic.CRR, crr, all))
-	b.report.add(os.Stdout, ratesTable(traffic.RR, rr, all))
-	b.serviceRatios(all, serviceComparisons(peers, counts))
+	b.report.add(os.Stdout, ratesTable("Services", traffic.CRR, crr, all))
+	b.report.add(os.Stdout, ratesTable("Services", traffic.RR, rr, all))
+	b.ratios("Services", all, serviceComparisons(peers, counts))
 	b.peersTook(set, peers, counts)
 	return nil
 }
@@ -139,10 +139,10 @@ func serviceComparisons(peers []path.Peer, counts [3]int) []against {
 	return out
 }
 
-// serviceRatios prints them. What a machine has no peer or no control group for is
+// ratios prints them. What a machine has no peer or no control group for is
 // left out.
-func (b *bench) serviceRatios(m measured, list []against) {
-	t := table{Title: "Services: ratios", Columns: []string{"kind", "path", "of", "ratio of CPU", "95 % interval", "", "by the clock", "95 % interval"},
+func (b *bench) ratios(what string, m measured, list []against) {
+	t := table{Title: what + ": ratios", Columns: []string{"kind", "path", "of", "ratio of CPU", "95 % interval", "", "by the clock", "95 % interval"},
 		Notes: []string{"CPU: what both processes use for a request, the base's by the path's, so that more is better. Others' work on the machine lengthens it less than the clock's time."}}
 	for _, x := range list {
 		top, base := m[x.kind][x.path], m[x.kind][x.base]
@@ -164,8 +164,8 @@ func (b *bench) serviceRatios(m measured, list []against) {
 	b.report.add(os.Stdout, t)
 }
 
-func ratesTable(kind traffic.Kind, paths []path.Path, m measured) table {
-	t := table{Title: fmt.Sprintf("Services: %s, client and server on one CPU", kind), Unit: kind.Unit(), Columns: []string{"path", kind.Unit(), "95 % interval", "CPU us", "p50 us", "p99 us"}}
+func ratesTable(what string, kind traffic.Kind, paths []path.Path, m measured) table {
+	t := table{Title: fmt.Sprintf("%s: %s, client and server on one CPU", what, kind), Unit: kind.Unit(), Columns: []string{"path", kind.Unit(), "95 % interval", "CPU us", "p50 us", "p99 us"}}
 	for _, p := range paths {
 		s := m[kind][p.Name]
 		r := stat.Of(s.rate)

@@ -51,6 +51,8 @@ const (
 	MapSocketPeers   = "weir_socket_peers"  // of a socket: SocketPeers
 	MapSocketUsers   = "weir_socket_users"  // SocketUser -> uint32, which says nothing
 
+	MapL2 = "weir_l2" // L2Key -> L2Entry
+
 	MapEvents = "weir_events" // ring of Event
 )
 

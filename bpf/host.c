@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The programs of the node itself: its devices on the underlay, and its own device weir_host. */
 #include "finish.h"
-#include "neighbour.h"
+#include "l2announce.h"
 #include "route.h"
 
 /* Whether the configuration lets this VLAN pass. */
@@ -158,11 +158,15 @@ static __always_inline void judge_netdev(struct __sk_buff *skb, struct packet *p
 	/* VLAN 0 is none: the tag carries a priority only (IEEE 802.1Q 9.6). */
 	if (skb->vlan_present && (skb->vlan_tci & 0x0fff))
 		return judge_vlan(skb->vlan_tci, d);
+	if (l2_answer_link(skb, d))
+		return;
 	refused = config.host_firewall ? parse_any(skb, p) : parse(skb, p);
 	if (refused == DROP_UNSUPPORTED_L2 || (refused && !config.host_firewall))
 		return decide(d, WAY_PASS, REASON_PASSED);
 	if (refused)
 		return decide(d, WAY_DROP, refused);
+	if (l2_answer(skb, p, d))
+		return;
 	if (beside_kube_proxy() && is_stacks_first())
 		return decide(d, WAY_PASS, REASON_TO_STACK);
 	refused = dsr_possible(p) ? dsr_take(skb) : REASON_NONE;

@@ -507,6 +507,19 @@ struct policy_range_key {
 	__u16 port; /* network byte order */
 };
 
+/* An address that this node answers for on a device: key of weir_l2. */
+struct l2_key {
+	struct addr addr;
+	__u32 ifindex;
+};
+
+/* Value of weir_l2. */
+struct l2_entry {
+	__u64 responses; /* sent by from_netdev; never written by the agent after its first 0 */
+	struct mac mac;	 /* of the device */
+	__u16 pad;
+};
+
 /* A drop, or what else is worth saying: what weir_events carries. */
 struct event {
 	__u64 time; /* nanoseconds of CLOCK_MONOTONIC */
@@ -558,7 +571,7 @@ struct config {
 	__u8 set_retval;    /* 1: the kernel has bpf_set_retval (5.18) */
 	__u8 masquerade; /* enum masquerade: of which families pods leave the cluster as this node
 			  */
-	__u8 pad2;
+	__u8 l2;	 /* 1: this node answers for the addresses in weir_l2 */
 	__u16 nat_first; /* ports of this node for translated connections, host byte order */
 	__u16 nat_last;	 /* inclusive */
 	__u32 pad3;
@@ -600,3 +613,5 @@ _Static_assert(sizeof(struct policy_range_key) == 12, "policy_range_key");
 _Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
 _Static_assert(sizeof(struct fragment) == 8, "fragment");
 _Static_assert(sizeof(struct event) == 80, "event");
+_Static_assert(sizeof(struct l2_key) == 20, "l2_key");
+_Static_assert(sizeof(struct l2_entry) == 16, "l2_entry");

@@ -162,7 +162,7 @@ type Config struct {
 	Services      uint8
 	SetRetval     uint8
 	Masquerade    uint8
-	Pad2          uint8
+	L2            uint8
 	NATFirst      uint16
 	NATLast       uint16
 	Pad3          uint32
@@ -289,6 +289,21 @@ const (
 	IdentityWorldIPv6     Identity = 10
 	IdentityLocal         Identity = 16777216
 )
+
+// L2Entry is struct l2_entry of layout.h.
+type L2Entry struct {
+	_         structs.HostLayout
+	Responses uint64
+	MAC       MAC
+	Pad       uint16
+}
+
+// L2Key is struct l2_key of layout.h.
+type L2Key struct {
+	_       structs.HostLayout
+	Addr    Addr
+	Ifindex uint32
+}
 
 // Limits is enum limits of layout.h.
 type Limits uint32

@@ -49,6 +49,8 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapSocketPeers: {unsafe.Sizeof(int32(0)), unsafe.Sizeof(SocketPeers{})},
 	MapSocketUsers: {unsafe.Sizeof(SocketUser{}), unsafe.Sizeof(uint32(0))},
 
+	MapL2: {unsafe.Sizeof(L2Key{}), unsafe.Sizeof(L2Entry{})},
+
 	MapEvents: {0, 0}, // a ring of Event
 }
 

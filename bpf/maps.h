@@ -300,6 +300,18 @@ struct {
 	__uint(max_entries, 65536);
 } weir_dsr SEC(".maps");
 
+/* Addresses of services that this node answers for on the link of a device, though no device has
+ * them. Written by control/l2announce, read for questions of neighbours; the counter by
+ * from_netdev.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct l2_key);
+	__type(value, struct l2_entry);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} weir_l2 SEC(".maps");
+
 /* What is worth saying: struct event. Written by every program, which never wakes the reader; the
  * agent looks now and then. Full: counted and lost. */
 struct {

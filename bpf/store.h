@@ -146,7 +146,7 @@ static __always_inline int entry_store(struct work *w)
 	return err == -EEXIST ? 0 : err;
 }
 
-enum { OWN = 0, TAKEN = 1, NO_ROOM = 2 };
+enum { OWN = 0, TAKEN = 1, NO_ROOM = 2, NAMELESS = 3 };
 
 /* Makes the answers' entry by the addresses that w->p has, if no other connection has it. */
 STAGE int reverse_insert(void)
@@ -167,7 +167,7 @@ STAGE int reverse_insert(void)
 	if (old && old->flags & CT_IS_REVERSE)
 		r->frontend = old->frontend; /* the service may be gone, or the table grow */
 	if (w->nat.backend && !r->frontend)
-		return TAKEN; /* nobody knows any more whom the opener has asked */
+		return NAMELESS; /* nobody knows any more whom the opener has asked */
 	r->flags = CT_IS_REVERSE;
 	r->seen = bpf_jiffies64();
 	reverse_fill(w, r);
@@ -182,6 +182,68 @@ STAGE int reverse_insert(void)
 	if (is_syn(&w->p))
 		old->flags = CT_IS_REVERSE;
 	return OWN;
+}
+
+/* The key of the opener's entry of the connection that has w->inner, to w->ended. 0: there is none
+ * that could have ended. */
+STAGE int ended_key(void)
+{
+	struct work *w = work_slot();
+	const struct frontend *asked;
+	struct ct_reverse *r;
+	__u16 dport;
+
+	if (!w || !is_syn(&w->p))
+		return 0;
+	r = (struct ct_reverse *)ct_find(&w->inner, CT_TABLE);
+	if (!r || !(r->flags & CT_IS_REVERSE))
+		return 0;
+	asked = asked_frontend(r);
+	if (r->frontend && !asked)
+		return 0;
+	w->prefix.addr = w->p.src;
+	dport = w->p.dport;
+	if (asked) {
+		w->p.dst = asked->addr;
+		w->p.dport = asked->port;
+	}
+	w->p.src = r->addr;
+	w->p.sport = r->port;
+	ct_key_set(&w->p, &w->ended);
+	w->p.src = w->prefix.addr;
+	w->p.sport = w->nat.port;
+	w->p.dst = w->ends[1].addr;
+	w->p.dport = dport;
+	return 1;
+}
+
+/* Whether both ends are done, or one has reset. */
+static __always_inline int is_over(__u8 flags)
+{
+	return flags & (CT_RESET | CT_RESET_REPLY) ||
+	       (flags & (CT_FIN_ORIGINAL | CT_FIN_REPLY)) == (CT_FIN_ORIGINAL | CT_FIN_REPLY);
+}
+
+/*
+ * The same, in place of a connection that has ended: its entries wait for what
+ * may still be under way, and whoever needs the port now needs it more. A packet of it that comes
+ * all the same is a stranger's to the new one, as it would be to one that is made a moment later.
+ */
+STAGE int reverse_replace(void)
+{
+	struct work *w = work_slot();
+	const struct ct_entry *there, *back;
+	int got = reverse_insert();
+
+	if (!w || got != TAKEN || !ended_key())
+		return got;
+	there = ct_find(&w->ended, CT_TABLE);
+	back = ct_find(&w->inner, CT_TABLE);
+	if (!there || !back || !is_over(there->flags | back->flags))
+		return TAKEN;
+	if (entry_remove(&w->ended) || entry_remove(&w->inner))
+		return TAKEN;
+	return reverse_insert();
 }
 
 _Static_assert(NAT_TRIES == 1 << (NAT_RETRY_ROWS - 2), "rows of weir_nat_retries");
@@ -200,14 +262,15 @@ __weak int retries_count(__u32 retries)
 	return row;
 }
 
+enum { PORT_WANTED = -1 };
+
 /*
- * The answers' entry, with a port of its own for the connection where it needs one. Leaves w->p as
- * it is sent on. Returns REASON_NONE, or why there is none.
+ * The answers' entry. Leaves w->p as it is sent on. Returns REASON_NONE, why there is none, or
+ * PORT_WANTED: the connection needs a port that no other has.
  */
 STAGE int nat_store(void)
 {
 	struct work *w = work_slot();
-	__u32 i, span;
 	int got;
 
 	if (!w)
@@ -215,30 +278,54 @@ STAGE int nat_store(void)
 	w->nat.client = w->p.src;
 	w->nat.client_port = w->p.sport;
 	source_addr(w->nat.source, w->p.family, &w->p.src);
-	if (w->nat.known || !w->nat.source) {
-		if (w->nat.source)
-			w->p.sport = w->nat.port;
-		got = reverse_insert();
-		if (got == NO_ROOM)
-			return DROP_CT_FULL;
-		if (got == OWN || w->nat.known)
-			return REASON_NONE;
+	if (!w->nat.known && w->nat.source)
+		return PORT_WANTED;
+	if (w->nat.source)
+		w->p.sport = w->nat.port;
+	got = reverse_insert();
+	if (got == NO_ROOM)
+		return DROP_CT_FULL;
+	if (got == OWN || (w->nat.known && (got == NAMELESS || !is_syn(&w->p))))
+		return REASON_NONE;
+	if (!w->nat.source)
 		w->nat.source = NAT_PORT; /* the client talks to the backend itself, too */
-	}
-	span = config.nat_last - config.nat_first + 1;
-	for (i = 0; i < NAT_TRIES; i++) {
+	return PORT_WANTED;
+}
+
+/* Tries ports by chance, up to a number of tries. Returns how many have been made, and in *got what
+ * became of the last one. */
+static __always_inline __u32 ports_try(struct work *w, __u32 from, __u32 to, int ended, int *got)
+{
+	__u32 i, span = config.nat_last - config.nat_first + 1;
+
+	for (i = from; i < to; i++) {
 		w->nat.port = bpf_htons(config.nat_first + bpf_get_prandom_u32() % span);
 		w->p.sport = w->nat.port;
-		got = reverse_insert();
-		if (got == NO_ROOM)
-			return DROP_CT_FULL;
-		if (got != OWN)
-			continue;
-		retries_count(i);
-		return REASON_NONE;
+		*got = ended ? reverse_replace() : reverse_insert();
+		if (*got == OWN || *got == NO_ROOM)
+			break;
 	}
-	retries_count(NAT_TRIES);
-	return DROP_NAT_PORTS;
+	return i;
+}
+
+/* The same with a port of its own for the connection. */
+STAGE int nat_store_port(void)
+{
+	struct work *w = work_slot();
+	int got = TAKEN;
+	__u32 tries;
+
+	if (!w)
+		return DROP_NO_POLICY;
+	tries = ports_try(w, 0, NAT_TRIES_FREE, 0, &got);
+	if (tries == NAT_TRIES_FREE)
+		tries = ports_try(w, NAT_TRIES_FREE, 2 * NAT_TRIES_FREE, 1, &got);
+	if (tries == 2 * NAT_TRIES_FREE)
+		tries = ports_try(w, 2 * NAT_TRIES_FREE, NAT_TRIES, 0, &got);
+	retries_count(tries);
+	if (got == OWN)
+		return REASON_NONE;
+	return got == NO_ROOM ? DROP_CT_FULL : DROP_NAT_PORTS;
 }
 
 /* Writes down what was judged: the connection, unless its packets are judged one by one, and the
@@ -247,12 +334,14 @@ STAGE int nat_store(void)
 STAGE int flow_store(void)
 {
 	struct work *w = work_slot();
-	__u8 refused;
+	int refused;
 
 	if (!w)
 		return REASON_NONE;
 	if (w->keep && w->nat.is == CT_IS_FORWARD && w->nat.source != NAT_DSR) {
 		refused = nat_store();
+		if (refused == PORT_WANTED)
+			refused = nat_store_port();
 		if (refused)
 			return refused;
 	}

@@ -14,6 +14,7 @@
 #include "service.h"
 
 #define STAGE __weak
+#define SOLICITATION_OPTIONS 104 /* more than anybody sends: address, nonce, and room */
 
 /* One end of a connection, as the maps know it. */
 struct end {
@@ -73,6 +74,15 @@ struct neighbour {
 
 _Static_assert(sizeof(struct neighbour) == 72, "neighbour");
 
+/* A neighbour solicitation with options, from the ICMPv6 header on. */
+struct solicitation {
+	__u8 type, code;
+	__u16 checksum;
+	__u32 unused;
+	struct addr target;
+	__u8 options[SOLICITATION_OPTIONS];
+};
+
 /*
  * How a packet is translated. In both directions the destination changes before the connection is
  * judged, and the source after that: so it is judged by the opener's own address and the backend's.
@@ -107,11 +117,14 @@ struct work {
 	struct policy_row_key row_key;
 	struct policy_range_key range_key;
 	struct source_range source_key;
+	struct l2_key l2_key;
+	struct solicitation asked;
 	struct choice choice;
 	struct mac macs[2];
 	struct translation nat;
 	struct ct_key
 		inner; /* of a translated connection, by the addresses that the other end knows */
+	struct ct_key ended;  /* of one that has ended, as its opener knows it */
 	struct ct_entry next; /* one that is being made: the stack allows no index */
 	struct end ends[2];   /* the opener, the other */
 	__u32 stamp;

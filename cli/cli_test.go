@@ -160,6 +160,8 @@ func TestOutputIsGolden(t *testing.T) {
 		{"nat-list-json", healthy, "nat list -o json", 0},
 		{"nat-retries", healthy, "nat retries", 0},
 		{"affinity-list", healthy, "affinity list", 0},
+		{"l2-list", healthy, "l2 list", 0},
+		{"l2-list-json", healthy, "l2 list -o json", 0},
 		{"drops", healthy, "drops", 0},
 		{"drops-last", healthy, "drops --last 1", 0},
 		{"drops-pod-json", healthy, "drops --pod default/db -o json", 0},

@@ -28,6 +28,12 @@ func services3() fake {
 		agent.PathAffinities: []agent.Affinity{
 			{Client: "198.51.100.9", Service: "default/web", Port: "172.18.0.2:32000/TCP", Backend: "10.0.1.9:80", Idle: 5 * time.Second, Expires: 3*time.Hour - 5*time.Second},
 			{Client: "netns 17", Service: "default/web", Port: "10.96.7.1:80/TCP", Backend: "10.0.0.72:80", Expires: 3 * time.Hour}},
+		agent.PathL2: []agent.L2Announcement{
+			{Address: "172.18.200.1", Services: []string{"default/web"}, Holder: "n1", Local: true, Device: "eth0", Responses: 17},
+			{Address: "172.18.200.1", Services: []string{"default/web"}, Holder: "n1", Local: true, Device: "eth1"},
+			{Address: "172.18.200.2", Services: []string{"prod/api", "prod/api-udp"}, Holder: "n2"},
+			{Address: "172.18.200.3", Services: []string{"prod/new"}},
+			{Address: "fc00::200:1", Services: []string{"default/web"}, Holder: "n1", Local: true}},
 		agent.PathBackends: []agent.Backend{
 			{BackendName: web[0], ID: 1, Generation: 1, Services: []string{"default/web", "default/web-canary"}},
 			{BackendName: web[1], ID: 3, Generation: 4, Services: []string{"default/web"}},

@@ -81,6 +81,7 @@ func statusLines(s agent.Status, now time.Time) grid {
 	g.add("Route MTU:", strconv.Itoa(s.Routing.RouteMTU))
 	g.add("Datapath:", word(s.Datapath.OK)+gap+s.Datapath.Message)
 	serviceLines(&g, s)
+	l2Line(&g, s)
 	masqueradeLine(&g, s)
 	policyLines(&g, s)
 	g.add("BPF root:", s.BPFRoot)

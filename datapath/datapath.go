@@ -45,6 +45,7 @@ type Datapath struct {
 	Policy    *PolicyMaps
 	Services  *ServiceMaps
 
+	L2            *Mirror[bpf.L2Key, bpf.L2Entry] // written by control/l2announce
 	Unmasqueraded *Mirror[bpf.IPCacheKey, uint32] // written by control/masquerade
 	CT            *Connections
 
@@ -164,6 +165,10 @@ func (d *Datapath) openMirrors(o Options) (err error) {
 		return err
 	}
 	d.Unmasqueraded, err = OpenMirror(bpf.MapUnmasqueraded, kernel[bpf.IPCacheKey, uint32]{m[bpf.MapUnmasqueraded]})
+	if err != nil {
+		return err
+	}
+	d.L2, err = OpenMirror(bpf.MapL2, l2Store{kernel[bpf.L2Key, bpf.L2Entry]{m[bpf.MapL2]}})
 	if err != nil {
 		return err
 	}

@@ -94,6 +94,8 @@ func (d *Datapath) view(name string) view {
 		return written[uint32, uint32]{kernel[uint32, uint32]{m}}
 	case bpf.MapFragments:
 		return written[bpf.FragmentKey, bpf.Fragment]{kernel[bpf.FragmentKey, bpf.Fragment]{m}}
+	case bpf.MapL2:
+		return l2View{mirrored[bpf.L2Key, bpf.L2Entry]{kernel[bpf.L2Key, bpf.L2Entry]{m}, d.L2, text[bpf.L2Key, bpf.L2Entry]}}
 	case bpf.MapCT:
 		return table{d.CT}
 	case bpf.MapMetrics:

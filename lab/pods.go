@@ -18,7 +18,7 @@ const podWidth = 8
 // going before it goes, and who came once it runs.
 func (b *batch) finish(ctx context.Context) error {
 	err := b.changePods(ctx)
-	return errors.Join(err, b.record.writeSlices(nil))
+	return errors.Join(err, b.record.writeSlices(nil), b.record.writeLeases())
 }
 
 func (b *batch) changePods(ctx context.Context) error {

@@ -18,6 +18,7 @@ type Node struct {
 	PodCIDRs  []netip.Prefix    // whence its pods' addresses come, in order of preference
 	Labels    map[string]string // as its Node object has them
 	Local     bool              // the node this agent runs on
+	Unready   string            // why the cluster does not count on it; empty: it does, or nobody has said
 	Leaves    string            // why it is about to leave the cluster; empty: it stays
 }
 
@@ -41,7 +42,7 @@ func (n Node) Underlay6(choice string) bool {
 
 // Same reports whether two rows say the same.
 func (n Node) Same(o Node) bool {
-	return n.Name == o.Name && n.Cluster == o.Cluster && n.Local == o.Local && n.Leaves == o.Leaves && maps.Equal(n.Labels, o.Labels) &&
+	return n.Name == o.Name && n.Cluster == o.Cluster && n.Local == o.Local && n.Leaves == o.Leaves && n.Unready == o.Unready && maps.Equal(n.Labels, o.Labels) &&
 		slices.Equal(n.Addresses, o.Addresses) && slices.Equal(n.Routers, o.Routers) &&
 		slices.Equal(n.Health, o.Health) && slices.Equal(n.PodCIDRs, o.PodCIDRs)
 }

@@ -41,6 +41,7 @@ type Service struct {
 	Affinity       time.Duration // of a client to its backend; 0: none
 	ExternalLocal  bool          // externalTrafficPolicy: Local
 	InternalLocal  bool          // internalTrafficPolicy: Local
+	Class          string        // loadBalancerClass: who is to serve it; empty: anybody
 	HealthPort     uint16        // healthCheckNodePort; 0: none
 	SourceRanges   []netip.Prefix
 	Distribution   Distribution

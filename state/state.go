@@ -21,6 +21,8 @@ type Tables struct {
 	CIDRGroups        *table.Table[string, CIDRGroup]          // writer: the source
 	Services          *table.Table[ServiceName, Service]       // writer: the source
 	Slices            *table.Table[SliceName, Slice]           // writer: the source
+	L2Policies        *table.Table[string, L2Policy]           // writer: the source
+	Leases            *table.Table[LeaseName, Lease]           // writer: the source
 	ClusterIdentities *table.Table[IdentityID, Identity]       // writer: the source (the numbers that the whole cluster uses)
 	Identities        *table.Table[IdentityID, Identity]       // writer: control/identity (those, the reserved ones, and this node's own)
 	PodIdentities     *table.Table[PodName, PodIdentity]       // writer: control/identity
@@ -46,6 +48,8 @@ func New() *Tables {
 		CIDRGroups:        table.New("cidrGroups", func(g CIDRGroup) string { return g.Name }),
 		Services:          table.New("services", func(s Service) ServiceName { return s.Name }),
 		Slices:            table.New("slices", func(s Slice) SliceName { return s.Name }),
+		L2Policies:        table.New("l2Policies", func(p L2Policy) string { return p.Name }),
+		Leases:            table.New("leases", func(l Lease) LeaseName { return l.Name }),
 		ClusterIdentities: table.New("clusterIdentities", func(i Identity) IdentityID { return i.ID }),
 		Identities:        table.New("identities", func(i Identity) IdentityID { return i.ID }),
 		PodIdentities:     table.New("podIdentities", func(p PodIdentity) PodName { return p.Pod }),
@@ -79,6 +83,8 @@ func (t *Tables) Views() []View {
 		view(t.CIDRGroups, "Name", "CIDRs"),
 		view(t.Services, "Name", "Type", "Cluster IPs", "Ports", "Selector"),
 		view(t.Slices, "Name", "Service", "Addresses"),
+		view(t.L2Policies, "Name", "Services", "Nodes", "Interfaces", "Load balancer IPs", "External IPs"),
+		view(t.Leases, "Name", "Holder"),
 		view(t.ClusterIdentities, "ID", "Labels"),
 		view(t.Identities, "ID", "Labels"),
 		view(t.PodIdentities, "Pod", "Identity"),

@@ -49,7 +49,8 @@ type Config struct {
 	HealthzBindAddr      string       `json:"kubeProxyReplacementHealthzBindAddr"` // where /healthz and /livez are asked for; empty: nowhere
 	LoadBalancer         LoadBalancer `json:"loadBalancer"`
 	NodePort             NodePort     `json:"nodePort"`
-	CgroupRoot           string       `json:"cgroupRoot"` // a folder of a cgroup v2; default: where one is mounted
+	L2Announcements      Family       `json:"l2announcements"` // answer ARP and NDP for addresses of services
+	CgroupRoot           string       `json:"cgroupRoot"`      // a folder of a cgroup v2; default: where one is mounted
 
 	Policy       Policy       `json:"policy"`
 	HostFirewall HostFirewall `json:"hostFirewall"`

@@ -80,6 +80,9 @@ func idle(c Config) []string {
 	if c.LoadBalancer.Acceleration != "disabled" {
 		out = append(out, "loadBalancer.acceleration: has no effect with kubeProxyReplacement false")
 	}
+	if c.L2Announcements.Enabled {
+		out = append(out, "l2announcements.enabled: has no effect with kubeProxyReplacement false")
+	}
 	if len(c.NodePort.Addresses) > 0 {
 		out = append(out, "nodePort.addresses: has no effect with kubeProxyReplacement false")
 	}

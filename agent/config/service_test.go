@@ -54,8 +54,8 @@ func TestOldSpellingsOfServicesAreTakenWithAWarning(t *testing.T) {
 		}
 	}
 	_, warnings, err := Parse("", nil, "kubeProxyReplacement=false", "loadBalancer.algorithm=maglev", "loadBalancer.mode=dsr", "nodePort.addresses=10.0.0.0/8",
-		"loadBalancer.acceleration=native")
-	if err != nil || len(warnings) != 4 || !strings.Contains(warnings[0], "has no effect with kubeProxyReplacement false") {
+		"loadBalancer.acceleration=native", "l2announcements.enabled=true")
+	if err != nil || len(warnings) != 5 || !strings.Contains(warnings[0], "has no effect with kubeProxyReplacement false") {
 		t.Errorf("settings without an effect: %q, %v", warnings, err)
 	}
 }

@@ -141,6 +141,7 @@ type Status struct {
 	Identities  *IdentitiesStatus  `json:"identities,omitempty"`
 	Services    *ServicesStatus    `json:"services,omitempty"`
 	Masquerade  *MasqueradeStatus  `json:"masquerade,omitempty"`
+	L2          *L2Status          `json:"l2,omitempty"` // nil: switched off
 
 	KubernetesAPIs []string `json:"kubernetesAPIs,omitempty"` // what is watched, sorted: "core/v1::Pods"
 }

@@ -36,7 +36,13 @@ type Spec struct {
 	Nodes  int    // 1 or 2
 	Second byte   // of the pod addresses: 10.Second.NODE.0/24
 	Rules  int    // of the policies in force; see package rules
+
+	Acceleration string       // loadBalancer.acceleration; empty: the agent's default
+	Elsewhere    netip.Prefix // pods of another node, which is whoever is outside; none: there is no such node
 }
+
+// Other is the node that has the pods Elsewhere.
+const Other = "other"
 
 // Cluster is a running cluster.
 type Cluster struct {
@@ -82,6 +88,11 @@ func (c *Cluster) build(ctx context.Context) error {
 		}
 		ends = append(ends, end)
 		if err := c.writeNode(n); err != nil {
+			return err
+		}
+	}
+	if c.Elsewhere.IsValid() {
+		if err := c.writeNodeObject(Other, []netip.Addr{c.Far()}, []netip.Prefix{c.Elsewhere}); err != nil {
 			return err
 		}
 	}
@@ -141,23 +152,33 @@ func (c *Cluster) Far() netip.Addr {
 
 func (c *Cluster) objects() string { return filepath.Join(c.Dir, "objects") }
 
-// writeNode writes the node's object and configuration.
-func (c *Cluster) writeNode(n *Node) error {
+// writeNodeObject writes what operator and agent together would write of a node.
+func (c *Cluster) writeNodeObject(name string, addrs []netip.Addr, pods []netip.Prefix) error {
 	o := v1.CiliumNode{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindCiliumNode},
-		ObjectMeta: metav1.ObjectMeta{Name: n.Name},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 	}
-	for _, a := range n.Addrs {
+	for _, a := range addrs {
 		o.Spec.Addresses = append(o.Spec.Addresses, v1.NodeAddress{Type: v1.InternalIP, IP: a.String()})
 	}
-	for _, a := range operator.RouterIP(n.CIDRs) {
+	for _, a := range operator.RouterIP(pods) {
 		o.Spec.Addresses = append(o.Spec.Addresses, v1.NodeAddress{Type: v1.CiliumInternalIP, IP: a.String()})
 	}
-	health := operator.HealthIP(n.CIDRs)
-	o.Spec.Health = v1.AddressPair{IPv4: health[0].String(), IPv6: health[1].String()}
-	for _, p := range n.CIDRs {
+	for _, a := range operator.HealthIP(pods) {
+		if a.Is4() {
+			o.Spec.Health.IPv4 = a.String()
+		} else {
+			o.Spec.Health.IPv6 = a.String()
+		}
+	}
+	for _, p := range pods {
 		o.Spec.IPAM.PodCIDRs = append(o.Spec.IPAM.PodCIDRs, p.String())
 	}
+	return c.write(filepath.Join(c.objects(), "node-"+name+".yaml"), o)
+}
+
+// writeNode writes the node's object and configuration.
+func (c *Cluster) writeNode(n *Node) error {
 	pins := map[string]any{"root": n.BPFRoot()}
 	if c.Attach != "" {
 		pins["attachMode"] = c.Attach
@@ -176,12 +197,15 @@ func (c *Cluster) writeNode(n *Node) error {
 		conf["ipv4NativeRoutingCIDR"] = fmt.Sprintf("10.%d.0.0/16", c.Second)
 		conf["ipv6NativeRoutingCIDR"] = fmt.Sprintf("fd00:%d::/32", c.Second)
 	}
+	if c.Acceleration != "" {
+		conf["loadBalancer"] = map[string]any{"acceleration": c.Acceleration}
+	}
 	for _, dir := range []string{"run", "bpf"} {
 		if err := os.MkdirAll(filepath.Join(n.Dir, dir), 0o700); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
 	}
-	return errors.Join(c.write(filepath.Join(c.objects(), "node-"+n.Name+".yaml"), o), c.write(n.config(), conf))
+	return errors.Join(c.writeNodeObject(n.Name, n.Addrs, n.CIDRs), c.write(n.config(), conf))
 }
 
 // write puts a YAML file in place in one step.

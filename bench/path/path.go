@@ -211,8 +211,12 @@ func (s *Set) kernelVXLAN(context.Context) error {
 }
 
 func (s *Set) weir(ctx context.Context, short string, native bool, second byte, rules int) (*cluster.Cluster, error) {
+	return s.weirOf(ctx, short, 2, native, second, rules)
+}
+
+func (s *Set) weirOf(ctx context.Context, short string, nodes int, native bool, second byte, rules int) (*cluster.Cluster, error) {
 	c, err := cluster.Up(ctx, cluster.Spec{Name: s.prefix + "-" + short, Dir: filepath.Join(s.dir, short), Bin: s.bin,
-		Native: native, Nodes: 2, Second: second, Rules: rules})
+		Native: native, Nodes: nodes, Second: second, Rules: rules})
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", short, err)
 	}

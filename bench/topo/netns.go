@@ -62,9 +62,10 @@ func Make(name string) (Netns, error) {
 	}))
 }
 
-// Forward makes a router of the namespace.
+// Forward makes a router of the namespace, which opens no connections itself: its
+// range of ports is the kernel's default, as what masquerades needs the others.
 func (n Netns) Forward() error {
-	return n.Sysctls(map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"})
+	return n.Sysctls(map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv4/ip_local_port_range": "32768 60999"})
 }
 
 // Sysctls sets keys below net; those the kernel does not have are left out.

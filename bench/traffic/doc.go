@@ -30,9 +30,10 @@ const (
 	CRR    Kind = "TCP_CRR"    // connect, one byte each way, close
 	Stream Kind = "TCP_STREAM" // as much as goes through
 	UDP    Kind = "UDP_PPS"    // 64 bytes, a window of datagrams under way
+	Frames Kind = "FRAMES"     // of one connection, from no socket: package live sends them
 )
 
-// Kinds are all kinds.
+// Kinds are those of sockets.
 var Kinds = []Kind{RR, CRR, Stream, UDP}
 
 // Unit of a kind's rate.
@@ -40,7 +41,7 @@ func (k Kind) Unit() string {
 	switch k {
 	case Stream:
 		return "Gbit/s"
-	case UDP:
+	case UDP, Frames:
 		return "packets/s"
 	case CRR:
 		return "connections/s"

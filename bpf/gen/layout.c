@@ -36,6 +36,8 @@ struct everything {
 	struct socket_peer socket_peer;
 	struct socket_peers socket_peers;
 	struct socket_user socket_user;
+	struct l2_key l2_key;
+	struct l2_entry l2_entry;
 	enum nat_source nat_source;
 	enum masquerade masquerade;
 	enum service_flag service_flag;

@@ -274,6 +274,70 @@ func TestPortsAreFoundUntilNearlyAllAreInUse(t *testing.T) {
 	n.want(t, "another destination", bpf.ProgFromPod, other, bpf.ReasonToNetwork)
 }
 
+// When no port is free, those of connections that have ended are: by both ends, or
+// by a reset. One whose other end may still send keeps its port.
+func TestPortsOfEndedConnectionsAreTakenWhenNoneIsFree(t *testing.T) {
+	for _, ended := range []struct {
+		name        string
+		there, back string // how the client and the server end it
+		taken       bool
+	}{
+		{"by both", "FA", "FA", true}, {"reset by the server", "", "R", true}, {"reset by the client", "R", "", true},
+		{"by the server", "", "FA", false}, {"by the client", "FA", "", false}, {"by nobody", "", "", false},
+	} {
+		t.Run(ended.name, func(t *testing.T) {
+			cfg := serving(native())
+			cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
+			cfg.NATFirst, cfg.NATLast = 20000, 20003
+			n := filled(t, cfg)
+			n.services(t)
+			perFamily(t, n, func(t *testing.T, f family) {
+				ports := map[uint16]bool{}
+				for i := range uint16(4) {
+					p := f.connects(2000 + i)
+					there := f.as(p, f.self, n.sourcePort(t, p))
+					ports[there.sport] = true
+					n.answers(t, f, p, there, "SA")
+					if ended.there != "" {
+						n.want(t, "the client ends", bpf.ProgFromPod, p.then(ended.there), bpf.ReasonToNetwork)
+					}
+					if ended.back != "" {
+						n.answers(t, f, p, there, ended.back)
+					}
+				}
+				for i := range uint16(4) {
+					p := f.connects(3000 + i)
+					if !ended.taken {
+						n.want(t, "one more", bpf.ProgFromPod, p, bpf.DropNATPorts)
+						continue
+					}
+					there := f.as(p, f.self, n.sourcePort(t, p))
+					if !ports[there.sport] {
+						t.Errorf("port %d is not one of an ended connection, or is given twice", there.sport)
+					}
+					delete(ports, there.sport)
+					n.answers(t, f, p, there, "SA")
+				}
+			})
+		})
+	}
+}
+
+func (f family) connects(sport uint16) packet {
+	p := forService(f.from(f.world), 443, unix.IPPROTO_TCP)
+	p.sport = sport
+	return p
+}
+
+// answers wants an answer to what a pod's packet became to be the pod's.
+func (n *node) answers(t *testing.T, f family, p, there packet, flags string) {
+	t.Helper()
+	back := there.reply().then(flags)
+	home := p.reply().then(flags).to(back.srcMAC, back.dstMAC)
+	home.ttl = back.ttl
+	n.passes(t, "answer "+flags, bpf.ProgFromNetdev, underlayIfindex, back.to(otherMAC, peerGW), home.hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+}
+
 func (n *node) retries(t *testing.T) []uint64 {
 	t.Helper()
 	out := make([]uint64, bpf.NATRetryRows)

@@ -38,6 +38,7 @@ type Options struct {
 	FailSafe    []Port // of the host: no policy closes them
 	Services    Services
 	Masquerade  Masquerade
+	L2          bool             // the programs answer for the addresses in weir_l2
 	NATPorts    [2]uint16        // of this node, for connections in another's name: first and last
 	XDP         datapath.XDPMode // of from_xdp on the underlay's devices; empty: it is nowhere
 
@@ -266,6 +267,7 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 	c.HostFirewall = flag(o.Firewall)
 	c.Acceleration = flag(o.Services.On && o.XDP != "")
 	c.Services, c.SetRetval, c.Netns = flag(o.Services.On), flag(o.Services.SetRetval), o.Services.Netns
+	c.L2 = flag(o.L2)
 	c.NATFirst, c.NATLast = o.NATPorts[0], o.NATPorts[1]
 	if o.Masquerade.IPv4 {
 		c.Masquerade |= uint8(bpf.MasqueradeIPv4)

@@ -50,6 +50,8 @@ func TestConstantsFitTheNode(t *testing.T) {
 			func(c *bpf.Config) { c.UnderlayIPv6, c.TunnelMTU, c.NodeIPv4 = 1, 1430, bpf.Addr{} }},
 		"legacy host routing": {func(o *Options, _ *state.Node) { o.HostRouting = false },
 			func(c *bpf.Config) { c.HostRouting = 0 }},
+		"L2 announcements": {func(o *Options, _ *state.Node) { o.L2 = true },
+			func(c *bpf.Config) { c.L2 = 1 }},
 		"some VLANs": {func(o *Options, _ *state.Node) { o.VLANBypass = []int{7, 9} },
 			func(c *bpf.Config) { c.VLANBypass = [8]uint16{7, 9} }},
 		"all VLANs": {func(o *Options, _ *state.Node) { o.VLANBypass = []int{7, 0} },

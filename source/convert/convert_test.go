@@ -141,6 +141,19 @@ func TestRefusalsNameObjectFieldAndValue(t *testing.T) {
 	}
 }
 
+func TestANodeIsCountedOnUnlessItsConditionSaysOtherwise(t *testing.T) {
+	for status, want := range map[corev1.ConditionStatus]string{"": "", "True": "", "False": "its condition Ready is False", "Unknown": "its condition Ready is Unknown"} {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse}}
+		if status != "" {
+			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeReady, Status: status})
+		}
+		if got, err := Node(n, Scope{}); err != nil || got.Unready != want {
+			t.Errorf("Ready %q: got %q (%v), want %q", status, got.Unready, err, want)
+		}
+	}
+}
+
 func TestANodeLeavesWhenItIsDeletedOrScaledAway(t *testing.T) {
 	cordoned := corev1.Taint{Key: "node.kubernetes.io/unschedulable"}
 	for _, c := range []struct {

@@ -100,7 +100,7 @@ func Node(o *corev1.Node, s Scope) (state.Node, error) {
 	if err := checkLabels(where{object, "metadata.labels"}, o.Labels); err != nil {
 		return state.Node{}, err
 	}
-	n := state.Node{Name: o.Name, Cluster: s.Cluster, Labels: maps.Clone(o.Labels), Local: o.Name == s.LocalNode, Leaves: leaves(o)}
+	n := state.Node{Name: o.Name, Cluster: s.Cluster, Labels: maps.Clone(o.Labels), Local: o.Name == s.LocalNode, Leaves: leaves(o), Unready: unready(o)}
 	for i, a := range o.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
 			continue
@@ -122,6 +122,16 @@ func Node(o *corev1.Node, s Scope) (state.Node, error) {
 	}
 	n.Routers = state.RouterAddrs(n.PodCIDRs)
 	return n, nil
+}
+
+// unready says why a node is not to be counted on: its kubelet says so, or is silent.
+func unready(o *corev1.Node) string {
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
+			return "its condition Ready is " + string(c.Status)
+		}
+	}
+	return ""
 }
 
 // taintLeaving is what the cluster autoscaler puts on a node before it removes it.

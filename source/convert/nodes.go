@@ -39,7 +39,7 @@ func (n *Nodes) Get(name string) (state.Node, bool) {
 		return core, known
 	}
 	if known {
-		row.Labels, row.Leaves = core.Labels, core.Leaves
+		row.Labels, row.Leaves, row.Unready = core.Labels, core.Leaves, core.Unready
 	}
 	return row, true
 }

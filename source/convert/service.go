@@ -50,6 +50,9 @@ func Service(o *corev1.Service) (state.Service, error) {
 		bare.Selector = maps.Clone(o.Spec.Selector)
 	}
 	s := bare
+	if o.Spec.LoadBalancerClass != nil {
+		s.Class = *o.Spec.LoadBalancerClass
+	}
 	s.Kind, s.PublishUnready = state.ServiceKind(kind), o.Spec.PublishNotReadyAddresses
 	for _, fill := range []func(where, *corev1.Service, *state.Service) error{
 		clusterIPs, otherIPs, servicePorts, affinity, trafficPolicies, sourceRanges, preferences,

@@ -70,7 +70,7 @@ func TestServicesSayWhatTheDatapathNeeds(t *testing.T) {
 				{Name: "dns", Proto: 17, Port: 53, NodePort: 30053}, {Name: "dns-tcp", Proto: 6, Port: 53, NodePort: 30053}, {Name: "s", Proto: 132, Port: 1}}}},
 		// Load balancers.
 		{`}, spec: {type: LoadBalancer, allocateLoadBalancerNodePorts: false, loadBalancerClass: some.example/class, ports: [{port: 80}]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.9, ports: [{port: 80, protocol: TCP}]}, {hostname: a.example}, {ip: 192.0.2.10, ipMode: Proxy}, {ip: "2001:db8::9", ipMode: VIP}]}`,
-			lb(state.Service{Ports: port80, LoadBalancerIPs: addrs("192.0.2.9", "2001:db8::9")})},
+			lb(state.Service{Class: "some.example/class", Ports: port80, LoadBalancerIPs: addrs("192.0.2.9", "2001:db8::9")})},
 		{`}, spec: {type: NodePort}, status: {loadBalancer: {ingress: [{ip: 192.0.2.9}]}`, state.Service{Name: name, Kind: state.ServiceNodePort}},
 		{`}, spec: {type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 31000`, lb(state.Service{ExternalLocal: true, HealthPort: 31000})},
 		{`}, spec: {type: LoadBalancer, loadBalancerSourceRanges: [" 10.0.0.1/8 ", "2001:db8::/32", 10.0.0.0/8]`,

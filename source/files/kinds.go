@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -32,6 +33,8 @@ var kinds = map[string]kind{
 		return coreNode(row), err
 	})},
 	"EndpointSlice":         {versions: []string{discoveryv1.SchemeGroupVersion.String()}, row: decoded(unscoped(convert.EndpointSlice))},
+	"Lease":                 {versions: []string{coordinationv1.SchemeGroupVersion.String()}, row: decoded(unscoped(convert.Lease))},
+	v1.KindL2Policy:         {versions: []string{v1.APIVersionL2Policy}, strict: true, row: decoded(unscoped(convert.L2AnnouncementPolicy))},
 	v1.KindCiliumNode:       {versions: []string{v1.APIVersion}, row: decoded(convert.CiliumNode)},
 	v1.KindCiliumIdentity:   {versions: []string{v1.APIVersion}, row: decoded(unscoped(convert.CiliumIdentity))},
 	state.KindNetworkPolicy: {versions: []string{networkingv1.SchemeGroupVersion.String()}, strict: true, row: decoded(unscoped(convert.NetworkPolicy))},

@@ -32,7 +32,7 @@ func (o Object) String() string { return objectName(o.Kind, o.Namespace, o.Name)
 // cluster are the kinds without a namespace that such files hold.
 var cluster = map[string]bool{
 	"Node": true, "Namespace": true, "CiliumNode": true, "CiliumIdentity": true,
-	"CiliumClusterwideNetworkPolicy": true, "CiliumCIDRGroup": true, "CustomResourceDefinition": true,
+	"CiliumClusterwideNetworkPolicy": true, "CiliumCIDRGroup": true, "CiliumL2AnnouncementPolicy": true, "CustomResourceDefinition": true,
 	"ClusterRole": true, "ClusterRoleBinding": true,
 }
 

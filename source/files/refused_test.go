@@ -167,6 +167,12 @@ func TestWrongObjectsThatPoliciesReferToAreRefused(t *testing.T) {
 		{object("discovery.k8s.io/v1", "EndpointSlice", `}, addressType: ipv4}`), `addressType: "ipv4" is no type`},
 		{object("discovery.k8s.io/v1", "EndpointSlice", `}, addressType: IPv4, endpoints: [{addresses: [a]}]}`), `"a" is not an IP address`},
 		{object("cilium.io/v2", "CiliumCIDRGroup", `}, spec: {externalCIDRs: [10.0.0.0/8, 10.0.0.1/8]}}`), `CiliumCIDRGroup a: spec.externalCIDRs[1]: "10.0.0.1/8" has host bits set: write 10.0.0.0/8`},
+		{object("cilium.io/v2", "CiliumL2AnnouncementPolicy", `}, spec: {}}`), `"cilium.io/v2" has no kind CiliumL2AnnouncementPolicy: write cilium.io/v2alpha1`},
+		{object("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy", `}, spec: {interfaces: [eth0, "eth("]}}`), `CiliumL2AnnouncementPolicy a: spec.interfaces[1]: "eth(" is not a regular expression: write one such as ^eth[0-9]+$`},
+		{object("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy", `}, spec: {serviceSelector: {matchExpressions: [{key: a, operator: Is}]}}}`), `spec.serviceSelector.matchExpressions[0].operator: "Is" is no operator`},
+		{object("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy", `}, spec: {nodeSelector: }}`), `spec.nodeSelector: has no value`},
+		{object("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy", `}, spec: {loadbalancerIPs: true}}`), `unknown field "spec.loadbalancerIPs"`},
+		{object("coordination.k8s.io/v1", "Lease", `}, spec: {holderIdentity: [n1]}}`), `spec.holderIdentity: got a list, want a string`},
 		{object("cilium.io/v2", "CiliumCIDRGroup", `}, spec: {}}`), `spec.externalCIDRs: is missing`},
 		{object("cilium.io/v2", "CiliumCIDRGroup", `}, spec: {externalCIDRs: }}`), `spec.externalCIDRs: has no value`},
 	} {

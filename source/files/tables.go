@@ -14,6 +14,8 @@ func (s *Source) write() {
 	t.CIDRGroups.Replace(rows[state.CIDRGroup](s.good), state.CIDRGroup.Same)
 	t.Services.Replace(rows[state.Service](s.good), state.Service.Same)
 	t.Slices.Replace(rows[state.Slice](s.good), state.Slice.Same)
+	t.L2Policies.Replace(rows[state.L2Policy](s.good), state.L2Policy.Same)
+	t.Leases.Replace(rows[state.Lease](s.good), func(a, b state.Lease) bool { return a == b })
 	t.ClusterIdentities.Replace(rows[state.Identity](s.good), state.Identity.Same)
 	t.Policies.Replace(rows[state.Policy](s.good), state.Policy.Same)
 	t.Pods.Replace(rows[state.Pod](s.good), state.Pod.Same)
@@ -23,7 +25,7 @@ func (s *Source) write() {
 func (s *Source) synced() {
 	t := s.tables
 	for _, mark := range []func(){
-		t.Nodes.MarkSynced, t.Namespaces.MarkSynced, t.CIDRGroups.MarkSynced, t.Services.MarkSynced, t.Slices.MarkSynced,
+		t.Nodes.MarkSynced, t.Namespaces.MarkSynced, t.CIDRGroups.MarkSynced, t.Services.MarkSynced, t.Slices.MarkSynced, t.L2Policies.MarkSynced, t.Leases.MarkSynced,
 		t.Policies.MarkSynced, t.ClusterIdentities.MarkSynced, t.Pods.MarkSynced, t.Problems.MarkSynced,
 	} {
 		mark()

@@ -72,6 +72,27 @@ kind: CiliumCIDRGroup
 metadata: {name: vpn, labels: {role: vpn}}
 spec: {externalCIDRs: ["2001:db8::/32", 10.8.0.0/16, 192.0.2.1, 10.8.0.0/16]}
 ---
+apiVersion: cilium.io/v2alpha1
+kind: CiliumL2AnnouncementPolicy
+metadata: {name: edge}
+spec:
+  serviceSelector: {matchLabels: {io.kubernetes.service.namespace: shop}}
+  nodeSelector: {matchExpressions: [{key: node-role.kubernetes.io/control-plane, operator: DoesNotExist}]}
+  interfaces: ["^eth[0-9]+"]
+  externalIPs: true
+  loadBalancerIPs: true
+status: {conditions: []}
+---
+apiVersion: cilium.io/v2alpha1
+kind: CiliumL2AnnouncementPolicy
+metadata: {name: all}
+spec: {loadBalancerIPs: true}
+---
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {name: cilium-l2announce-shop-db, namespace: kube-system}
+spec: {holderIdentity: n1, leaseDurationSeconds: 15, leaseTransitions: 1, acquireTime: "2026-01-02T03:04:05.000006Z", renewTime: "2026-01-02T03:04:05.000006Z"}
+---
 apiVersion: cilium.io/v2
 kind: CiliumCIDRGroup
 metadata: {name: nobody}
@@ -104,6 +125,14 @@ spec:
 	outside := state.ServiceName{Namespace: "shop", Name: "outside"}
 	svc, ok = tables.Services.Get(outside)
 	check(state.Service{Name: outside}, svc, ok)
+	l2, ok := tables.L2Policies.Get("edge")
+	check(state.L2Policy{Name: "edge", Services: state.Selector{{Key: "any:io.kubernetes.service.namespace", Op: state.In, Values: []string{"shop"}}},
+		Nodes:      state.Selector{{Key: "any:node-role.kubernetes.io/control-plane", Op: state.DoesNotExist}},
+		Interfaces: []string{"^eth[0-9]+"}, ExternalIPs: true, LoadBalancerIPs: true}, l2, ok)
+	l2, ok = tables.L2Policies.Get("all")
+	check(state.L2Policy{Name: "all", LoadBalancerIPs: true}, l2, ok)
+	lease, ok := tables.Leases.Get(state.L2Lease(db))
+	check(state.Lease{Name: state.L2Lease(db), Holder: "n1"}, lease, ok)
 	slice, ok := tables.Slices.Get(state.SliceName{Namespace: "shop", Name: "db-1"})
 	eight, nine := netip.MustParseAddr("10.0.0.8"), netip.MustParseAddr("10.0.0.9")
 	check(state.Slice{

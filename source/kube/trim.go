@@ -98,5 +98,10 @@ func trimNode(o *corev1.Node) *corev1.Node {
 		n.Spec.Taints = append(n.Spec.Taints, t)
 	}
 	n.Status.Addresses = o.Status.Addresses
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.NodeReady { // without its heartbeat
+			n.Status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
 	return n
 }

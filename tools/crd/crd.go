@@ -129,10 +129,14 @@ func finish(d *apiext.CustomResourceDefinition) {
 	for i := range d.Spec.Versions {
 		walk("", d.Spec.Versions[i].Schema.OpenAPIV3Schema, more)
 	}
-	if d.Spec.Names.Kind == "CiliumCIDRGroup" {
+	const alpha = "v2alpha1"
+	switch d.Spec.Names.Kind {
+	case "CiliumCIDRGroup": // once more under its old version
 		old := *d.Spec.Versions[0].DeepCopy()
-		old.Name, old.Storage = "v2alpha1", false
+		old.Name, old.Storage = alpha, false
 		d.Spec.Versions = append(d.Spec.Versions, old)
+	case "CiliumL2AnnouncementPolicy": // has no other
+		d.Spec.Versions[0].Name = alpha
 	}
 }
 

@@ -33,7 +33,7 @@ func server(t *testing.T) map[string]kind {
 	t.Helper()
 	out := map[string]kind{}
 	names, err := filepath.Glob("../../deploy/crds/*.yaml")
-	if err != nil || len(names) != 6 {
+	if err != nil || len(names) != 7 {
 		t.Fatalf("definitions %v: %v", names, err)
 	}
 	for _, name := range names {
@@ -61,7 +61,11 @@ func definition(t *testing.T, name string) *apiextensions.CustomResourceDefiniti
 	if err := apiext.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(&external, &d, nil); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	d.Status.StoredVersions = []string{"v2"}
+	for _, v := range d.Spec.Versions {
+		if v.Storage {
+			d.Status.StoredVersions = []string{v.Name}
+		}
+	}
 	if errs := validation.ValidateCustomResourceDefinition(context.Background(), &d); len(errs) > 0 {
 		t.Fatalf("%s: no API server takes it: %v", name, errs.ToAggregate())
 	}
@@ -193,6 +197,7 @@ func TestKubectlKnowsTheWordsOfTheField(t *testing.T) {
 		"ciliumidentities":                 "Cluster ciliumid: v2* status [Namespace Age]",
 		"ciliumnodes":                      "Cluster cn,ciliumn: v2* status [CiliumInternalIP InternalIP Age]",
 		"ciliumcidrgroups":                 "Cluster ccg: v2* [] v2alpha1 []",
+		"ciliuml2announcementpolicies":     "Cluster l2announcement: v2alpha1* status [Age]",
 	} {
 		d := definition(t, "../../deploy/crds/"+name+".yaml")
 		got := fmt.Sprintf("%s %s:", d.Spec.Scope, strings.Join(d.Spec.Names.ShortNames, ","))

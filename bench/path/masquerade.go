@@ -1,0 +1,79 @@
+package path
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+
+	"weir/bench/topo"
+)
+
+// Names of the paths of pods to a host that has no route back to them.
+const (
+	Masqueraded      = "Weir, masqueraded"
+	MasqueradedAgain = "Weir, masqueraded, another pod (A/A)"
+	MasqueradedNft   = "nftables masquerade"
+	MasqueradedIpt   = "iptables MASQUERADE"
+)
+
+// MakeMasquerade makes the paths of pods to the world: Weir's, and those of nodes
+// on which the kernel routes and netfilter masquerades by one rule, the least that
+// any such node has. Close it in any case.
+func MakeMasquerade(ctx context.Context, prefix, dir, bin string) (*Set, error) {
+	s := &Set{prefix: prefix, dir: dir, bin: bin}
+	return s, s.make(ctx, s.weirMasquerade,
+		func(ctx context.Context) error { return s.netfilter(ctx, MasqueradedNft, 1, nftRule) },
+		func(ctx context.Context) error { return s.netfilter(ctx, MasqueradedIpt, 2, iptRule) })
+}
+
+func (s *Set) weirMasquerade(ctx context.Context) error {
+	c, err := s.weirOf(ctx, "wm", 1, true, 90, 0)
+	if err != nil {
+		return err
+	}
+	a, err1 := s.weirPod(c, 0, "a")
+	b, err2 := s.weirPod(c, 0, "b")
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	s.add(Masqueraded, a.Netns, c.Outside(), c.Far().String())
+	s.add(MasqueradedAgain, b.Netns, c.Outside(), c.Far().String())
+	return nil
+}
+
+// netfilter is a node that masquerades by a rule that the command makes.
+func (s *Set) netfilter(ctx context.Context, name string, number byte, rule func(pods string) *exec.Cmd) error {
+	short := fmt.Sprintf("nf%d", number)
+	node, err := s.node(short + "-n1")
+	if err != nil {
+		return err
+	}
+	far, _, err := s.peerUnderlay(node, short, 200+number)
+	if err != nil {
+		return err
+	}
+	client, err := s.pod(node, short+"-a", "pod1", fmt.Sprintf("10.45.%d.1", number), 1500)
+	if err != nil {
+		return err
+	}
+	s.add(name, client, far, fmt.Sprintf("172.29.%d.254", 200+number))
+	return run(node, rule(fmt.Sprintf("10.45.%d.0/24", number)))
+}
+
+func nftRule(pods string) *exec.Cmd {
+	return exec.Command("nft", fmt.Sprintf("table ip nat { chain post { type nat hook postrouting priority srcnat; ip saddr %s ip daddr != %s masquerade; }; }", pods, pods))
+}
+
+func iptRule(pods string) *exec.Cmd {
+	return exec.Command("iptables", "-t", "nat", "-A", "POSTROUTING", "-s", pods, "!", "-d", pods, "-j", "MASQUERADE")
+}
+
+func run(in topo.Netns, cmd *exec.Cmd) error {
+	return in.Inside(func() error {
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", cmd, err, out)
+		}
+		return nil
+	})
+}
