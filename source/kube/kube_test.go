@@ -95,7 +95,7 @@ func TestHeartbeatsOfNodesChangeNothing(t *testing.T) {
 	w.ready()
 	_, before, _ := w.tables.Nodes.Changes(0)
 	for i := range 10 {
-		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, LastHeartbeatTime: metav1.Unix(int64(i), 0)}}
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Unix(int64(i), 0)}}
 		w.put(node)
 	}
 	w.put(pod("web")) // of another watch: give it time

@@ -222,11 +222,11 @@ func TestDiscoveryListsDefinedKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := c.ServerResourcesForGroupVersion("cilium.io/v2")
-	if err != nil || len(list.APIResources) != 12 {
-		t.Fatalf("cilium.io/v2: %v, %v; want 6 kinds, and the status of each", list, err)
+	if err != nil || len(list.APIResources) != 11 {
+		t.Fatalf("cilium.io/v2: %v, %v; want 6 kinds, and the status of each but ciliumendpoints", list, err)
 	}
 	s.Unserve("ciliumnodes")
-	if list, err = c.ServerResourcesForGroupVersion("cilium.io/v2"); err != nil || len(list.APIResources) != 10 {
+	if list, err = c.ServerResourcesForGroupVersion("cilium.io/v2"); err != nil || len(list.APIResources) != 9 {
 		t.Errorf("without ciliumnodes: %d entries, %v", len(list.APIResources), err)
 	}
 	v, err := c.ServerVersion()
