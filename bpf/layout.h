@@ -315,6 +315,7 @@ enum service_flag {
 	SERVICE_DSR = 32, /* the backend's node answers the client itself */
 	SERVICE_DROP_INSIDE = 64, /* no backend because of a traffic policy: dropped, not refused */
 	SERVICE_DROP_OUTSIDE = 128,
+	SERVICE_ELSEWHERE = 256, /* a HostPort at another node: a NodePort goes before it */
 };
 
 /* Backends to choose from: slots first to first + count - 1. A row of weir_slots has ROW_SLOTS

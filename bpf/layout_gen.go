@@ -556,6 +556,7 @@ const (
 	ServiceDSR         ServiceFlag = 32
 	ServiceDropInside  ServiceFlag = 64
 	ServiceDropOutside ServiceFlag = 128
+	ServiceElsewhere   ServiceFlag = 256
 )
 
 // ServiceKey is struct service_key of layout.h.

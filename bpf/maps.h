@@ -289,9 +289,10 @@ struct {
 } weir_nat_retries SEC(".maps");
 
 /*
- * Services that packets with another node's option were for (dsr.h), by a number that follows from
- * address and port. Written by the programs of a backend's node, read for each of its answers. One
- * row serves all connections, so what is in use does not get old; 56 bytes each.
+ * Where services of other nodes were asked (asked.h): those that packets with a node's option were
+ * for, and NodePorts that pods ask another node for. Written by the programs of the node that
+ * answers in that name, read for each answer. One row serves all connections, so what is in use
+ * does not get old; 56 bytes each.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

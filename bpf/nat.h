@@ -10,6 +10,7 @@
  * store.h writes both entries, and finds a port.
  */
 #pragma once
+#include "asked.h"
 #include "conntrack.h"
 #include "ip.h"
 #include "ports.h"
@@ -41,8 +42,11 @@ static __always_inline void packet_port_set(struct packet *p, __u8 destination, 
 
 static __always_inline const struct frontend *frontend_find(__u32 number)
 {
-	void *table = only(&weir_frontends);
+	void *table;
 
+	if (number & ASKED_ELSEWHERE)
+		return asked_find(number);
+	table = only(&weir_frontends);
 	return table ? bpf_map_lookup_elem(table, &number) : 0;
 }
 
@@ -119,12 +123,8 @@ static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r
 /* A packet of a connection that has its backend, unless that is no more. */
 static __always_inline int nat_again(struct work *w, const struct ct_forward *f)
 {
-	const struct service *s;
-
-	if (f->backend) {
-		s = service_find(&w->p.dst, w->p.dport, w->p.proto);
-		w->nat.frontend = s ? s->frontend : 0; /* should the answers' entry be gone */
-	}
+	if (f->backend)
+		service_asked(w); /* should the answers' entry be gone */
 	if (!forward_destination(f, &w->p))
 		return 0;
 	w->nat.backend = f->backend;
@@ -195,9 +195,11 @@ STAGE int nat_new(void)
 		return REASON_NONE;
 	if (w->p.proto != IPPROTO_TCP && w->p.proto != IPPROTO_UDP && w->p.proto != IPPROTO_SCTP)
 		return REASON_NONE;
-	s = service_find(&w->p.dst, w->p.dport, w->p.proto);
+	s = service_asked(w);
 	if (!s)
 		return REASON_NONE;
+	if (!w->nat.frontend)
+		return DROP_CT_FULL;
 	c = &w->choice;
 	inside = is_inside(w);
 	refused = inside ? REASON_NONE : is_admitted(w, s);
@@ -213,7 +215,6 @@ STAGE int nat_new(void)
 	}
 	w->nat.backend = c->number;
 	w->nat.generation = c->generation;
-	w->nat.frontend = s->frontend;
 	w->nat.keep_client = !inside && s->flags & SERVICE_KEEP_CLIENT;
 	w->nat.dsr = !inside && s->flags & SERVICE_DSR;
 	w->nat.is = CT_IS_FORWARD;
