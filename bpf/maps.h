@@ -55,8 +55,9 @@ struct {
 
 /*
  * One number for each slot of addresses (see addr_slot), another one whenever an address of the
- * slot gets another owner, identity or node: verdicts of connections with it are void then.
- * Written by control/ipcache after weir_ipcache, read for each packet of a connection.
+ * slot gets another owner, identity or node, or datagrams to it are for a service: verdicts of
+ * connections with it are void then. Written by control/ipcache after weir_ipcache and by
+ * control/service after weir_services, read for each packet of a connection.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -120,11 +120,18 @@ static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r
 	return REASON_NONE;
 }
 
-/* A packet of a connection that has its backend, unless that is no more. */
+/*
+ * A packet of a connection that is translated: as before, unless its backend is no more, or it has
+ * none and its datagrams are for a service by now.
+ */
 static __always_inline int nat_again(struct work *w, const struct ct_forward *f)
 {
-	if (f->backend)
-		service_asked(w); /* should the answers' entry be gone */
+	const struct service *s = 0;
+
+	if (f->backend || w->p.proto == IPPROTO_UDP)
+		s = service_asked(w); /* also should the answers' entry be gone */
+	if (s && !f->backend)
+		return 0;
 	if (!forward_destination(f, &w->p))
 		return 0;
 	w->nat.backend = f->backend;
@@ -241,6 +248,19 @@ static __always_inline long entry_remove(const struct ct_key *key)
 }
 
 /*
+ * Whether a connection without a service goes on without one, though its receiver may be a service
+ * by now. TCP has nothing to say to a backend that knows nothing of it, nor has SCTP once it was
+ * answered; a datagram is as good as the first.
+ */
+static __always_inline int is_settled(const struct ct_entry *e, __u8 dir, const struct packet *p)
+{
+	if (is_translated(e) || is_syn(p))
+		return 0;
+	return dir || p->proto == IPPROTO_TCP ||
+	       (p->proto == IPPROTO_SCTP && e->flags & CT_REPLIED);
+}
+
+/*
  * What becomes of the destination of w->p, whose key is w->key. Returns REASON_NONE, or why it is
  * dropped; NAT_UNKNOWN when no entry says, and nat_new is to find it.
  */
@@ -268,7 +288,7 @@ STAGE int nat_find(void)
 		return DROP_NAT_PORTS; /* its answers come by the other entry */
 	if (e && e->flags & CT_IS_FORWARD && nat_again(w, (struct ct_forward *)e))
 		return REASON_NONE;
-	return NAT_UNKNOWN;
+	return e && is_settled(e, dir, &w->p) ? REASON_NONE : NAT_UNKNOWN;
 }
 
 /* Both, from one stack: what calls them needs most of it. */
