@@ -58,13 +58,24 @@ static __always_inline const struct frontend *asked_frontend(const struct ct_rev
 	return f && !addr_is_zero(&f->addr) ? f : 0;
 }
 
-/* The address that takes an opener's place. */
-static __always_inline void source_addr(__u8 source, __u8 family, struct addr *a)
+/* An address of this node that is not the underlay's, by its row; NULL: it has none like it. */
+static __always_inline const struct node *source_row(__u32 row)
 {
+	const struct node *own = row ? bpf_map_lookup_elem(&weir_nodes, &row) : 0;
+
+	return own && !addr_is_zero(&own->addr) ? own : 0;
+}
+
+/* The address that takes an opener's place. row: of NAT_NODE, see source_row; 0: the underlay's. */
+static __always_inline void source_addr(__u8 source, __u16 row, __u8 family, struct addr *a)
+{
+	const struct node *own = source == NAT_NODE ? source_row(row) : 0;
 	int v4 = family == AF_INET;
 	const volatile struct addr *from;
 
-	if (source == NAT_NODE)
+	if (own)
+		from = &own->addr;
+	else if (source == NAT_NODE)
 		from = v4 ? &config.node_ipv4 : &config.node_ipv6;
 	else if (source == NAT_ROUTER)
 		from = v4 ? &config.router_ipv4 : &config.router_ipv6;
@@ -74,6 +85,12 @@ static __always_inline void source_addr(__u8 source, __u8 family, struct addr *a
 	a->w[1] = from->w[1];
 	a->w[2] = from->w[2];
 	a->w[3] = from->w[3];
+}
+
+/* The row of the address that takes an opener's place, as its entry has it. */
+static __always_inline __u16 forward_row(const struct ct_forward *f)
+{
+	return f->source == NAT_NODE && f->way[0] == OUT_FIB ? f->out[0] : 0;
 }
 
 /* The opener's packet goes to its backend, if it has one. 0: that is no more. */
@@ -94,7 +111,7 @@ static __always_inline int forward_destination(const struct ct_forward *f, struc
 /* And comes from whoever takes the opener's place. */
 static __always_inline void forward_source(const struct ct_forward *f, struct packet *p)
 {
-	source_addr(f->source, p->family, &p->src);
+	source_addr(f->source, forward_row(f), p->family, &p->src);
 	if (f->source)
 		p->sport = f->nat_port;
 }
@@ -121,8 +138,8 @@ static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r
 }
 
 /*
- * A packet of a connection that is translated: as before, unless its backend is no more, or it has
- * none and its datagrams are for a service by now.
+ * A packet of a connection that is translated: as before, unless its backend is no more, or the
+ * node's address in its name, or it has no backend and its datagrams are for a service by now.
  */
 static __always_inline int nat_again(struct work *w, const struct ct_forward *f)
 {
@@ -130,10 +147,12 @@ static __always_inline int nat_again(struct work *w, const struct ct_forward *f)
 
 	if (f->backend || w->p.proto == IPPROTO_UDP)
 		s = service_asked(w); /* also should the answers' entry be gone */
-	if (s && !f->backend)
+	w->nat.row = forward_row(f);
+	if ((s && !f->backend) || (w->nat.row && !source_row(w->nat.row)) ||
+	    !forward_destination(f, &w->p)) {
+		w->nat.row = 0;
 		return 0;
-	if (!forward_destination(f, &w->p))
-		return 0;
+	}
 	w->nat.backend = f->backend;
 	w->nat.generation = f->generation;
 	w->nat.source = f->source;

@@ -63,6 +63,8 @@ static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
 	f->rule[1] = w->rule[1];
 	way_to(&w->ends[1], &f->way[0], &f->out[0]);
 	way_to(&w->ends[0], &f->way[1], &f->out[1]);
+	if (w->nat.source == NAT_NODE && f->way[0] == OUT_FIB)
+		f->out[0] = w->nat.row;
 	if (is_syn(&w->p) || !(f->flags & CT_IS_FORWARD)) {
 		f->flags = 0;
 		f->packets = 0;
@@ -277,7 +279,7 @@ STAGE int nat_store(void)
 		return DROP_NO_POLICY;
 	w->nat.client = w->p.src;
 	w->nat.client_port = w->p.sport;
-	source_addr(w->nat.source, w->p.family, &w->p.src);
+	source_addr(w->nat.source, w->nat.row, w->p.family, &w->p.src);
 	if (!w->nat.known && w->nat.source)
 		return PORT_WANTED;
 	if (w->nat.source)
