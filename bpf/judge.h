@@ -165,7 +165,7 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 
 	if (!w)
 		return DROP_NO_POLICY;
-	w->keep = w->reject = w->dir = w->nat.is = 0;
+	w->keep = w->reject = w->dir = w->nat.is = w->nat.known = 0;
 	w->dsr = w->p.dsr;
 	w->rule[0] = w->rule[1] = w->denied_by = 0;
 	refused = known ? REASON_NONE : packet_complete(skb);
