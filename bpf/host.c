@@ -210,6 +210,8 @@ int from_netdev(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (skb->mark == ANSWERED)
 		return answer_pass(skb, PLACE_FROM_NETDEV);
+	if (skb->pkt_type == PACKET_OTHERHOST) /* the device sees it, since somebody listens */
+		return pass(skb, PLACE_FROM_NETDEV, REASON_PASSED);
 	skb->tc_index = 0; /* whatever the sender has set: see JUDGED */
 	judge_netdev(skb, p, &d);
 	return finish(skb, p, &d, PLACE_FROM_NETDEV);

@@ -29,7 +29,7 @@ func secondDevice(t *testing.T) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Index = "second", secondIfindex
 	pair := netlink.NewVeth(attrs)
-	pair.PeerName = "second-in"
+	pair.PeerName, pair.HardwareAddr = "second-in", underlayMAC
 	if err := netlink.LinkAdd(pair); err != nil {
 		t.Fatal(err)
 	}
