@@ -221,7 +221,13 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 	return denied ? denied : refused;
 }
 
+/* For whoever drops what is denied: a rule has denied it once, however often it was asked. */
 STAGE int flow_judge(struct __sk_buff *skb)
 {
-	return judge_connection(skb, 0);
+	int refused = judge_connection(skb, 0);
+	struct work *w = work_slot();
+
+	if (refused && w)
+		rule_account(w->denied_by, w->segments, w->bytes);
+	return refused;
 }

@@ -379,3 +379,21 @@ func TestXDPIsOnlyAnAccelerator(t *testing.T) {
 		})
 	}
 }
+
+// A rule that denies what from_xdp leaves to from_netdev has denied it once.
+func TestRuleDeniesWhatXDPLeavesOnce(t *testing.T) {
+	n := xdpNode(t, nil)
+	for _, f := range families {
+		n.forget(t)
+		n.offer(t, f, 0, peerBackend)
+		n.rules(t, rule{ingress: true, level: bpf.LevelPort, proto: udp, port: 8080, id: 5, flags: bpf.RuleDeny})
+		n.isolate(t, peerID, bpf.PolicyIngress)
+		before, _ := n.hits(t, 5)
+		p := f.asksNode(unix.IPPROTO_UDP)
+		n.left(t, f.name, p.bytes())
+		n.want(t, f.name, bpf.ProgFromNetdev, p, bpf.DropPolicyDeny)
+		if after, _ := n.hits(t, 5); after != before+1 {
+			t.Errorf("%s: one packet is counted %d times", f.name, after-before)
+		}
+	}
+}
