@@ -140,6 +140,7 @@ static __always_inline void judge_service(struct __sk_buff *skb, struct packet *
 		return decide(d, WAY_DROP, DROP_FRAG_NEEDED);
 	}
 	d->dsr = dsr;
+	d->identity = world_of(work_of(p));
 	route_from_pod(skb, p, d);
 	flow_keep(d);
 }

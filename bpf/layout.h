@@ -271,7 +271,7 @@ struct ct_forward {
 	__u32 packets;
 	__u16 nat_port; /* of the opener beyond this node, network byte order; 0 with NAT_NONE */
 	__u8 source;	/* enum nat_source */
-	__u8 pad;
+	__u8 world;	/* with NAT_NODE: the opener's identity, if it is the world; or 0 */
 	__u32 rule[2];
 	__u32 seen;
 	__u32 stamp;

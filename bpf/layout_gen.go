@@ -88,7 +88,7 @@ type CTForward struct {
 	Packets    uint32
 	NATPort    uint16
 	Source     uint8
-	Pad        uint8
+	World      uint8
 	Rule       [2]uint32
 	Seen       uint32
 	Stamp      uint32

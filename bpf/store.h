@@ -8,6 +8,7 @@
 #include "kubeproxy.h"
 #include "dsr.h"
 #include "nat.h"
+#include "policy.h"
 #include "work.h"
 
 /* The way to an end, as an entry has it. */
@@ -54,6 +55,16 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 	e->stamp = w->stamp;
 }
 
+/* Who a client from outside is, for the node of its backend, which sees this node's address. */
+static __always_inline __u8 world_of(const struct work *w)
+{
+	__u32 identity = w->ends[0].identity;
+
+	return w->nat.is == CT_IS_FORWARD && w->nat.source == NAT_NODE && is_world(identity)
+		       ? identity
+		       : 0;
+}
+
 /* The same for the opener's packets of a translated connection. */
 static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
 {
@@ -76,6 +87,7 @@ static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
 	f->generation = w->nat.generation;
 	f->nat_port = w->nat.port;
 	f->source = w->nat.source;
+	f->world = world_of(w);
 	ct_account((struct ct_entry *)f, 0, w->p.tcp_flags, w->segments, w->bytes);
 	barrier();
 	f->stamp = w->stamp;

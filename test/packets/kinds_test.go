@@ -126,9 +126,39 @@ func TestEveryClientByEveryKindOfAddress(t *testing.T) {
 						c.tryWays(t, c.ways(t, s, is4), mode, is4)
 					}
 				})
+				c.judgesWorld(t, mode == "dsr" || routing == lab.ModeVXLAN)
 			})
 		}
 	}
+}
+
+// worldOnly is a policy of the pod two.
+const worldOnly = `
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: world-only}
+spec: {endpointSelector: {matchLabels: {app: two}}, ingress: [{fromEntities: [world]}]}
+`
+
+// judgesWorld lets only the world ask a pod: who asks by the NodePort of another node
+// is the world, too, if that node can tell; in native routing it is the node.
+func (c *cluster) judgesWorld(t *testing.T, told bool) {
+	t.Helper()
+	if err := c.ApplyYAML(t.Context(), "kinds-policy.yaml", []byte(worldOnly)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c.eachFamily(t, func(t *testing.T, is4 bool) {
+		c.tellsClients(t, "two", is4)
+		port := uint16(kindsOf[2].port)
+		far, near := netip.AddrPortFrom(c.addr(t, "n1", is4), port), netip.AddrPortFrom(c.addr(t, "n2", is4), port)
+		eventually(t, "the policy is in force", func() bool { return c.curlOnce(t, "client", far) == "" })
+		if got := c.curlOnce(t, "world", near); !strings.HasPrefix(got, "two ") {
+			t.Errorf("the world asks the pod's node: got %q", got)
+		}
+		if got := c.curlOnce(t, "world", far); strings.HasPrefix(got, "two ") != told {
+			t.Errorf("the world asks another node: got %q, want an answer: %v", got, told)
+		}
+	})
 }
 
 // frontendsOfKinds is how many a node has of the services of kinds: of both families,
