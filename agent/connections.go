@@ -32,7 +32,7 @@ func (a *Agent) listConnections(*http.Request) (api.Connections, error) {
 		return out, err
 	}
 	timeouts, nodes := a.timeouts(), a.dp.Nodes.Desired()
-	through := translations{cfg: a.dp.Config(), backend: a.dp.Services.Backends.Get, answered: map[seen]bpf.CTReverse{}}
+	through := translations{cfg: a.dp.Config(), backend: a.dp.Services.Backends.Get, node: a.dp.Nodes.Get, answered: map[seen]bpf.CTReverse{}}
 	_, err = a.dp.CT.Each(func(k bpf.CTKey, e bpf.CTEntry) {
 		c := connection(k, e, nodes)
 		c.Idle = ticks.Since(now, e.Seen)

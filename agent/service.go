@@ -23,7 +23,7 @@ func (a *Agent) serviceOptions() service.Options {
 	cfg := a.cfg.Config
 	first, last, _ := cfg.NodePort.Ports() // checked when the configuration was read
 	return service.Options{Ports: [2]uint16{first, last}, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled, Algorithm: state.Algorithm(cfg.LoadBalancer.Algorithm),
-		Forwarding: cfg.LoadBalancer.Mode, Addresses: cfg.NodePort.Addresses, Ready: a.knowsItself}
+		Forwarding: cfg.LoadBalancer.Mode, Addresses: cfg.NodePort.Addresses, Generations: a.dp.Generations(), Ready: a.knowsItself}
 }
 
 // partService is the part of the agent that writes services.

@@ -11,6 +11,7 @@ import (
 type translations struct {
 	cfg      bpf.Config
 	backend  func(uint32) (bpf.Backend, bool)
+	node     func(uint32) (bpf.Node, bool)
 	forward  []translated
 	answered map[seen]bpf.CTReverse // by what the other end sees
 }
@@ -85,7 +86,7 @@ func (t *translations) take(k bpf.CTKey, e bpf.CTEntry, row api.Connection) bool
 	if bpf.NATSource(f.Source) == bpf.NATDSR {
 		row.State, row.Out[1] = elsewhere(k.Proto, f), "backend's node"
 	} else if f.Source != uint8(bpf.NATNone) {
-		s.opener = netip.AddrPortFrom(t.source(bpf.NATSource(f.Source), opener.Addr()), bpf.Host(f.NATPort))
+		s.opener = netip.AddrPortFrom(t.source(f, opener.Addr()), bpf.Host(f.NATPort))
 		row.SourceAs = s.opener.String()
 	}
 	t.forward = append(t.forward, translated{row, s, bpf.CTFlag(f.Flags)})
@@ -93,7 +94,13 @@ func (t *translations) take(k bpf.CTKey, e bpf.CTEntry, row api.Connection) bool
 }
 
 // source is the address that takes the opener's place.
-func (t *translations) source(kind bpf.NATSource, opener netip.Addr) netip.Addr {
+func (t *translations) source(f bpf.CTForward, opener netip.Addr) netip.Addr {
+	kind := bpf.NATSource(f.Source)
+	if row := uint32(f.Out[0]); kind == bpf.NATNode && bpf.CTOut(f.Way[0]) == bpf.OutFIB && row != 0 {
+		if own, ok := t.node(row); ok {
+			return own.Addr.Netip()
+		}
+	}
 	a := map[bpf.NATSource][2]bpf.Addr{
 		bpf.NATNode:   {t.cfg.NodeIPv4, t.cfg.NodeIPv6},
 		bpf.NATRouter: {t.cfg.RouterIPv4, t.cfg.RouterIPv6},

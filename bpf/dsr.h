@@ -17,6 +17,7 @@
  * connection none has, since the packets of clients are as long as the way is wide.
  */
 #pragma once
+#include "asked.h"
 #include "ip.h"
 #include "nat.h"
 #include "rewrite.h"
@@ -36,15 +37,10 @@ static __always_inline int is_dsr(const struct ct_entry *e)
 	return config.services && e->way[1] == OUT_DSR;
 }
 
-static __always_inline const struct frontend *dsr_find(__u32 number)
-{
-	return bpf_map_lookup_elem(&weir_dsr, &number);
-}
-
 /* The answer comes from that service. 0: nobody knows any more which it is. */
 static __always_inline int dsr_answer(__u32 number, struct packet *p)
 {
-	const struct frontend *asked = dsr_find(number);
+	const struct frontend *asked = asked_find(number);
 
 	if (!asked)
 		return 0;
@@ -80,7 +76,6 @@ static __always_inline int dsr_from(const struct addr *remote)
 
 #define DSR_OPTION4 158
 #define DSR_OPTION6 30
-#define DSR_PROBES 2
 
 struct dsr_option {
 	__u8 type, len;
@@ -286,31 +281,6 @@ static __always_inline int dsr_client_valid(const struct addr *client)
 	       addr_is_zero(&entry->tunnel_endpoint) && entry->identity != IDENTITY_REMOTE_NODE;
 }
 
-/* The number of w->nat.asked, which gets one if it has none. 0: all that may be are taken. */
-static __always_inline __u32 dsr_number(const struct work *w, __u8 proto)
-{
-	struct frontend f = {.addr = w->nat.asked, .port = w->nat.asked_port, .proto = proto};
-	__u32 i, number, hash = f.addr.w[0] ^ f.addr.w[1] ^ f.addr.w[2] ^ f.addr.w[3];
-	const struct frontend *has;
-
-	hash = (hash ^ ((__u32)f.port << 16 | proto)) * 0x9E3779B1u;
-	hash = (hash ^ hash >> 15) * 0x85EBCA6Bu;
-	for (i = 0; i < DSR_PROBES; i++) {
-		number = hash + i;
-		if (!number)
-			continue;
-		has = dsr_find(number);
-		if (!has) {
-			bpf_map_update_elem(&weir_dsr, &number, &f, BPF_NOEXIST);
-			has = dsr_find(number);
-		}
-		if (has && addr_equal(&has->addr, &f.addr) && has->port == f.port &&
-		    has->proto == f.proto)
-			return number;
-	}
-	return 0;
-}
-
 static __always_inline int dsr_strip(struct __sk_buff *skb, struct work *w)
 {
 	__s32 size = dsr_size(&w->p);
@@ -374,7 +344,7 @@ STAGE int dsr_take(struct __sk_buff *skb)
 	if ((config.tunnel_ifindex && to->endpoint && !through) || !dsr_client_valid(&w->p.src) ||
 	    !dsr_service_valid(w, proto))
 		return DROP_DSR;
-	w->p.dsr = dsr_number(w, proto);
+	w->p.dsr = asked_number(w, proto);
 	if (!w->p.dsr)
 		return DROP_CT_FULL;
 	return dsr_strip(skb, w) ? DROP_WRITE_ERROR : REASON_NONE;

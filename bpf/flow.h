@@ -175,6 +175,7 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 					skb->len);
 			return 1;
 		}
+		d->identity = ((const struct ct_forward *)e)->world;
 	}
 	if (hit_answers(e, dir, from || d->host) && !dsr_answer(e->rule[0], p)) {
 		decide(d, WAY_DROP, DROP_NO_BACKEND);

@@ -88,18 +88,22 @@ static __always_inline int icmp_quoted(struct __sk_buff *skb)
 	return 1;
 }
 
-/* What the fast path leaves out: extension headers and fragments. */
+/* What the fast path leaves out: extension headers and fragments. A second time there is nothing to
+ * do, and of IPv6 nothing that says which datagram a fragment is of. */
 STAGE int packet_complete(struct __sk_buff *skb)
 {
 	struct work *w = work_slot();
-	__u8 refused = REASON_NONE;
+	__u8 refused = REASON_NONE, fresh;
 	__u32 id = 0;
 
 	if (!w)
 		return DROP_NO_POLICY;
+	fresh = w->p.family == AF_INET || w->p.kind == KIND_EXTENSION;
 	if (w->p.kind == KIND_EXTENSION)
 		refused = ports_extension(skb, &w->p, &id);
-	if (!refused && (w->p.kind == KIND_FRAGMENT || w->p.fragment))
+	if (refused || !fresh)
+		return refused;
+	if (w->p.kind == KIND_FRAGMENT || w->p.fragment == FRAGMENT_FIRST)
 		refused = fragment_follow(skb, w, id);
 	return refused;
 }

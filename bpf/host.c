@@ -140,6 +140,7 @@ static __always_inline void judge_service(struct __sk_buff *skb, struct packet *
 		return decide(d, WAY_DROP, DROP_FRAG_NEEDED);
 	}
 	d->dsr = dsr;
+	d->identity = world_of(work_of(p));
 	route_from_pod(skb, p, d);
 	flow_keep(d);
 }
@@ -210,6 +211,8 @@ int from_netdev(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (skb->mark == ANSWERED)
 		return answer_pass(skb, PLACE_FROM_NETDEV);
+	if (skb->pkt_type == PACKET_OTHERHOST) /* the device sees it, since somebody listens */
+		return pass(skb, PLACE_FROM_NETDEV, REASON_PASSED);
 	skb->tc_index = 0; /* whatever the sender has set: see JUDGED */
 	judge_netdev(skb, p, &d);
 	return finish(skb, p, &d, PLACE_FROM_NETDEV);

@@ -127,6 +127,31 @@ static __always_inline int sender_misplaced(const struct work *w)
 }
 
 /*
+ * By which of its addresses this node sends what leaves here in its name: that which the kernel
+ * would give the packet on its way out, if that is one of a device of the underlay. Before Linux
+ * 6.7, which does not say, it is the underlay's whatever the device.
+ */
+STAGE int source_choose(struct __sk_buff *skb)
+{
+	const struct ipcache_entry *own;
+	struct work *w = work_slot();
+
+	if (!w)
+		return 0;
+	fib_fill(skb->ifindex, &w->p, &w->fib);
+	w->fib.tot_len = 0; /* whether it fits is asked when its way is */
+	bpf_fib_lookup(skb, &w->fib, sizeof(w->fib), FIB_SOURCE);
+	w->prefix.prefix_len = 128;
+	if (w->p.family == AF_INET)
+		w->prefix.addr = addr_from_ipv4(w->fib.ipv4_src);
+	else
+		__builtin_memcpy(&w->prefix.addr, w->fib.ipv6_src, sizeof(w->prefix.addr));
+	own = bpf_map_lookup_elem(&weir_ipcache, &w->prefix);
+	w->nat.row = own && own->flags & IPCACHE_HOST ? own->node : 0;
+	return 0;
+}
+
+/*
  * Judges the connection of w->p. Returns REASON_NONE, or why it is dropped. Whether the packet may
  * be let through by an entry that holds is found out, too: w->keep with a stamp that is the
  * entry's. known: all that matters of the packet is in w->p, which is plain, and there is no skb.
@@ -140,7 +165,7 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 
 	if (!w)
 		return DROP_NO_POLICY;
-	w->keep = w->reject = w->dir = w->nat.is = 0;
+	w->keep = w->reject = w->dir = w->nat.is = w->nat.known = 0;
 	w->dsr = w->p.dsr;
 	w->rule[0] = w->rule[1] = w->denied_by = 0;
 	refused = known ? REASON_NONE : packet_complete(skb);
@@ -174,8 +199,12 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 	    icmp_related(skb))
 		return REASON_NONE;
 	sender_from_tunnel(w);
-	if (translates() && (w->nat.is || !e)) /* a connection that is known keeps its addresses */
+	/* One that is known keeps its addresses, but those that it has lost. */
+	if (translates() && (w->nat.is || !e || is_translated(e)))
 		refused = nat_source(w);
+	if (!known && !w->nat.known && w->nat.is == CT_IS_FORWARD && w->nat.source == NAT_NODE &&
+	    w->place == PLACE_FROM_POD)
+		source_choose(skb);
 	opener = w->ends[0].epoch;
 	other = w->ends[1].epoch;
 	w->stamp = stamp_of(opener, other);
@@ -192,7 +221,13 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 	return denied ? denied : refused;
 }
 
+/* For whoever drops what is denied: a rule has denied it once, however often it was asked. */
 STAGE int flow_judge(struct __sk_buff *skb)
 {
-	return judge_connection(skb, 0);
+	int refused = judge_connection(skb, 0);
+	struct work *w = work_slot();
+
+	if (refused && w)
+		rule_account(w->denied_by, w->segments, w->bytes);
+	return refused;
 }

@@ -338,6 +338,7 @@ var serviceFlags = []struct {
 }{
 	{ServiceExternal, "external"}, {ServiceNodePort, "nodeport"}, {ServiceRanges, "ranges"}, {ServiceMaglev, "maglev"},
 	{ServiceKeepClient, "keepclient"}, {ServiceDSR, "dsr"}, {ServiceDropInside, "dropinside"}, {ServiceDropOutside, "dropoutside"},
+	{ServiceElsewhere, "elsewhere"},
 }
 
 // FlagNames are the names of the flags that are set.

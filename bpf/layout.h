@@ -171,12 +171,14 @@ struct ipcache_entry {
 	__u32 endpoint; /* id of a pod of this node, or 0 */
 	__u8 flags;	/* enum ipcache_flag */
 	__u8 encrypt_key;
-	__u16 node; /* of tunnel_endpoint: its row in weir_nodes, or 0 */
+	__u16 node; /* of tunnel_endpoint: its row in weir_nodes, or 0. Of an address of this node:
+		       its own row, if pods leave the cluster by its device with it */
 	__u32 pad;
 };
 
-/* Another node, as the tunnel sees it: value of weir_nodes, whose index is the number that ipcache
- * entries and connections have. A number means one address for as long as anything uses it. */
+/* Another node, as the tunnel sees it, or a further address of this one: value of weir_nodes, whose
+ * index is the number that ipcache entries and connections have. A number means one address for as
+ * long as anything uses it. */
 struct node {
 	struct addr addr; /* on the underlay; all zero: the slot is free */
 };
@@ -213,7 +215,8 @@ enum ct_out {
 	OUT_UNKNOWN = 0,  /* no packet of this direction was routed yet */
 	OUT_ENDPOINT = 1, /* index: endpoint id */
 	OUT_TUNNEL = 2,	  /* index: row of weir_nodes */
-	OUT_FIB = 3,	  /* the kernel's routing table says */
+	OUT_FIB = 3,	  /* the kernel's routing table says. index: with NAT_NODE the row of
+			     weir_nodes that has the opener's address; 0: config has it */
 	OUT_HOST = 4,	  /* this node's own stack */
 	OUT_STACK = 5,	  /* likewise, for an endpoint of this node, whose id is the index: the
 			     stack has forwarded its packets, and translates the answers */
@@ -268,7 +271,7 @@ struct ct_forward {
 	__u32 packets;
 	__u16 nat_port; /* of the opener beyond this node, network byte order; 0 with NAT_NONE */
 	__u8 source;	/* enum nat_source */
-	__u8 pad;
+	__u8 world;	/* with NAT_NODE: the opener's identity, if it is the world; or 0 */
 	__u32 rule[2];
 	__u32 seen;
 	__u32 stamp;
@@ -315,6 +318,7 @@ enum service_flag {
 	SERVICE_DSR = 32, /* the backend's node answers the client itself */
 	SERVICE_DROP_INSIDE = 64, /* no backend because of a traffic policy: dropped, not refused */
 	SERVICE_DROP_OUTSIDE = 128,
+	SERVICE_ELSEWHERE = 256, /* a HostPort at another node: a NodePort goes before it */
 };
 
 /* Backends to choose from: slots first to first + count - 1. A row of weir_slots has ROW_SLOTS

@@ -88,7 +88,7 @@ type CTForward struct {
 	Packets    uint32
 	NATPort    uint16
 	Source     uint8
-	Pad        uint8
+	World      uint8
 	Rule       [2]uint32
 	Seen       uint32
 	Stamp      uint32
@@ -556,6 +556,7 @@ const (
 	ServiceDSR         ServiceFlag = 32
 	ServiceDropInside  ServiceFlag = 64
 	ServiceDropOutside ServiceFlag = 128
+	ServiceElsewhere   ServiceFlag = 256
 )
 
 // ServiceKey is struct service_key of layout.h.

@@ -55,8 +55,9 @@ struct {
 
 /*
  * One number for each slot of addresses (see addr_slot), another one whenever an address of the
- * slot gets another owner, identity or node: verdicts of connections with it are void then.
- * Written by control/ipcache after weir_ipcache, read for each packet of a connection.
+ * slot gets another owner, identity or node, or datagrams to it are for a service: verdicts of
+ * connections with it are void then. Written by control/ipcache after weir_ipcache and by
+ * control/service after weir_services, read for each packet of a connection.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -289,9 +290,10 @@ struct {
 } weir_nat_retries SEC(".maps");
 
 /*
- * Services that packets with another node's option were for (dsr.h), by a number that follows from
- * address and port. Written by the programs of a backend's node, read for each of its answers. One
- * row serves all connections, so what is in use does not get old; 56 bytes each.
+ * Where services of other nodes were asked (asked.h): those that packets with a node's option were
+ * for, and NodePorts that pods ask another node for. Written by the programs of the node that
+ * answers in that name, read for each answer. One row serves all connections, so what is in use
+ * does not get old; 56 bytes each.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -10,6 +10,7 @@
  * store.h writes both entries, and finds a port.
  */
 #pragma once
+#include "asked.h"
 #include "conntrack.h"
 #include "ip.h"
 #include "ports.h"
@@ -41,8 +42,11 @@ static __always_inline void packet_port_set(struct packet *p, __u8 destination, 
 
 static __always_inline const struct frontend *frontend_find(__u32 number)
 {
-	void *table = only(&weir_frontends);
+	void *table;
 
+	if (number & ASKED_ELSEWHERE)
+		return asked_find(number);
+	table = only(&weir_frontends);
 	return table ? bpf_map_lookup_elem(table, &number) : 0;
 }
 
@@ -54,13 +58,24 @@ static __always_inline const struct frontend *asked_frontend(const struct ct_rev
 	return f && !addr_is_zero(&f->addr) ? f : 0;
 }
 
-/* The address that takes an opener's place. */
-static __always_inline void source_addr(__u8 source, __u8 family, struct addr *a)
+/* An address of this node that is not the underlay's, by its row; NULL: it has none like it. */
+static __always_inline const struct node *source_row(__u32 row)
 {
+	const struct node *own = row ? bpf_map_lookup_elem(&weir_nodes, &row) : 0;
+
+	return own && !addr_is_zero(&own->addr) ? own : 0;
+}
+
+/* The address that takes an opener's place. row: of NAT_NODE, see source_row; 0: the underlay's. */
+static __always_inline void source_addr(__u8 source, __u16 row, __u8 family, struct addr *a)
+{
+	const struct node *own = source == NAT_NODE ? source_row(row) : 0;
 	int v4 = family == AF_INET;
 	const volatile struct addr *from;
 
-	if (source == NAT_NODE)
+	if (own)
+		from = &own->addr;
+	else if (source == NAT_NODE)
 		from = v4 ? &config.node_ipv4 : &config.node_ipv6;
 	else if (source == NAT_ROUTER)
 		from = v4 ? &config.router_ipv4 : &config.router_ipv6;
@@ -70,6 +85,12 @@ static __always_inline void source_addr(__u8 source, __u8 family, struct addr *a
 	a->w[1] = from->w[1];
 	a->w[2] = from->w[2];
 	a->w[3] = from->w[3];
+}
+
+/* The row of the address that takes an opener's place, as its entry has it. */
+static __always_inline __u16 forward_row(const struct ct_forward *f)
+{
+	return f->source == NAT_NODE && f->way[0] == OUT_FIB ? f->out[0] : 0;
 }
 
 /* The opener's packet goes to its backend, if it has one. 0: that is no more. */
@@ -90,7 +111,7 @@ static __always_inline int forward_destination(const struct ct_forward *f, struc
 /* And comes from whoever takes the opener's place. */
 static __always_inline void forward_source(const struct ct_forward *f, struct packet *p)
 {
-	source_addr(f->source, p->family, &p->src);
+	source_addr(f->source, forward_row(f), p->family, &p->src);
 	if (f->source)
 		p->sport = f->nat_port;
 }
@@ -116,17 +137,22 @@ static __always_inline int nat_answer(struct work *w, const struct ct_reverse *r
 	return REASON_NONE;
 }
 
-/* A packet of a connection that has its backend, unless that is no more. */
+/*
+ * A packet of a connection that is translated: as before, unless its backend is no more, or the
+ * node's address in its name, or it has no backend and its datagrams are for a service by now.
+ */
 static __always_inline int nat_again(struct work *w, const struct ct_forward *f)
 {
-	const struct service *s;
+	const struct service *s = 0;
 
-	if (f->backend) {
-		s = service_find(&w->p.dst, w->p.dport, w->p.proto);
-		w->nat.frontend = s ? s->frontend : 0; /* should the answers' entry be gone */
-	}
-	if (!forward_destination(f, &w->p))
+	if (f->backend || w->p.proto == IPPROTO_UDP)
+		s = service_asked(w); /* also should the answers' entry be gone */
+	w->nat.row = forward_row(f);
+	if ((s && !f->backend) || (w->nat.row && !source_row(w->nat.row)) ||
+	    !forward_destination(f, &w->p)) {
+		w->nat.row = 0;
 		return 0;
+	}
 	w->nat.backend = f->backend;
 	w->nat.generation = f->generation;
 	w->nat.source = f->source;
@@ -195,9 +221,11 @@ STAGE int nat_new(void)
 		return REASON_NONE;
 	if (w->p.proto != IPPROTO_TCP && w->p.proto != IPPROTO_UDP && w->p.proto != IPPROTO_SCTP)
 		return REASON_NONE;
-	s = service_find(&w->p.dst, w->p.dport, w->p.proto);
+	s = service_asked(w);
 	if (!s)
 		return REASON_NONE;
+	if (!w->nat.frontend)
+		return DROP_CT_FULL;
 	c = &w->choice;
 	inside = is_inside(w);
 	refused = inside ? REASON_NONE : is_admitted(w, s);
@@ -213,7 +241,6 @@ STAGE int nat_new(void)
 	}
 	w->nat.backend = c->number;
 	w->nat.generation = c->generation;
-	w->nat.frontend = s->frontend;
 	w->nat.keep_client = !inside && s->flags & SERVICE_KEEP_CLIENT;
 	w->nat.dsr = !inside && s->flags & SERVICE_DSR;
 	w->nat.is = CT_IS_FORWARD;
@@ -237,6 +264,19 @@ static __always_inline long entry_remove(const struct ct_key *key)
 	void *table = bpf_map_lookup_elem(&weir_ct, &which);
 
 	return table ? bpf_map_delete_elem(table, key) : -1;
+}
+
+/*
+ * Whether a connection without a service goes on without one, though its receiver may be a service
+ * by now. TCP has nothing to say to a backend that knows nothing of it, nor has SCTP once it was
+ * answered; a datagram is as good as the first.
+ */
+static __always_inline int is_settled(const struct ct_entry *e, __u8 dir, const struct packet *p)
+{
+	if (is_translated(e) || is_syn(p))
+		return 0;
+	return dir || p->proto == IPPROTO_TCP ||
+	       (p->proto == IPPROTO_SCTP && e->flags & CT_REPLIED);
 }
 
 /*
@@ -267,7 +307,7 @@ STAGE int nat_find(void)
 		return DROP_NAT_PORTS; /* its answers come by the other entry */
 	if (e && e->flags & CT_IS_FORWARD && nat_again(w, (struct ct_forward *)e))
 		return REASON_NONE;
-	return NAT_UNKNOWN;
+	return e && is_settled(e, dir, &w->p) ? REASON_NONE : NAT_UNKNOWN;
 }
 
 /* Both, from one stack: what calls them needs most of it. */

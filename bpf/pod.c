@@ -27,6 +27,7 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 {
 	const struct endpoint *ep = endpoint_of(skb->ifindex);
 	__u8 refused;
+	int found;
 
 	if (!ep)
 		return decide(d, WAY_DROP, DROP_POD_NOT_READY);
@@ -37,7 +38,6 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 	refused = parse(skb, p);
 	if (refused)
 		return decide(d, WAY_DROP, refused);
-	d->identity = ep->identity;
 	if (config.ipv6 && p->family == AF_INET6 && ndp_answer(skb, p, ep, d))
 		return;
 	refused = verify(p, ep);
@@ -45,7 +45,9 @@ static __always_inline void judge(struct __sk_buff *skb, struct packet *p, struc
 		refused = ports_parse(skb, p);
 	if (refused)
 		return decide(d, WAY_DROP, refused);
-	if (flow_hit(skb, p, ep->id, 0, d))
+	found = flow_hit(skb, p, ep->id, 0, d);
+	d->identity = ep->identity;
+	if (found)
 		return;
 	if (!flow_allow(skb, ep->id, 0, PLACE_FROM_POD, d))
 		return;

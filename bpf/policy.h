@@ -173,7 +173,6 @@ STAGE int policy_judge(void)
 	if (w->rows[0] | w->rows[1] | w->rows[2] | w->rows[3]) {
 		if (policy_denies(w)) {
 			w->reject = !!(w->denied & RULE_REJECT);
-			rule_account(w->denied_by, w->segments, w->bytes);
 			return DROP_POLICY_DENY;
 		}
 		if (w->allowed_by) {

@@ -17,6 +17,10 @@
 #include "ip.h"
 #include "work.h"
 
+/* Of bpf_fib_lookup: it says which source the kernel would choose (BPF_FIB_LOOKUP_SRC, 6.7), and
+ * leaves out the neighbour. A kernel that does not know them changes nothing. */
+#define FIB_SOURCE (1U << 4 | 1U << 2)
+
 static __always_inline void fib_fill(__u32 ifindex, const struct packet *p,
 				     struct bpf_fib_lookup *fib)
 {

@@ -82,8 +82,8 @@ static __always_inline int is_loopback(const struct addr *a)
 
 /*
  * The service of a NodePort, by whatever address of whatever node it is asked for: on the node
- * itself at its loopback addresses, too. One that only the other node's own backends serve is left
- * to that node.
+ * itself at its loopback addresses, too. Where only backends of the asked node serve clients from
+ * outside, who is no pod is left to that node. A HostPort is its own node's only.
  */
 static __always_inline const struct service *node_port_find(void *ctx, const struct sockname *to,
 							    __u8 proto)
@@ -102,7 +102,9 @@ static __always_inline const struct service *node_port_find(void *ctx, const str
 		return 0;
 	if (entry->flags & IPCACHE_HOST)
 		return s;
-	return entry->identity == IDENTITY_REMOTE_NODE && !(s->flags & SERVICE_KEEP_CLIENT) ? s : 0;
+	if (entry->identity != IDENTITY_REMOTE_NODE || !(s->flags & SERVICE_NODEPORT))
+		return 0;
+	return s->flags & SERVICE_KEEP_CLIENT && is_host(ctx) ? 0 : s;
 }
 
 /* Finds the backend in whose place to is named. 1: there is one; 0: to is no service; negative: an
@@ -113,15 +115,13 @@ static __always_inline int translate(void *ctx, const struct sockname *to, __u8 
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	struct addr client = {{cookie, cookie >> 32, ~0U, ~0U}};
 	struct choice c;
-	const struct service *s;
+	const struct service *s, *any;
 
-	if (!config.services || !proto)
-		return 0;
-	if (is_loopback(&to->addr) && !is_host(ctx))
-		return 0; /* the pod's own: a HostPort may be at the node's */
+	if (!config.services || !proto || (is_loopback(&to->addr) && !is_host(ctx)))
+		return 0; /* a pod's loopback is its own: a HostPort may be at the node's */
 	s = service_find(&to->addr, to->port, proto);
-	if (!s)
-		s = node_port_find(ctx, to, proto);
+	any = !s || s->flags & SERVICE_ELSEWHERE ? node_port_find(ctx, to, proto) : 0;
+	s = any ? any : s;
 	if (!s)
 		return 0;
 	if (!service_choose(s, &s->inside, &client, bpf_get_prandom_u32(), &c))

@@ -8,6 +8,7 @@
 #include "kubeproxy.h"
 #include "dsr.h"
 #include "nat.h"
+#include "policy.h"
 #include "work.h"
 
 /* The way to an end, as an entry has it. */
@@ -54,6 +55,16 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 	e->stamp = w->stamp;
 }
 
+/* Who a client from outside is, for the node of its backend, which sees this node's address. */
+static __always_inline __u8 world_of(const struct work *w)
+{
+	__u32 identity = w->ends[0].identity;
+
+	return w->nat.is == CT_IS_FORWARD && w->nat.source == NAT_NODE && is_world(identity)
+		       ? identity
+		       : 0;
+}
+
 /* The same for the opener's packets of a translated connection. */
 static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
 {
@@ -63,6 +74,8 @@ static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
 	f->rule[1] = w->rule[1];
 	way_to(&w->ends[1], &f->way[0], &f->out[0]);
 	way_to(&w->ends[0], &f->way[1], &f->out[1]);
+	if (w->nat.source == NAT_NODE && f->way[0] == OUT_FIB)
+		f->out[0] = w->nat.row;
 	if (is_syn(&w->p) || !(f->flags & CT_IS_FORWARD)) {
 		f->flags = 0;
 		f->packets = 0;
@@ -74,6 +87,7 @@ static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
 	f->generation = w->nat.generation;
 	f->nat_port = w->nat.port;
 	f->source = w->nat.source;
+	f->world = world_of(w);
 	ct_account((struct ct_entry *)f, 0, w->p.tcp_flags, w->segments, w->bytes);
 	barrier();
 	f->stamp = w->stamp;
@@ -277,7 +291,7 @@ STAGE int nat_store(void)
 		return DROP_NO_POLICY;
 	w->nat.client = w->p.src;
 	w->nat.client_port = w->p.sport;
-	source_addr(w->nat.source, w->p.family, &w->p.src);
+	source_addr(w->nat.source, w->nat.row, w->p.family, &w->p.src);
 	if (!w->nat.known && w->nat.source)
 		return PORT_WANTED;
 	if (w->nat.source)

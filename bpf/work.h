@@ -93,12 +93,13 @@ struct translation {
 	__u32 backend, generation, frontend;
 	__u16 asked_port, client_port;
 	__u16 port; /* of the opener beyond this node, network byte order */
+	__u16 row;  /* of weir_nodes: the address that takes the opener's place, see source_addr */
 	__u8 is;    /* CT_IS_FORWARD, CT_IS_REVERSE, or 0: it is not */
 	__u8 source;
 	__u8 known;	  /* an entry says so */
 	__u8 keep_client; /* no address takes the client's place */
 	__u8 dsr;	  /* the backend's node is to answer, if it is another */
-	__u8 pad;
+	__u8 pad[3];
 };
 
 struct work {

@@ -14,9 +14,25 @@
 #include "frame.h"
 #include "trace.h"
 
+/* Whether the frame is for the device with that address, and not for another one that is on it, or
+ * for another host. */
+static __always_inline int is_for_device(struct xdp_md *ctx, const __u8 *mac)
+{
+	const __u8 *dest = (void *)(long)ctx->data;
+	__u8 differs = 0;
+	int i;
+
+	if ((void *)(dest + ETH_ALEN) > (void *)(long)ctx->data_end)
+		return 0;
+	for (i = 0; i < ETH_ALEN; i++)
+		differs |= dest[i] ^ mac[i];
+	return !differs;
+}
+
 /*
  * Finds the neighbour, and leaves it in w->fib. 0: the packet does not go back out of the device
- * that it came from, or the stack has to do something first: find a neighbour, or refuse.
+ * that it came from, and was for, or the stack has to do something first: find a neighbour, or
+ * refuse.
  */
 static __always_inline int xdp_route(struct xdp_md *ctx, struct work *w)
 {
@@ -26,7 +42,7 @@ static __always_inline int xdp_route(struct xdp_md *ctx, struct work *w)
 		return 0;
 	fib_fill(ifindex, &w->p, &w->fib);
 	return bpf_fib_lookup(ctx, &w->fib, sizeof(w->fib), 0) == BPF_FIB_LKUP_RET_SUCCESS &&
-	       w->fib.ifindex == ifindex;
+	       w->fib.ifindex == ifindex && is_for_device(ctx, w->fib.smac);
 }
 
 /* The way to the other end leads over the underlay as it is: native routing, or out of the cluster.

@@ -59,6 +59,8 @@ type Datapath struct {
 
 	ready reconcile.Signal
 
+	bumping sync.Mutex // see Generations
+
 	// mu is held for reading while a program is being attached, which can take
 	// milliseconds, and for writing while programs are exchanged.
 	mu       sync.RWMutex

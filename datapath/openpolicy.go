@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -22,14 +23,24 @@ func openPolicyMaps(m map[string]*ebpf.Map) (*PolicyMaps, error) {
 }
 
 // Generations returns the map weir_generations.
-func (d *Datapath) Generations() Generations { return Generations{d.maps.maps[bpf.MapGenerations]} }
+func (d *Datapath) Generations() Generations {
+	return Generations{d.maps.maps[bpf.MapGenerations], &d.bumping}
+}
 
 // Generations are the numbers whose change makes connections of an address be
 // judged anew.
-type Generations struct{ m *ebpf.Map }
+type Generations struct {
+	m *ebpf.Map
 
-// Bump gives the slots other numbers. Nobody else writes them.
+	// mu is held while numbers are read and written: of two who bump a slot at once,
+	// each needs one that is after what it has changed.
+	mu *sync.Mutex
+}
+
+// Bump gives the slots other numbers.
 func (g Generations) Bump(slots ...uint32) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, slot := range slots {
 		var n uint32
 		if err := g.m.Lookup(slot, &n); err != nil {
@@ -52,6 +63,8 @@ func (g Generations) Get(slot uint32) (n uint32, err error) {
 
 // BumpAll gives every slot another number.
 func (g Generations) BumpAll() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	keys, values := make([]uint32, g.m.MaxEntries()), make([]uint32, g.m.MaxEntries())
 	var cursor ebpf.MapBatchCursor
 	n, err := g.m.BatchLookup(&cursor, keys, values, nil)

@@ -25,6 +25,7 @@ type IP struct {
 	Endpoint       EndpointID // of this node, or 0
 	TunnelEndpoint netip.Addr // the node to send to; zero when it is not elsewhere
 	Host           bool       // an address of this node itself
+	Leaves         bool       // Host: pods leave the cluster by its device with it, and not with the node's
 	Source         IPSource
 	Of             string // the pod or node
 	UID            string // of the pod, where known: which of this name

@@ -33,6 +33,9 @@ var (
 	peerMAC  = net.HardwareAddr{0x0a, 0, 0, 0, 0, 2}
 	peerGW   = net.HardwareAddr{0x0e, 0, 0, 0, 0, 2}
 	otherMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 9}
+
+	underlayMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 0xe} // of the node's devices
+	strangerMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 0xf} // of another host
 )
 
 // family is the addresses of one IP family. What a case says of one, it says of
@@ -174,6 +177,7 @@ func host(t testing.TB) {
 		attrs.Name, attrs.Index = name, int(index)
 		pair := netlink.NewVeth(attrs)
 		pair.PeerName = name + "-in"
+		pair.HardwareAddr = map[string]net.HardwareAddr{"underlay": underlayMAC, "pod": podGW, "peer": peerGW}[name]
 		if err := netlink.LinkAdd(pair); err != nil {
 			t.Fatalf("make %s with index %d: %v", name, index, err)
 		}

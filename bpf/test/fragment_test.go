@@ -242,3 +242,29 @@ func TestExtensionHeaderThatIsCutIsInvalid(t *testing.T) {
 	n.want(t, "a header beyond the packet, then none", bpf.ProgFromPod, cut.behind(overlong), bpf.DropInvalidPacket)
 	n.noEntries(t, "headers that are cut")
 }
+
+// A datagram's ports are noted once, under its own id, also where two stages complete
+// the packet.
+func TestFragmentedDatagramHasOneRow(t *testing.T) {
+	n := masquerading(t, native())
+	perFamily(t, n, func(t *testing.T, f family) {
+		clearMap[bpf.FragmentKey, bpf.Fragment](t, n.maps[bpf.MapFragments])
+		first, later := f.fragments(f.fromWorld(f.self).sized(200), 77)
+		n.want(t, "the first", bpf.ProgFromNetdev, first, bpf.ReasonToHost)
+		n.want(t, "a later one", bpf.ProgFromNetdev, later, bpf.ReasonToHost)
+		first, later = f.fragments(f.fromWorld(f.peer).sized(200), 78)
+		n.want(t, "the first of a pod's", bpf.ProgFromNetdev, first, bpf.ReasonToEndpoint)
+		n.want(t, "a later one of a pod's", bpf.ProgFromNetdev, later, bpf.ReasonToEndpoint)
+		var k bpf.FragmentKey
+		var v bpf.Fragment
+		rows := 0
+		for it := n.maps[bpf.MapFragments].Iterate(); it.Next(&k, &v); rows++ {
+			if k.ID == 0 {
+				t.Errorf("a row has no id: %+v", k)
+			}
+		}
+		if rows != 2 {
+			t.Errorf("%d rows, want one for each datagram", rows)
+		}
+	})
+}

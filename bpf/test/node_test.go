@@ -160,9 +160,26 @@ func (c counted) String() string {
 
 // run sends one packet through a program.
 func (n *node) run(program string, ctx skb, in []byte) (result, error) {
-	o := ebpf.RunOptions{Data: in, DataOut: make([]byte, len(in)+256), Context: &ctx}
+	o := ebpf.RunOptions{Data: arriving(program, in), DataOut: make([]byte, len(in)+256), Context: &ctx}
 	verdict, err := n.exec(program, &o)
+	if bytes.Equal(in, o.Data) {
+		return result{verdict: int32(verdict), out: o.DataOut}, err
+	}
+	for at := range 2 { // as its receiver, and of an answer as its sender
+		if mac := o.DataOut[6*at : 6*at+6]; bytes.Equal(mac, underlayMAC) {
+			copy(mac, in)
+		}
+	}
 	return result{verdict: int32(verdict), out: o.DataOut}, err
+}
+
+// arriving is a frame as it comes to the node's device, to which it is addressed:
+// whatever is for one host alone is for this one, unless the test says stranger.
+func arriving(program string, in []byte) []byte {
+	if program != bpf.ProgFromNetdev && program != bpf.ProgFromXDP || len(in) < 14 || in[0]&1 != 0 || bytes.Equal(in[:6], strangerMAC) {
+		return in
+	}
+	return with(in, 0, underlayMAC...)
 }
 
 // exec runs a program in the node's namespace.

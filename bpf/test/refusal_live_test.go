@@ -155,10 +155,11 @@ func TestRefusalGoesBackToTheUnderlay(t *testing.T) {
 	for _, f := range families {
 		var fd int
 		n.do(func() { fd = capture(t, "underlay-in") })
-		syn := tcpOf(f.into(f.peer))
+		datagram := f.into(f.peer).to(otherMAC, underlayMAC)
+		syn := tcpOf(datagram)
 		syn.flags = "S"
-		n.inject(t, "underlay-in", syn.bytes(), f.into(f.peer).bytes())
-		answers(t, fd, f, otherMAC, peerGW, 0)
+		n.inject(t, "underlay-in", syn.bytes(), datagram.bytes())
+		answers(t, fd, f, otherMAC, underlayMAC, 0)
 	}
 }
 

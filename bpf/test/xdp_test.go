@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"testing"
 
@@ -13,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weir/bpf"
-	"weir/datapath/link/linktest"
 )
 
 // Verdicts of XDP programs.
@@ -34,7 +32,7 @@ func accelerated(c bpf.Config) bpf.Config {
 // runXDP sends a frame through from_xdp, as one of the underlay device.
 func (n *node) runXDP(t testing.TB, in []byte) (verdict uint32, out []byte, reason bpf.Reason) {
 	t.Helper()
-	o := ebpf.RunOptions{Data: in, DataOut: make([]byte, len(in)+256), Context: xdpMD{DataEnd: uint32(len(in)), IngressIfindex: underlayIfindex}}
+	o := ebpf.RunOptions{Data: arriving(bpf.ProgFromXDP, in), DataOut: make([]byte, len(in)+256), Context: xdpMD{DataEnd: uint32(len(in)), IngressIfindex: underlayIfindex}}
 	verdict, err := n.exec(bpf.ProgFromXDP, &o)
 	if err != nil {
 		t.Fatalf("run from_xdp: %v", err)
@@ -46,6 +44,9 @@ func (n *node) runXDP(t testing.TB, in []byte) (verdict uint32, out []byte, reas
 	if len(rose) != 1 || rose[0].Place != bpf.PlaceFromXDP || rose[0].Packets != 1 {
 		t.Fatalf("counted %v for one frame, want one at from_xdp", rose)
 	}
+	if verdict == xdpPass { // as it came
+		copy(o.DataOut, in[:min(len(in), 6)])
+	}
 	return verdict, o.DataOut, rose[0].Reason
 }
 
@@ -54,7 +55,7 @@ func (n *node) runXDP(t testing.TB, in []byte) (verdict uint32, out []byte, reas
 func (n *node) bounces(t *testing.T, what string, in, out packet) {
 	t.Helper()
 	verdict, got, reason := n.runXDP(t, in.bytes())
-	want := out.hop().to(underlayMAC(t), otherMAC).bytes()
+	want := out.hop().to(underlayMAC, otherMAC).bytes()
 	if verdict != xdpTX || reason != bpf.ReasonToNetwork || !bytes.Equal(got, want) {
 		t.Errorf("%s: verdict %d, %s, want %d, %s\n got % x\nwant % x", what, verdict, reason, xdpTX, bpf.ReasonToNetwork, head(got), head(want))
 	}
@@ -71,10 +72,6 @@ func (n *node) left(t *testing.T, what string, in []byte) {
 	if after := len(n.entries(t)); after != before {
 		t.Errorf("%s: %d connections, %d before", what, after, before)
 	}
-}
-
-func underlayMAC(t testing.TB) net.HardwareAddr {
-	return linktest.Link(t, "underlay").Attrs().HardwareAddr
 }
 
 // chosen is the port that the node has taken for the one connection in the table.
@@ -261,7 +258,7 @@ func TestXDPLeavesSumsThatAreNotCompleteToTC(t *testing.T) {
 	there := p.source(f.self, n.chosen(t)).destination(f.remote, 8080)
 	none := with(p.bytes(), 40, 0, 0)
 	_, got, _ := n.runXDP(t, none)
-	want := with(there.hop().to(underlayMAC(t), otherMAC).bytes(), 40, 0, 0)
+	want := with(there.hop().to(underlayMAC, otherMAC).bytes(), 40, 0, 0)
 	if !bytes.Equal(got, want) {
 		t.Errorf("UDP without a sum\n got % x\nwant % x", head(got), head(want))
 	}
@@ -380,5 +377,23 @@ func TestXDPIsOnlyAnAccelerator(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A rule that denies what from_xdp leaves to from_netdev has denied it once.
+func TestRuleDeniesWhatXDPLeavesOnce(t *testing.T) {
+	n := xdpNode(t, nil)
+	for _, f := range families {
+		n.forget(t)
+		n.offer(t, f, 0, peerBackend)
+		n.rules(t, rule{ingress: true, level: bpf.LevelPort, proto: udp, port: 8080, id: 5, flags: bpf.RuleDeny})
+		n.isolate(t, peerID, bpf.PolicyIngress)
+		before, _ := n.hits(t, 5)
+		p := f.asksNode(unix.IPPROTO_UDP)
+		n.left(t, f.name, p.bytes())
+		n.want(t, f.name, bpf.ProgFromNetdev, p, bpf.DropPolicyDeny)
+		if after, _ := n.hits(t, 5); after != before+1 {
+			t.Errorf("%s: one packet is counted %d times", f.name, after-before)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package ipcache
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -15,6 +16,27 @@ type view struct {
 	nodes     map[string]state.Node // by name
 	identity  func(state.PodName) (state.PodIdentity, bool)
 	underlay  []netip.Prefix // networks of this node's devices
+	leaving   map[netip.Addr]bool
+}
+
+// leaving are the addresses of devices that have none by which the node is known: of
+// what leaves by such a device, the answers come to it, and so for its address.
+func leaving(devices iter.Seq2[string, state.Device], local state.Node) map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for _, d := range devices {
+		for _, is4 := range []bool{true, false} {
+			own := local.Address(is4)
+			if !own.IsValid() || slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return p.Addr() == own }) {
+				continue
+			}
+			for _, p := range d.Addrs {
+				if p.Addr().Is4() == is4 && p.Addr().IsGlobalUnicast() {
+					out[p.Addr()] = true
+				}
+			}
+		}
+	}
+	return out
 }
 
 // The claims functions derive the rows that one object claims. Who gets a
@@ -31,20 +53,24 @@ func (v view) worldClaims() []state.IP {
 	}
 }
 
-func deviceClaims(d state.Device) []state.IP {
+func (v view) deviceClaims(d state.Device) []state.IP {
 	var out []state.IP
 	for _, p := range d.Addrs {
-		out = append(out, state.IP{Prefix: single(p.Addr()), Identity: state.IdentityHost, Host: true, Source: state.IPHost})
+		out = append(out, v.host(p.Addr()))
 	}
 	return out
 }
 
+func (v view) host(a netip.Addr) state.IP {
+	return state.IP{Prefix: single(a), Identity: state.IdentityHost, Host: true, Leaves: v.leaving[a], Source: state.IPHost}
+}
+
 // hostClaims of an address that has gone are none.
-func hostClaims(a state.HostAddress) []state.IP {
+func (v view) hostClaims(a state.HostAddress) []state.IP {
 	if !a.Addr.IsValid() {
 		return nil
 	}
-	return []state.IP{{Prefix: single(a.Addr), Identity: state.IdentityHost, Host: true, Source: state.IPHost}}
+	return []state.IP{v.host(a.Addr)}
 }
 
 func (v view) nodeClaims(n state.Node) []state.IP {
@@ -57,6 +83,7 @@ func (v view) nodeClaims(n state.Node) []state.IP {
 	var out []state.IP
 	add := func(row state.IP, p netip.Prefix, via netip.Addr) {
 		row.Prefix, row.TunnelEndpoint = p, via
+		row.Leaves = row.Host && v.leaving[p.Addr()]
 		out = append(out, row)
 	}
 	for _, a := range n.Addresses {
@@ -111,7 +138,16 @@ func (v view) podClaims(p state.Pod) []state.IP {
 
 func podLife(p state.Pod) life { return life{p.Deleting, p.Created} }
 
-// entry is the map's form of a row; number is that of its tunnel endpoint.
+// numbered is the address that has a number in a row's place: of its tunnel endpoint,
+// or its own where pods leave the cluster with it.
+func numbered(row state.IP) netip.Addr {
+	if row.Leaves {
+		return row.Prefix.Addr()
+	}
+	return row.TunnelEndpoint
+}
+
+// entry is the map's form of a row; number is that of its numbered address.
 func entry(row state.IP, number uint16) (bpf.IPCacheKey, bpf.IPCacheEntry) {
 	e := bpf.IPCacheEntry{
 		TunnelEndpoint: bpf.AddrFrom(row.TunnelEndpoint),

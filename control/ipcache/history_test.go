@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -83,13 +84,13 @@ func agree(t *testing.T, seed uint64, want map[netip.Prefix]state.IP, tables *st
 	for _, row := range want {
 		key, _ := entry(row, 0)
 		number := held[key].Node // any that is right
-		if number != 0 && nodes[uint32(number)].Addr != bpf.AddrFrom(row.TunnelEndpoint) {
+		if number != 0 && nodes[uint32(number)].Addr != bpf.AddrFrom(numbered(row)) {
 			t.Fatalf("seed %d: %s has node %d, which is %s", seed, row.Prefix, number, nodes[uint32(number)].Addr)
 		}
 		_, value := entry(row, number)
 		entries[key] = value
-		if row.TunnelEndpoint.IsValid() {
-			named[bpf.AddrFrom(row.TunnelEndpoint)] = true
+		if a := numbered(row); a.IsValid() {
+			named[bpf.AddrFrom(a)] = true
 		}
 	}
 	if diff := cmp.Diff(entries, held); diff != "" {
@@ -121,7 +122,7 @@ func voided(t *testing.T, seed uint64, old, now map[netip.Prefix]state.IP, befor
 		if a.Of != "" && a.Prefix.IsSingleIP() && (a.Of != b.Of || a.UID != b.UID) {
 			return true
 		}
-		return a.Identity != b.Identity || a.Endpoint != b.Endpoint || a.TunnelEndpoint != b.TunnelEndpoint
+		return a.Identity != b.Identity || a.Endpoint != b.Endpoint || a.TunnelEndpoint != b.TunnelEndpoint || a.Leaves && !b.Leaves
 	}
 	check := func(p netip.Prefix) {
 		_, all := k.bumped(before)
@@ -156,9 +157,18 @@ func everything(t *state.Tables) Rows {
 	for _, e := range t.Endpoints.All() {
 		r.Endpoints = append(r.Endpoints, e)
 	}
+	var known netip.Addr // by which this node is known
+	for _, n := range r.Nodes {
+		if n.Local {
+			known = n.Addresses[0]
+		}
+	}
 	for _, d := range t.Devices.All() {
 		for _, p := range d.Addrs {
 			r.Host, r.Underlay = append(r.Host, p.Addr()), append(r.Underlay, p.Masked())
+			if known.IsValid() && !slices.ContainsFunc(d.Addrs, func(q netip.Prefix) bool { return q.Addr() == known }) {
+				r.Leaving = append(r.Leaving, p.Addr())
+			}
 		}
 	}
 	return r
@@ -171,7 +181,15 @@ func edit(r *rand.Rand, t *state.Tables) {
 	ip := netip.AddrFrom4([4]byte{10, 0, byte(n), byte(i)})
 	node := fmt.Sprintf("n%d", n)
 	pod := state.PodName{Namespace: "d", Name: fmt.Sprintf("p%d", i)}
-	switch r.IntN(10) {
+	switch r.IntN(12) {
+	case 10:
+		d := state.Device{Name: fmt.Sprintf("eth%d", r.IntN(2))}
+		for range r.IntN(3) {
+			d.Addrs = append(d.Addrs, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 18, 0, byte(r.IntN(3))}), 16))
+		}
+		t.Devices.Put(d)
+	case 11:
+		t.Devices.Delete(fmt.Sprintf("eth%d", r.IntN(2)))
 	case 0:
 		t.Nodes.Put(state.Node{Name: node, Cluster: "c", Local: n == 0, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 18, 0, byte(n + r.IntN(2))})},
 			Routers: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(n), 1})}, PodCIDRs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n), 0}), 24)}})

@@ -9,8 +9,8 @@ import (
 	"weir/state"
 )
 
-// numbers gives the nodes that rows name a number each, which connections
-// remember in place of the address. A number means one address for as long as
+// numbers gives the nodes that rows name, and this node's addresses with which pods
+// leave the cluster, a number each, which connections remember in place of the address. A number means one address for as long as
 // any row names it; one that was freed is used again only after all others.
 type numbers struct {
 	mirror *datapath.Mirror[uint32, bpf.Node]
@@ -115,7 +115,7 @@ func (n *numbers) free(idle ...netip.Addr) error {
 func (n *numbers) recount(rows []state.IP) error {
 	clear(n.rows)
 	for _, row := range rows {
-		n.count(netip.Addr{}, row.TunnelEndpoint)
+		n.count(netip.Addr{}, numbered(row))
 	}
 	var idle []netip.Addr
 	for a := range n.of {

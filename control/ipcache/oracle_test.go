@@ -17,6 +17,7 @@ type Rows struct {
 	Endpoints  []state.Endpoint
 	Host       []netip.Addr   // addresses of this node's devices, beside its Node row
 	Underlay   []netip.Prefix // networks of these devices
+	Leaving    []netip.Addr   // of those devices that the node is not known by
 }
 
 // compile is the oracle: it derives every row from scratch, in one pass and
@@ -49,6 +50,11 @@ func compile(r Rows) map[netip.Prefix]state.IP {
 	}
 	for prefix, pods := range c.pods {
 		c.pod(prefix, heir(pods))
+	}
+	for _, a := range r.Leaving {
+		row := c.out[single(a)]
+		row.Leaves = true
+		c.out[single(a)] = row
 	}
 	return c.out
 }

@@ -101,7 +101,7 @@ func (c *Control) follow() (touched map[netip.Prefix]bool, whole bool) {
 		return nil, true
 	}
 	for _, a := range addrs {
-		c.book.set(owner{"address", a.Key.String()}, life{}, hostClaims(a.Row), touched)
+		c.book.set(owner{"address", a.Key.String()}, life{}, c.view.hostClaims(a.Row), touched)
 	}
 	again := map[state.PodName]bool{}
 	for _, i := range identities {
@@ -128,15 +128,18 @@ func (c *Control) rebuild() {
 	if c.nodes == nil {
 		c.nodes = newNumbers(c.maps.Nodes, c.opts.Nodes)
 	}
-	all := map[netip.Prefix]bool{}
-	for _, d := range c.tables.Devices.All() {
-		c.book.set(owner{"device", d.Name}, life{}, deviceClaims(d), all)
-	}
-	for at, a := range c.tables.HostAddresses.All() {
-		c.book.set(owner{"address", at.String()}, life{}, hostClaims(a), all)
-	}
 	for _, n := range c.tables.Nodes.All() {
 		c.view.nodes[n.Name] = n
+		if n.Local {
+			c.view.leaving = leaving(c.tables.Devices.All(), n)
+		}
+	}
+	all := map[netip.Prefix]bool{}
+	for _, d := range c.tables.Devices.All() {
+		c.book.set(owner{"device", d.Name}, life{}, c.view.deviceClaims(d), all)
+	}
+	for at, a := range c.tables.HostAddresses.All() {
+		c.book.set(owner{"address", at.String()}, life{}, c.view.hostClaims(a), all)
 	}
 	for _, n := range c.view.nodes {
 		c.book.set(owner{"node", n.Name}, life{}, c.view.nodeClaims(n), all)

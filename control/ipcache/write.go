@@ -109,7 +109,7 @@ func (c *Control) write(touched map[netip.Prefix]bool) error {
 	for p := range touched {
 		old, _ := c.tables.IPs.Get(p)
 		row, _ := c.book.winner(p)
-		idle = append(idle, c.nodes.count(old.TunnelEndpoint, row.TunnelEndpoint))
+		idle = append(idle, c.nodes.count(numbered(old), numbered(row)))
 	}
 	if err := c.nodes.free(idle...); err != nil {
 		return err
@@ -127,24 +127,31 @@ func (c *Control) write(touched map[netip.Prefix]bool) error {
 	return nil
 }
 
+// left reports whether pods do not leave the cluster with an address any more. Who did
+// may have a connection with anybody, and is to get another one.
+func left(old, now bpf.IPCacheEntry) bool {
+	return old.Flags&uint8(bpf.IPCacheHost) != 0 && old.Node != 0 && (now.Node != old.Node || now.Flags != old.Flags)
+}
+
 // apply brings the maps to hold the rows: the numbers of nodes first, then the
 // addresses, those that go first, and last the generations, so that who is
 // judged anew is judged by what is true now.
 func (c *Control) apply(rows []state.IP, gone []netip.Prefix) error {
 	put, lacked := map[bpf.IPCacheKey]bpf.IPCacheEntry{}, c.nodes.lacks
 	for _, row := range rows {
-		number, err := c.nodes.number(row.TunnelEndpoint)
+		number, err := c.nodes.number(numbered(row))
 		if err != nil {
 			return err
 		}
 		if c.nodes.lacks && !lacked {
 			lacked = true
-			c.log.Warn("weir_nodes is full: connections to further nodes take the slow path", "node", row.TunnelEndpoint, "numbers", c.opts.Nodes-1)
+			c.log.Warn("weir_nodes is full: connections to further nodes take the slow path", "node", numbered(row), "numbers", c.opts.Nodes-1)
 		}
 		k, v := entry(row, number)
 		if old, ok := c.maps.IPCache.Get(k); !ok || old != v {
 			put[k] = v
 			c.void.add(row.Prefix)
+			c.void.all = c.void.all || left(old, v)
 		} else if c.changedHands(row) {
 			c.void.add(row.Prefix)
 		}
@@ -152,9 +159,10 @@ func (c *Control) apply(rows []state.IP, gone []netip.Prefix) error {
 	var keys []bpf.IPCacheKey
 	for _, p := range gone {
 		k := bpf.IPCacheKeyFrom(p)
-		if _, ok := c.maps.IPCache.Get(k); ok {
+		if old, ok := c.maps.IPCache.Get(k); ok {
 			keys = append(keys, k)
 			c.void.add(p)
+			c.void.all = c.void.all || left(old, bpf.IPCacheEntry{})
 		}
 	}
 	if !c.void.any() {

@@ -120,7 +120,7 @@ func compileHosted(h *hosted, v *view) (plans []plan, notes []string) {
 				n = len(plans)
 				plans = append(plans, hostPortPlan(k, h.addrs[i], v.node))
 			}
-			plans[n].addHostPort(at)
+			plans[n].addHostPort(at, h.away != nil)
 		}
 	}
 	slices.Sort(notes)
@@ -133,8 +133,7 @@ func hostPortText(p state.HostPort) string {
 
 // hostPortAddrs are the addresses that a HostPort is asked for at. The unspecified one
 // is where sockets of this node look for an address that they do not find: its frontend
-// keeps clients' addresses, so no other node's address leads to it. What other nodes do
-// with a port that may be a NodePort is theirs to know.
+// is no NodePort's, so no other node's address leads to it.
 func (v *view) hostPortAddrs(p state.HostPort, is6 bool, away *away) []netip.Addr {
 	own, every := v.own, netip.IPv4Unspecified()
 	if is6 {
@@ -142,9 +141,7 @@ func (v *view) hostPortAddrs(p state.HostPort, is6 bool, away *away) []netip.Add
 	}
 	out := []netip.Addr{every}
 	if away != nil {
-		if own, out = away.addrs, nil; v.ports[1] != 0 && v.inRange(p.Port) {
-			return nil
-		}
+		own, out = away.addrs, nil
 	}
 	if p.IP.IsValid() && !p.IP.IsUnspecified() {
 		if slices.Contains(own, p.IP) || p.IP.IsLoopback() && away == nil {
@@ -166,10 +163,16 @@ func hostPortPlan(k portKey, pod netip.Addr, n node) plan {
 		selection: selection{cluster: []int{0}, local: []int{0}, anywhere: true}}
 }
 
-func (p *plan) addHostPort(at []netip.Addr) {
+// addHostPort adds frontends at addresses. What another node does with a port that
+// services may have is that node's to know: where a service has it, it goes before.
+func (p *plan) addHostPort(at []netip.Addr, away bool) {
+	flags := bpf.ServiceExternal | bpf.ServiceKeepClient
+	if away {
+		flags |= bpf.ServiceElsewhere
+	}
 	for _, a := range at {
 		f := frontend{key: bpf.ServiceKeyFrom(netip.AddrPortFrom(a, p.key.port), p.key.proto), kind: HostPort,
-			flags: bpf.ServiceExternal | bpf.ServiceKeepClient, inside: everywhere, outside: everywhere}
+			flags: flags, inside: everywhere, outside: everywhere}
 		if !slices.ContainsFunc(p.frontends, func(g frontend) bool { return g.key == f.key }) {
 			p.frontends = append(p.frontends, f)
 		}

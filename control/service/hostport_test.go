@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"weir/bpf"
 	"weir/state"
 )
 
@@ -249,16 +250,19 @@ func TestHostPortsOfOtherNodes(t *testing.T) {
 		want   string
 	}{
 		{"its node is not known", func() {}, ""},
-		{"its node", func() { tables.Nodes.Put(state.Node{Name: "n2", Addresses: addrs("172.18.0.3", "fd18::3")}) }, "172.18.0.3:53/UDP 172.18.0.3:8080/TCP [fd18::3]:8080/TCP"},
-		{"another address of it", func() { tables.Nodes.Put(state.Node{Name: "n2", Addresses: addrs("172.18.0.4")}) }, "172.18.0.4:8080/TCP"},
+		{"its node", func() { tables.Nodes.Put(state.Node{Name: "n2", Addresses: addrs("172.18.0.3", "fd18::3")}) }, "172.18.0.3:30000/TCP 172.18.0.3:53/UDP 172.18.0.3:8080/TCP [fd18::3]:30000/TCP [fd18::3]:8080/TCP"},
+		{"another address of it", func() { tables.Nodes.Put(state.Node{Name: "n2", Addresses: addrs("172.18.0.4")}) }, "172.18.0.4:30000/TCP 172.18.0.4:8080/TCP"},
 		{"it has ended", func() { tables.Pods.Put(finished) }, ""},
 	} {
 		x.change()
 		step(t, c)
 		held, _ := k.services.Load()
 		var got []string
-		for at := range held {
+		for at, v := range held {
 			got = append(got, at.String())
+			if bpf.ServiceFlag(v.Flags)&bpf.ServiceElsewhere == 0 {
+				t.Errorf("%s: %s goes before a NodePort", x.what, at)
+			}
 		}
 		slices.Sort(got)
 		if strings.Join(got, " ") != x.want || len(c.Problems()) > 0 {

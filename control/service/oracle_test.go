@@ -84,12 +84,12 @@ func (a answer) hostPortsAway(o objects, p state.Pod, n state.Node) {
 	for _, h := range p.HostPorts {
 		for _, fam := range []string{"4", "6"} {
 			i := slices.IndexFunc(p.IPs, func(x netip.Addr) bool { return family(x) == fam })
-			if i < 0 || fam == "4" && !o.IPv4 || fam == "6" && !o.IPv6 || o.Range[1] > 0 && h.Port >= o.Range[0] && h.Port <= o.Range[1] {
+			if i < 0 || fam == "4" && !o.IPv4 || fam == "6" && !o.IPv6 {
 				continue
 			}
 			for _, ip := range n.Addresses {
 				if family(ip) == fam && (!h.IP.IsValid() || h.IP == ip || h.IP.IsUnspecified() && family(h.IP) == fam) {
-					a.hostPort(p, h, p.IPs[i], ip)
+					a.hostPort(p, h, p.IPs[i], ip, "elsewhere,external,keepclient")
 				}
 			}
 		}
@@ -97,11 +97,11 @@ func (a answer) hostPortsAway(o objects, p state.Pod, n state.Node) {
 }
 
 // hostPort claims it at an address.
-func (a answer) hostPort(p state.Pod, h state.HostPort, pod, ip netip.Addr) {
+func (a answer) hostPort(p state.Pod, h state.HostPort, pod, ip netip.Addr, flags string) {
 	backend := fmt.Sprintf("%s/%s", netip.AddrPortFrom(pod, h.Target), protocol(h.Proto))
 	name := fmt.Sprintf("pod %s/%s %d/%s v%s to %d", p.Name.Namespace, p.Name.Name, h.Port, protocol(h.Proto), family(pod), h.Target)
 	where := fmt.Sprintf("%s/%s", netip.AddrPortFrom(ip, h.Port), protocol(h.Proto))
-	m := meaning{Of: name, Flags: "external,keepclient", Inside: backend, Outside: backend, Frontend: where}
+	m := meaning{Of: name, Flags: flags, Inside: backend, Outside: backend, Frontend: where}
 	if ip.IsUnspecified() {
 		m.Frontend = "every " + where[strings.LastIndex(where, ":"):]
 	}
@@ -132,7 +132,7 @@ func (a answer) hostPorts(o objects, p state.Pod, e state.Endpoint) {
 				continue
 			}
 			for _, ip := range at {
-				a.hostPort(p, h, pod, ip)
+				a.hostPort(p, h, pod, ip, "external,keepclient")
 			}
 		}
 	}

@@ -19,13 +19,14 @@ import (
 
 // Options is this slice's configuration.
 type Options struct {
-	IPv4, IPv6 bool             // families that are on
-	Algorithm  state.Algorithm  // of services that do not say
-	Forwarding string           // likewise: "snat", "dsr" or "hybrid"
-	Addresses  []netip.Prefix   // within which NodePorts are at this node's addresses; none: at all of them
-	Ports      [2]uint16        // first and last that NodePorts may be; zero: any
-	Ready      func() error     // nil: always; otherwise why nothing may be derived, so that the maps stay as they are
-	Now        func() time.Time // nil: the clock
+	IPv4, IPv6  bool             // families that are on
+	Algorithm   state.Algorithm  // of services that do not say
+	Forwarding  string           // likewise: "snat", "dsr" or "hybrid"
+	Addresses   []netip.Prefix   // within which NodePorts are at this node's addresses; none: at all of them
+	Ports       [2]uint16        // first and last that NodePorts may be; zero: any
+	Generations Generations      // nil: no connection is older than a service
+	Ready       func() error     // nil: always; otherwise why nothing may be derived, so that the maps stay as they are
+	Now         func() time.Time // nil: the clock
 }
 
 // Control keeps the maps of services in step with the tables, and answers
@@ -46,6 +47,9 @@ type Control struct {
 	hosted     map[state.PodName]*hosted    // those that are asked for
 	hostedSeen uint64                       // revision of the nodes that they are of
 
+	others []netip.Addr    // of the other nodes: where NodePorts are asked for, too
+	void   map[uint32]bool // slots of addresses at which frontends have come
+
 	seen   revisions
 	failed bool // the last pass was not written to its end
 
@@ -61,7 +65,7 @@ func New(log *slog.Logger, o Options, t *state.Tables, m *datapath.ServiceMaps) 
 		o.Now = time.Now
 	}
 	return &Control{log: log, opts: o, tables: t, maps: m, rows: map[state.ServiceName]*state.Service{},
-		withPorts: map[state.PodName]*state.Pod{}, hosted: map[state.PodName]*hosted{}}
+		withPorts: map[state.PodName]*state.Pod{}, hosted: map[state.PodName]*hosted{}, void: map[uint32]bool{}}
 }
 
 // Run reconciles until ctx ends.
@@ -202,48 +206,6 @@ func (c *Control) followNode(touched map[state.ServiceName]bool) bool {
 	return first || ipsWhole || old.node != c.view.node || !slices.Equal(old.own, c.view.own) || !slices.Equal(old.named, c.view.named)
 }
 
-// look reads what there is to know of this node and the others.
-func (c *Control) look() {
-	c.view = view{ipv4: c.opts.IPv4, ipv6: c.opts.IPv6, algorithm: c.opts.Algorithm, forwarding: c.opts.Forwarding, ports: c.opts.Ports, taken: c.taken}
-	c.owned = map[netip.Addr]string{}
-	var addrs []netip.Addr
-	for _, d := range c.tables.Devices.All() {
-		for _, p := range d.Addrs {
-			addrs = append(addrs, p.Addr())
-		}
-	}
-	for _, n := range c.tables.Nodes.All() {
-		for _, a := range slices.Concat(n.Addresses, n.Routers, n.Health) {
-			c.owned[a] = "node " + n.Name
-		}
-		if n.Local {
-			c.view.node = node{name: n.Name, zone: n.Labels[zoneLabel]}
-			addrs = append(addrs, n.Addresses...)
-			c.view.named = n.Addresses
-		}
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	c.view.own = slices.Compact(addrs)
-	c.view.addrs = slices.DeleteFunc(slices.Clone(c.view.own), func(a netip.Addr) bool {
-		return len(c.opts.Addresses) > 0 && !slices.ContainsFunc(c.opts.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
-	})
-}
-
-// zoneLabel says in which zone a node is.
-const zoneLabel = "topology.kubernetes.io/zone"
-
-// taken says whose address it is: a node's or a pod's.
-func (c *Control) taken(a netip.Addr) string {
-	if of := c.owned[a]; of != "" {
-		return of
-	}
-	ip, _ := c.tables.IPs.Get(netip.PrefixFrom(a, a.BitLen()))
-	if ip.Source == state.IPPod || ip.Source == state.IPEndpoint {
-		return "pod " + ip.Of
-	}
-	return ""
-}
-
 // write brings the maps to hold what is wanted: who is named before who names. What
 // goes, goes in the reverse order. When something does not fit, whatever does not
 // depend on it is written all the same; nothing is freed that an entry names.
@@ -253,6 +215,7 @@ func (c *Control) write() error {
 	if err == nil {
 		err = c.removeRanges()
 	}
+	err = errors.Join(err, c.judgeAnew())
 	c.m.sweep(c.opts.Now())
 	return errors.Join(err, c.writeBackends())
 }
@@ -371,6 +334,9 @@ func (c *Control) writeServices(careful bool) error {
 	_, err := c.maps.Services.Write(put, nil)
 	for k, v := range put {
 		if got, ok := c.maps.Services.Get(k); ok && got == v {
+			if !c.m.claims[k].held {
+				c.opened(k)
+			}
 			c.m.wrote(k, named[k])
 		}
 	}

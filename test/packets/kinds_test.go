@@ -123,12 +123,42 @@ func TestEveryClientByEveryKindOfAddress(t *testing.T) {
 						t.Errorf("the world sees %s, want the node %s", got, want)
 					}
 					for _, s := range kindsOf {
-						c.tryWays(t, c.ways(t, s, is4), mode, routing, is4)
+						c.tryWays(t, c.ways(t, s, is4), mode, is4)
 					}
 				})
+				c.judgesWorld(t, mode == "dsr" || routing == lab.ModeVXLAN)
 			})
 		}
 	}
+}
+
+// worldOnly is a policy of the pod two.
+const worldOnly = `
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: world-only}
+spec: {endpointSelector: {matchLabels: {app: two}}, ingress: [{fromEntities: [world]}]}
+`
+
+// judgesWorld lets only the world ask a pod: who asks by the NodePort of another node
+// is the world, too, if that node can tell; in native routing it is the node.
+func (c *cluster) judgesWorld(t *testing.T, told bool) {
+	t.Helper()
+	if err := c.ApplyYAML(t.Context(), "kinds-policy.yaml", []byte(worldOnly)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c.eachFamily(t, func(t *testing.T, is4 bool) {
+		c.tellsClients(t, "two", is4)
+		port := uint16(kindsOf[2].port)
+		far, near := netip.AddrPortFrom(c.addr(t, "n1", is4), port), netip.AddrPortFrom(c.addr(t, "n2", is4), port)
+		eventually(t, "the policy is in force", func() bool { return c.curlOnce(t, "client", far) == "" })
+		if got := c.curlOnce(t, "world", near); !strings.HasPrefix(got, "two ") {
+			t.Errorf("the world asks the pod's node: got %q", got)
+		}
+		if got := c.curlOnce(t, "world", far); strings.HasPrefix(got, "two ") != told {
+			t.Errorf("the world asks another node: got %q, want an answer: %v", got, told)
+		}
+	})
 }
 
 // frontendsOfKinds is how many a node has of the services of kinds: of both families,
@@ -148,26 +178,19 @@ func (c *cluster) tellsClients(t *testing.T, pod string, is4 bool) {
 }
 
 // tryWays asks every way from everywhere.
-func (c *cluster) tryWays(t *testing.T, ways []way, mode, routing string, is4 bool) {
+func (c *cluster) tryWays(t *testing.T, ways []way, mode string, is4 bool) {
 	t.Helper()
 	for _, w := range ways {
 		if w.kind != "ClusterIP" { // which is nobody's from outside
 			c.expect(t, "world", w, c.curlOnce(t, "world", w.at), c.worldSees(t, w, mode, is4))
 		}
-		far := w.kind == "NodePort" && w.by == "n2"
-		if far && (routing == lab.ModeVXLAN || w.of.policy == "Local") {
-			// Another node's NodePort: what a socket does not find is that node's
-			// business, which knows pods of others by the tunnel only.
-			if w.of.policy == "Cluster" {
-				c.expect(t, "client", w, c.curlOnce(t, "client", w.at), c.addr(t, "client", is4).String())
-			}
-			continue
-		}
 		c.expect(t, "client", w, c.curlOnce(t, "client", w.at), c.addr(t, "client", is4).String())
-		c.expect(t, "n1", w, c.curlOnce(t, "n1", w.at), "*")
-		if !far {
-			c.expect(t, "client, by packets", w, c.askOnce(t, "client", w.at), c.addr(t, "client", is4).String())
+		c.expect(t, "client, by packets", w, c.askOnce(t, "client", w.at), c.addr(t, "client", is4).String())
+		node := "*"
+		if w.by == "n2" && w.of.policy == "Local" && w.of.app == "one" {
+			node = "" // n1 is outside for n2, which has no backend
 		}
+		c.expect(t, "n1", w, c.curlOnce(t, "n1", w.at), node)
 	}
 }
 

@@ -242,6 +242,7 @@ func TestRowD8EveryNICThatLeadsToTheUnderlayHasPrograms(t *testing.T) {
 	// An address of the second underlay is the node's own, too, and pods are
 	// reached through either card.
 	second := []netip.Addr{netip.MustParseAddr("172.19.0.2"), netip.MustParseAddr("fc00:f853:ccd:e794::2")}
+	beyond := []netip.Addr{netip.MustParseAddr("172.19.0.3"), netip.MustParseAddr("fc00:f853:ccd:e794::3")} // n2's
 	c.eachFamily(t, func(t *testing.T, is4 bool) {
 		c.reach(t, "a", c.addr(t, "c", is4))
 		c.reach(t, "a", pick(second, is4))
@@ -249,18 +250,24 @@ func TestRowD8EveryNICThatLeadsToTheUnderlayHasPrograms(t *testing.T) {
 		via := pick(second, is4).String()
 		pod := c.addr(t, "a", is4)
 		cidr := netip.PrefixFrom(pod, pod.BitLen()).String()
-		from := pick([]netip.Addr{netip.MustParseAddr("172.19.0.3"), netip.MustParseAddr("fc00:f853:ccd:e794::3")}, is4)
-		c.run(t, "n2", "ip", "route", "add", cidr, "via", via, "dev", "eth1", "src", from.String())
+		c.run(t, "n2", "ip", "route", "add", cidr, "via", via, "dev", "eth1", "src", pick(beyond, is4).String())
 		defer c.run(t, "n2", "ip", "route", "del", cidr)
 		c.reach(t, "n2", pod)
 		c.wantCount(t, "n1", before, at(bpf.PlaceFromNetdev, bpf.ReasonToEndpoint), 3)
 	})
-	c.wantNodePorts(t, second)
+	// What leaves the cluster by the second card does so as the node is called there.
+	c.eachFamily(t, func(t *testing.T, is4 bool) {
+		if got, want := c.sees(t, "n2", pick(beyond, is4), "a"), pick(second, is4); got != want {
+			t.Errorf("%s sees %s, want the node's second card %s", pick(beyond, is4), got, want)
+		}
+	})
+	c.wantNodePorts(t, second, beyond)
 }
 
 // wantNodePorts asks n1 by the addresses of both cards, from outside of n2's
-// cgroup: its sockets would find the backend without n1.
-func (c *cluster) wantNodePorts(t *testing.T, second []netip.Addr) {
+// cgroup: its sockets would find the backend without n1. And from a pod of n1, n2 by
+// that of its second card, which its Node object does not name.
+func (c *cluster) wantNodePorts(t *testing.T, second, beyond []netip.Addr) {
 	t.Helper()
 	if err := c.ApplyYAML(t.Context(), "kinds.yaml", []byte(kinds+kindsOf[0].yaml())).Err(); err != nil {
 		t.Fatal(err)
@@ -273,6 +280,11 @@ func (c *cluster) wantNodePorts(t *testing.T, second []netip.Addr) {
 			if !await(2*patience, func() bool { got = c.askOnce(t, "n2", at); return strings.HasPrefix(got, "one ") }) {
 				t.Errorf("n2 asks NodePort %s: %s", at, got)
 			}
+		}
+		at := netip.AddrPortFrom(pick(beyond, is4), uint16(kindsOf[0].port))
+		got := ""
+		if !await(2*patience, func() bool { got = c.askOnce(t, "a", at); return strings.HasPrefix(got, "one ") }) {
+			t.Errorf("a asks NodePort %s: %s", at, got)
 		}
 	})
 }
