@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 
 	"weir/agent/config"
@@ -28,6 +29,10 @@ func Cleanup(log *slog.Logger, cfg config.Config) error {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	defer unlock()
+	// What is below a mounted cgroup is the whole node's: nothing is removed through it.
+	if err := datapath.UnmountCgroup(filepath.Join(cfg.RunDir, "cgroup")); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
 	errs := []error{datapath.NewTree(cfg.BPF.Root).Remove(), datapath.RemoveFilters(), removePods(cfg), link.RemoveBase(), removeCNI(cfg), os.RemoveAll(cfg.RunDir)}
 	for _, owner := range []route.Owner{route.Nodes, route.Endpoints} {
 		_, err := route.Apply(owner, nil)

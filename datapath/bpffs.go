@@ -82,7 +82,7 @@ func mountAt(path string) (kind string, isMount bool, err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		return "", false, fmt.Errorf("read mounts: %w", err)
 	}
@@ -101,7 +101,7 @@ func mountAt(path string) (kind string, isMount bool, err error) {
 // MountsAt counts the BPF file systems mounted over each other at root: with
 // more than one, pins may be in one that nobody sees.
 func MountsAt(root string) int {
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	b, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return 0
 	}
