@@ -92,6 +92,6 @@ func isCgroup(path string) bool {
 	if unix.Statfs(path, &st) != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
 		return false
 	}
-	kind, isMount, err := mountAt(path)
+	kind, isMount, err := MountAt(path)
 	return err == nil && isMount && kind == "cgroup2"
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"weir/agent/preflight"
 	"weir/cli"
 	"weir/internal/version"
 	"weir/lab"
@@ -27,6 +28,6 @@ func run() int {
 		Now:    time.Now,
 		Build:  cli.Build{Version: version.Version, Commit: version.Commit},
 	})
-	root.AddCommand(lab.Command())
+	root.AddCommand(lab.Command(), preflight.Command())
 	return cli.Execute(ctx, root, os.Args[1:])
 }
