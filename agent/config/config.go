@@ -13,9 +13,13 @@ import (
 // Config is everything a user can set. The JSON names are the keys of
 // weir.yaml; where Helm users know a name, it is that name.
 type Config struct {
-	NodeName string   `json:"nodeName"` // default: the host name
-	Cluster  Cluster  `json:"cluster"`
-	Source   Source   `json:"source"`
+	NodeName string  `json:"nodeName"` // default: the host name
+	Cluster  Cluster `json:"cluster"`
+	Source   Source  `json:"source"`
+
+	K8sServiceHost []string `json:"k8sServiceHost"` // API servers: hosts, "host:port" or URLs; default: found, see docs/kubernetes.md
+	K8sServicePort int      `json:"k8sServicePort"` // of those that say no port
+
 	Debug    Debug    `json:"debug"`
 	RunDir   string   `json:"runDir"`   // socket, pid file, delete queue
 	StateDir string   `json:"stateDir"` // one JSON file for each endpoint; default runDir/state
@@ -62,9 +66,16 @@ type Cluster struct {
 	Name string `json:"name"` // RFC 1123 label
 }
 
-// Source says where Kubernetes objects come from.
+// Source says where Kubernetes objects come from: one of the two.
 type Source struct {
-	Files string `json:"files"` // a folder of YAML files
+	Files      string     `json:"files"` // a folder of YAML files
+	Kubernetes Kubernetes `json:"kubernetes"`
+}
+
+// Kubernetes is the API server as the source.
+type Kubernetes struct {
+	Enabled    bool   `json:"enabled"`
+	Kubeconfig string `json:"kubeconfig"` // default: the pod's service account
 }
 
 // Debug raises the log level.
@@ -156,7 +167,10 @@ type CNI struct {
 func Defaults() Config {
 	return Config{
 		Cluster: Cluster{Name: "default"},
-		RunDir:  "/var/run/weir",
+
+		K8sServicePort: 6443,
+
+		RunDir: "/var/run/weir",
 		BPF: BPF{Root: "/sys/fs/bpf", HostRouting: "auto", AttachMode: "auto", IPCacheSize: 512000, Endpoints: 4096,
 			CTSize: 65536, PolicyRules: 65536},
 		IPv4:             Family{Enabled: true},

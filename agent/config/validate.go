@@ -45,8 +45,8 @@ const (
 // Runnable says what an agent needs beside a valid configuration, which other
 // commands do without.
 func (c Config) Runnable() error {
-	if c.Source.Files == "" {
-		return errors.New("source.files is empty: name the folder of Kubernetes objects, as source.files in the file or with --files FOLDER")
+	if c.Source.Files == "" && !c.Source.Kubernetes.Enabled {
+		return errors.New("source.files is empty and source.kubernetes.enabled false: set the latter to true in a cluster, or name a folder of Kubernetes objects with source.files or --files FOLDER")
 	}
 	return nil
 }
@@ -71,6 +71,7 @@ func (f *findings) add(key, format string, args ...any) {
 func check(c Config) []problem {
 	var f findings
 	f.names(c)
+	f.source(c)
 	f.paths(c)
 	f.bpf(c.BPF)
 	f.devices(c.Devices)
@@ -133,6 +134,7 @@ func (f *findings) paths(c Config) {
 		optional   bool
 	}{
 		{"source.files", c.Source.Files, true},
+		{"source.kubernetes.kubeconfig", c.Source.Kubernetes.Kubeconfig, true},
 		{"runDir", c.RunDir, false},
 		{"stateDir", c.StateDir, false},
 		{"socket", c.Socket, false},
@@ -271,7 +273,7 @@ func (f *findings) port(key string, value int) { f.within(key, value, 1, 65535) 
 
 // warnings names settings that are valid and do nothing, or not everywhere.
 func warnings(c Config) []string {
-	out := idle(c)
+	out := append(idle(c), aboutSource(c)...)
 	if n := len(c.Cluster.Name); n > ciliumsNames {
 		out = append(out, fmt.Sprintf("cluster.name: has %d characters; clusters that shall be joined one day have at most %d", n, ciliumsNames))
 	}

@@ -97,6 +97,21 @@ func Check(o Object) error {
 	return err
 }
 
+// Row returns the row of an object of a kind that becomes one, state.Node,
+// state.Policy and so on, or what is wrong with it, as a *DecodeError. That of a
+// Node and a CiliumNode are told apart by the object's kind.
+func Row(o Object, s convert.Scope) (any, error) {
+	k, known := kinds[o.Kind]
+	if !known {
+		return nil, &DecodeError{Object: o.String(), Text: "kind: " + o.Kind + " becomes no row"}
+	}
+	row, err := k.toRow(o, s)
+	if core, is := row.(coreNode); is {
+		return state.Node(core), err
+	}
+	return row, err
+}
+
 // Policies returns the policies of a YAML text, and what is wrong with the
 // others; name is for the problems. Objects of other kinds are passed over.
 func Policies(name string, data []byte, s convert.Scope) ([]state.Policy, []state.Problem) {

@@ -1,9 +1,7 @@
 package files
 
 import (
-	"maps"
-	"slices"
-
+	"weir/source/convert"
 	"weir/state"
 )
 
@@ -42,20 +40,14 @@ func rows[R any](good map[objectKey]row) []R {
 	return out
 }
 
-// nodes merges the two kinds: a CiliumNode says how a node is reached, the Node
-// of its name which labels it has, and whether it is about to leave.
+// nodes merges the two kinds.
 func (s *Source) nodes() []state.Node {
-	nodes := map[string]state.Node{}
+	var nodes convert.Nodes
 	for _, n := range rows[state.Node](s.good) {
-		nodes[n.Name] = n
+		nodes.PutOwn(n)
 	}
-	for _, core := range rows[coreNode](s.good) {
-		n, better := nodes[core.Name]
-		if !better {
-			n = state.Node(core)
-		}
-		n.Labels, n.Leaves = core.Labels, core.Leaves
-		nodes[core.Name] = n
+	for _, n := range rows[coreNode](s.good) {
+		nodes.PutCore(state.Node(n))
 	}
-	return slices.Collect(maps.Values(nodes))
+	return nodes.All()
 }

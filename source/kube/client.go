@@ -1,0 +1,47 @@
+package kube
+
+import (
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/rest"
+)
+
+// scheme knows the kinds that are watched: the custom ones as they come.
+var scheme, parameters = func() (*runtime.Scheme, runtime.ParameterCodec) {
+	s := runtime.NewScheme()
+	utilruntime.Must(corev1.AddToScheme(s))
+	utilruntime.Must(discoveryv1.AddToScheme(s))
+	utilruntime.Must(networkingv1.AddToScheme(s))
+	for _, k := range kinds() {
+		if k.strict {
+			s.AddKnownTypeWithName(k.group.WithKind(k.name), &raw{})
+			s.AddKnownTypeWithName(k.group.WithKind(k.name+"List"), &rawList{})
+		}
+	}
+	metav1.AddToGroupVersion(s, cilium)
+	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+	return s, runtime.NewParameterCodec(s)
+}()
+
+// newClient returns a client of one group, whose requests go through rt. It has
+// no limit of its own: the server has, by priority and fairness.
+func newClient(group schema.GroupVersion, rt http.RoundTripper) (*rest.RESTClient, error) {
+	cfg := &rest.Config{Host: "http://cluster", APIPath: "/apis", QPS: -1, Transport: rt, UserAgent: "weir-agent"}
+	if group.Group == "" {
+		cfg.APIPath = "/api"
+	}
+	cfg.GroupVersion = &group
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	if group.Group != cilium.Group {
+		cfg.AcceptContentTypes, cfg.ContentType = runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON, runtime.ContentTypeProtobuf
+	}
+	return rest.RESTClientFor(cfg)
+}

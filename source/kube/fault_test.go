@@ -1,0 +1,254 @@
+package kube
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "weir/api/v1"
+	"weir/state"
+	"weir/test/fakeapi"
+)
+
+func TestAForgottenVersionIsListedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.put(some(5)...)
+	w.ready()
+	for i := range 3 {
+		w.api.Expire() // 410 for every watch
+		w.put(pod(fmt.Sprintf("after-%d", i)))
+		w.eventually("a pod made after 410", func() bool { return w.hasPod(fmt.Sprintf("after-%d", i)) })
+	}
+	w.pods(8)
+}
+
+func TestAServerWithoutStreamedListsIsListed(t *testing.T) {
+	w := newWorld(t)
+	w.api.NoStream()
+	w.put(everyKind()...)
+	w.ready()
+	if got := w.lens(); got != oneOfEach {
+		t.Fatalf("rows %v, want %v", got, oneOfEach)
+	}
+	w.put(some(10)...)
+	w.pods(10)
+}
+
+func TestOrderAndRepetitionDoNotMatter(t *testing.T) {
+	w := newWorld(t)
+	w.api.Shuffle(true)
+	w.api.Duplicate(true)
+	w.put(some(20)...)
+	w.ready()
+	for round := range 20 {
+		for i := range 20 {
+			w.put(pod(fmt.Sprintf("web-%d", i), fmt.Sprintf("round=%d", round)))
+		}
+		w.delete(pod(fmt.Sprintf("web-%d", round)))
+	}
+	w.put(pod("end"))
+	w.eventually("the end of it", func() bool { return w.hasPod("end") })
+	w.eventually("every pod as it was put last", func() bool {
+		for i := range 20 {
+			p, ok := w.tables.Pods.Get(state.PodName{Namespace: "default", Name: fmt.Sprintf("web-%d", i)})
+			if want := i < 19; ok != want || want && p.Labels["round"] != "19" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestAListThatLacksMostIsNotBelieved(t *testing.T) {
+	w := newWorld(t)
+	w.opts.Confirm = time.Second
+	w.put(some(20)...)
+	w.ready()
+	w.api.Hide("pods", func(string) bool { return true })
+	w.api.Expire()
+	w.hasProblem("pods list", "lacks 20 of 20")
+	if w.tables.Pods.Len() != 20 {
+		t.Fatalf("%d pods while the empty list is doubted, want 20", w.tables.Pods.Len())
+	}
+	w.api.Hide("pods", nil)
+	w.always(2*time.Second, "all pods stay", func() bool { return w.tables.Pods.Len() == 20 })
+	w.eventually("the problem is settled", func() bool { return w.problem("pods list") == "" })
+}
+
+func TestAListThatLacksMostCountsWhenASecondOneDoes(t *testing.T) {
+	w := newWorld(t)
+	w.put(some(20)...)
+	w.ready()
+	w.stop()
+	w.delete(some(15)...)
+	w.start()
+	w.pods(5)
+	w.eventually("the problem is settled", func() bool { return w.problem("pods list") == "" })
+}
+
+func TestAListThatLacksFewCountsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.opts.Confirm = time.Hour
+	w.put(some(20)...)
+	w.ready()
+	w.stop()
+	w.delete(some(3)...)
+	w.start()
+	w.pods(17)
+}
+
+func TestARestoredServerDeletesNothingAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.opts.Confirm, w.opts.Grace = time.Millisecond, 2*time.Second
+	w.put(some(10)...)
+	was := w.api.Snapshot()
+	w.put(pod("young-1"), pod("young-2"))
+	w.ready()
+	w.pods(12)
+	w.eventually("pods are watched", func() bool { return len(w.source.Status().APIs) == 11 })
+	w.api.Restore(was)
+	w.put(pod("web-0", "restored=yes"))
+	w.hasProblem("pods list", "restored")
+	if w.tables.Pods.Len() != 12 {
+		t.Fatalf("%d pods after the restore, want all 12", w.tables.Pods.Len())
+	}
+	w.eventually("an object that the restored server changed", func() bool {
+		p, _ := w.tables.Pods.Get(state.PodName{Namespace: "default", Name: "web-0"})
+		return p.Labels["restored"] == "yes"
+	})
+	w.put(pod("young-1")) // somebody makes it again
+	w.pods(11)
+	if !w.hasPod("young-1") || w.hasPod("young-2") {
+		t.Error("want young-1, which came back, and not young-2, which did not within the grace")
+	}
+}
+
+func TestAKindThatIsNotDefinedIsEmptyAndBlocksNobody(t *testing.T) {
+	w := newWorld(t)
+	w.api.Unserve("ciliumcidrgroups")
+	w.put(some(3)...)
+	w.ready()
+	w.hasProblem("ciliumcidrgroups.cilium.io", "CustomResourceDefinition")
+	if got := len(w.source.Status().APIs); got != 10 {
+		t.Errorf("%d kinds are watched, want 10", got)
+	}
+	w.api.Serve(fakeapi.Kind{Group: v1.Group, Version: v1.Version, Resource: "ciliumcidrgroups", Kind: "CiliumCIDRGroup"})
+	w.put(everyKind()[4])
+	w.within(20*time.Second, "the kind is watched once it is defined", func() bool { return w.tables.CIDRGroups.Len() == 1 })
+	w.eventually("the problem is settled", func() bool { return w.problem("ciliumcidrgroups.cilium.io") == "" })
+}
+
+func TestAKindThatIsNoLongerDefinedKeepsItsRows(t *testing.T) {
+	w := newWorld(t)
+	w.put(policy("allow", "web"))
+	w.ready()
+	w.api.Unserve("ciliumnetworkpolicies") // nobody is told of its objects' end
+	w.hasProblem("ciliumnetworkpolicies.cilium.io", "the last 1 known objects stay")
+	w.stop()
+	w.ready() // another agent
+	w.hasProblem("ciliumnetworkpolicies.cilium.io", "the last 1 known objects stay")
+	if w.tables.Policies.Len() != 1 {
+		t.Errorf("%d policies, want the last known one", w.tables.Policies.Len())
+	}
+}
+
+func TestAKindThatIsForbiddenWaitsOrStays(t *testing.T) {
+	w := newWorld(t)
+	w.api.Forbid("ciliumnetworkpolicies")
+	w.put(policy("allow", "web"), pod("web"))
+	w.start()
+	w.hasProblem("ciliumnetworkpolicies.cilium.io", "forbidden")
+	if text := w.problem("ciliumnetworkpolicies.cilium.io"); !strings.Contains(text, "ClusterRole") {
+		t.Errorf("problem %q names no way out", text)
+	}
+	w.eventually("other kinds are there", func() bool { return w.tables.Pods.Synced() && w.tables.Pods.Len() == 1 })
+	if w.tables.Policies.Synced() {
+		t.Fatal("policies are synced although some may not be seen: traffic would be open")
+	}
+	w.api.Allow("ciliumnetworkpolicies")
+	w.eventually("policies", func() bool { return w.tables.Policies.Synced() && w.tables.Policies.Len() == 1 })
+	w.api.Forbid("ciliumnetworkpolicies")
+	w.hasProblem("ciliumnetworkpolicies.cilium.io", "the last 1 known objects stay")
+	if w.tables.Policies.Len() != 1 {
+		t.Error("the last known policy is gone")
+	}
+}
+
+func TestABadObjectLeavesItsLastGoodVersionInForce(t *testing.T) {
+	w := newWorld(t)
+	w.put(policy("good", "web"), policy("turns-bad", "web"))
+	w.ready()
+	bad := `{"apiVersion":"cilium.io/v2","kind":"CiliumNetworkPolicy","metadata":{"namespace":"default","name":%q},"spec":{"endpointSelector":%s,"ingress":[{}]}}`
+	put := func(name, selector string) {
+		t.Helper()
+		if err := w.api.PutJSON(v1.APIVersion, v1.KindCiliumNetworkPolicy, fmt.Appendf(nil, bad, name, selector)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("turns-bad", `"web"`)
+	put("born-bad", `{"matchLabels":{"app":7}}`)
+	w.hasProblem("CiliumNetworkPolicy default/turns-bad", "endpointSelector")
+	w.hasProblem("CiliumNetworkPolicy default/born-bad", "matchLabels")
+	if w.tables.Policies.Len() != 2 {
+		t.Fatalf("%d policies, want the good one and the last good version of the other", w.tables.Policies.Len())
+	}
+	w.stop()
+	w.ready()
+	w.hasProblem("CiliumNetworkPolicy default/turns-bad", "endpointSelector")
+	if w.tables.Policies.Len() != 2 {
+		t.Errorf("%d policies after a restart, want the same 2", w.tables.Policies.Len())
+	}
+	put("turns-bad", `{"matchLabels":{"app":"db"}}`)
+	w.eventually("the problem is settled", func() bool { return w.problem("CiliumNetworkPolicy default/turns-bad") == "" })
+	b := policy("born-bad", "web")
+	w.delete(b)
+	w.eventually("a bad object that is gone is no problem", func() bool { return w.problem("CiliumNetworkPolicy default/born-bad") == "" })
+}
+
+func TestAServerThatStopsAnsweringIsNoticedAndGoesOn(t *testing.T) {
+	w := newWorld(t)
+	w.put(some(3)...)
+	w.ready()
+	w.api.Hang()
+	w.within(15*time.Second, "the hanging server is noticed", func() bool { return !w.source.Status().OK })
+	w.put(pod("meanwhile"))
+	w.api.Resume()
+	w.eventually("what changed meanwhile", func() bool { return w.hasPod("meanwhile") && w.source.Status().OK })
+}
+
+func TestASlowServerIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.api.Slow(700 * time.Millisecond)
+	w.put(some(3)...)
+	w.ready()
+	w.pods(3)
+}
+
+func TestAServerWhoseClockStepsIsFollowed(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	w.api.Clock = func() time.Time { return now }
+	w.ready()
+	for i, step := range []time.Duration{0, time.Hour, -24 * time.Hour, 0} {
+		w.api.Clock = func() time.Time { return now.Add(step) }
+		w.put(pod(fmt.Sprintf("web-%d", i)))
+		w.pods(i + 1)
+	}
+}
+
+func TestBrokenConnectionsLoseNothing(t *testing.T) {
+	w := newWorld(t)
+	w.put(some(5)...)
+	w.ready()
+	for i := range 5 {
+		if err := w.api.Cut(); err != nil {
+			t.Fatal(err)
+		}
+		w.put(pod(fmt.Sprintf("after-%d", i)))
+		w.delete(pod(fmt.Sprintf("web-%d", i)))
+		w.eventually("what changed after the cut", func() bool {
+			return w.hasPod(fmt.Sprintf("after-%d", i)) && !w.hasPod(fmt.Sprintf("web-%d", i))
+		})
+	}
+}

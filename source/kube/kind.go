@@ -1,0 +1,68 @@
+package kube
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	v1 "weir/api/v1"
+	"weir/state"
+)
+
+// kind is what the source knows of a kind of objects.
+type kind struct {
+	name     string // "Pod"
+	group    schema.GroupVersion
+	resource string // "pods"
+	label    string // as the status lists it: "core/v1::Pods"
+	fields   string // selector of those that are watched
+	strict   bool   // its objects are decoded by source/files, which knows their rules
+
+	object, list func() runtime.Object
+}
+
+// where names the kind as rules of RBAC and kubectl do: "ciliumnodes.cilium.io".
+func (k *kind) where() string {
+	if k.group.Group == "" {
+		return k.resource
+	}
+	return k.resource + "." + k.group.Group
+}
+
+var cilium = schema.GroupVersion{Group: v1.Group, Version: v1.Version}
+
+// notFinished leaves out pods that have ended: their addresses may be others'.
+const notFinished = "status.phase!=Succeeded,status.phase!=Failed"
+
+func core(name, resource, label string, object, list func() runtime.Object) *kind {
+	return &kind{name: name, group: corev1.SchemeGroupVersion, resource: resource, label: "core/v1::" + label, object: object, list: list}
+}
+
+func custom(name, resource string) *kind {
+	return &kind{name: name, group: cilium, resource: resource, label: "cilium/v2::" + name, strict: true,
+		object: func() runtime.Object { return &raw{} }, list: func() runtime.Object { return &rawList{} }}
+}
+
+// kinds are those that are watched. Pods stand last: whoever learns of one is to
+// find what selects it, as far as lists come in order.
+func kinds() []*kind {
+	pods := core("Pod", "pods", "Pods", func() runtime.Object { return &corev1.Pod{} }, func() runtime.Object { return &corev1.PodList{} })
+	pods.fields = notFinished
+	return []*kind{
+		core("Namespace", "namespaces", "Namespace", func() runtime.Object { return &corev1.Namespace{} }, func() runtime.Object { return &corev1.NamespaceList{} }),
+		core("Node", "nodes", "Node", func() runtime.Object { return &corev1.Node{} }, func() runtime.Object { return &corev1.NodeList{} }),
+		custom(v1.KindCiliumNode, "ciliumnodes"),
+		custom(v1.KindCiliumIdentity, "ciliumidentities"),
+		custom(v1.KindCiliumCIDRGroup, "ciliumcidrgroups"),
+		core("Service", "services", "Service", func() runtime.Object { return &corev1.Service{} }, func() runtime.Object { return &corev1.ServiceList{} }),
+		{name: "EndpointSlice", group: discoveryv1.SchemeGroupVersion, resource: "endpointslices", label: "discovery/v1::EndpointSlice",
+			object: func() runtime.Object { return &discoveryv1.EndpointSlice{} }, list: func() runtime.Object { return &discoveryv1.EndpointSliceList{} }},
+		{name: state.KindNetworkPolicy, group: networkingv1.SchemeGroupVersion, resource: "networkpolicies", label: "networking.k8s.io/v1::NetworkPolicy",
+			object: func() runtime.Object { return &networkingv1.NetworkPolicy{} }, list: func() runtime.Object { return &networkingv1.NetworkPolicyList{} }},
+		custom(v1.KindCiliumNetworkPolicy, "ciliumnetworkpolicies"),
+		custom(v1.KindCiliumClusterwideNetworkPolicy, "ciliumclusterwidenetworkpolicies"),
+		pods,
+	}
+}

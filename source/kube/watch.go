@@ -1,0 +1,141 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+)
+
+// follower lists and watches one kind for a reflector, in entries, and sees what
+// goes wrong with it.
+type follower struct {
+	*store
+	client *rest.RESTClient
+}
+
+func (f *follower) get(o metav1.ListOptions) *rest.Request {
+	if o.FieldSelector = f.fields; o.ResourceVersion == "0" {
+		f.mu.Lock()
+		if f.highest > 0 { // a cache that is behind what is known would take it back
+			o.ResourceVersion, o.ResourceVersionMatch = fmt.Sprint(f.highest), metav1.ResourceVersionMatchNotOlderThan
+		}
+		f.mu.Unlock()
+	}
+	return f.client.Get().Resource(f.resource).VersionedParams(&o, parameters)
+}
+
+// ListWithContext lists for the reflector.
+func (f *follower) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	all, err := f.entries(ctx, o)
+	if f.judge(ctx, err); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+func (f *follower) entries(ctx context.Context, o metav1.ListOptions) (*entries, error) {
+	list := f.list()
+	if err := f.get(o).Do(ctx).Into(list); err != nil {
+		return nil, err
+	}
+	m, err := meta.ListAccessor(list)
+	if err != nil {
+		return nil, err
+	}
+	out := &entries{ListMeta: metav1.ListMeta{ResourceVersion: m.GetResourceVersion(), Continue: m.GetContinue(), RemainingItemCount: m.GetRemainingItemCount()}}
+	err = meta.EachListItem(list, func(o runtime.Object) error {
+		e, err := newEntry(f.kind, o)
+		if err == nil {
+			out.Items = append(out.Items, e)
+		}
+		return err
+	})
+	return out, err
+}
+
+// WatchWithContext watches for the reflector; a list may be streamed so, too.
+func (f *follower) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	o.Watch = true
+	w, err := f.get(o).Watch(ctx)
+	streams := o.SendInitialEvents != nil && *o.SendInitialEvents
+	if err != nil && streams && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
+		return nil, err // the server does not know streamed lists: the reflector lists then
+	}
+	if f.judge(ctx, err); err != nil {
+		return nil, err
+	}
+	return watch.Filter(w, func(in watch.Event) (watch.Event, bool) {
+		if in.Type == watch.Error {
+			return in, true
+		}
+		e, err := newEntry(f.kind, in.Object)
+		in.Object = e
+		return in, err == nil
+	}), nil
+}
+
+// judge says what an error means for the kind.
+func (f *follower) judge(ctx context.Context, err error) {
+	f.mu.Lock()
+	f.watched = err == nil
+	f.mu.Unlock()
+	switch {
+	case err == nil:
+		f.src.settle(f.kind, aboutKind)
+	case apierrors.IsNotFound(err):
+		if f.undefined(ctx) {
+			f.absent()
+		}
+	case apierrors.IsForbidden(err):
+		f.src.complain(f.kind, aboutKind, fmt.Sprintf("%s%s: let the agent's ClusterRole get, list and watch %s", err, f.stays(), f.where()))
+	case apierrors.IsUnauthorized(err):
+		f.src.complain(f.kind, aboutKind, fmt.Sprintf("the API server refuses the agent's credentials (401)%s: is its service account's token of this cluster?", f.stays()))
+	}
+}
+
+// stays says what becomes of the kind meanwhile.
+func (f *follower) stays() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.complete {
+		return "; nothing is known of the kind, and what depends on it waits"
+	}
+	return fmt.Sprintf("; the last %d known objects stay in force", len(f.held))
+}
+
+// undefined asks the server itself whether it has the kind: a 404 alone may come
+// from one that is only starting.
+func (f *follower) undefined(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var list metav1.APIResourceList
+	err := f.client.Get().AbsPath("/apis", f.group.Group, f.group.Version).Do(ctx).Into(&list)
+	if err != nil {
+		status, is := err.(apierrors.APIStatus)
+		return is && status.Status().Code == http.StatusNotFound
+	}
+	return !slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == f.resource })
+}
+
+// absent takes note that the cluster does not define the kind. Where nothing is
+// known of it, it has no objects; else what is known stays.
+func (f *follower) absent() {
+	f.mu.Lock()
+	n := len(f.held)
+	f.mark()
+	f.mu.Unlock()
+	text := "the cluster does not define this kind: create its CustomResourceDefinition"
+	if n > 0 {
+		text += fmt.Sprintf("; the last %d known objects stay in force", n)
+	}
+	f.src.complain(f.kind, aboutKind, text)
+}
