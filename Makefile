@@ -58,10 +58,12 @@ bpf/obj/%.o: bpf/%.c $(BPF_HEADERS)
 bpf/obj/layout.tmp: bpf/gen/layout.c bpf/layout.h
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h
+generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h; definitions of custom resources out of api/v1
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
+	$(GO) run -C tools/crd . ../..
 
 test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
+	$(GO) test -C tools/crd ./...
 	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist)|bench)")
 
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
@@ -89,6 +91,7 @@ verify: $(BPF_OBJECTS) bpf/obj/layout.tmp ## formatting, generated files, sizes,
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt these files"; exit 1; }
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror bpf/*.c bpf/*.h; fi
 	@$(GO) run ./bpf/gen bpf/obj/layout.tmp | cmp - bpf/layout_gen.go || { echo "run make generate"; exit 1; }
+	$(GO) run -C tools/crd . -check ../..
 	$(GO) vet ./...
 	$(GO) run ./tools/sizes
 

@@ -3,8 +3,8 @@
 // does it, which service gets which addresses and ports, and which endpoints.
 //
 // Everything here is a pure function from what is there to what should be
-// there. It neither reads nor writes Kubernetes; the operator's command and
-// the lab do that, with the same functions.
+// there. It neither reads nor writes Kubernetes; operator/run and the lab do
+// that, with the same functions.
 package operator
 
 import (
@@ -44,7 +44,7 @@ func PodCIDRs(pools []Pool, nodes []string, taken map[string][]netip.Prefix) (ma
 	var errs []error
 	for _, node := range nodes {
 		cidrs := append([]netip.Prefix(nil), taken[node]...)
-		for _, is4 := range []bool{true, false} {
+		for _, is4 := range families {
 			if len(d.pools[is4]) == 0 || has(cidrs, is4) {
 				continue
 			}
@@ -59,6 +59,9 @@ func PodCIDRs(pools []Pool, nodes []string, taken map[string][]netip.Prefix) (ma
 	}
 	return out, errors.Join(errs...)
 }
+
+// families are both, as keys of whatever is kept for each: true is IPv4.
+var families = []bool{true, false}
 
 // dealer deals out each pool from its beginning to its end.
 type dealer struct {

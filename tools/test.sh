@@ -15,6 +15,7 @@ status=0
 mkdir -p bin
 "$GO" build -o bin/report ./tools/report
 "$GO" test -json -timeout 20m $unit | tee results/unit.json | bin/report -progress || status=1
+"$GO" test -C tools/crd -json ./... | tee -a results/unit.json | bin/report -progress || status=1
 if [ -n "$slow" ]; then
 	"$GO" test -json -count=1 -p 1 -timeout 40m $slow | tee results/lab.json | bin/report -progress || status=1
 fi

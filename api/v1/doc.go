@@ -4,7 +4,13 @@
 //
 // Types declare every field that such objects are known to have, so that a
 // strict decoder accepts them; what Weir does not read is kept as it is. The
-// package validates nothing: source/convert does.
+// package validates nothing: what one field can be is said in its markers, of
+// which `make generate` makes the definitions in deploy/crds, and source/convert
+// judges the rest.
+//
+// +kubebuilder:object:generate=true
+// +groupName=cilium.io
+// +versionName=v2
 package v1
 
 // Group and Version of all kinds, and both as an object's apiVersion says them.
@@ -12,4 +18,7 @@ const (
 	Group      = "cilium.io"
 	Version    = "v2"
 	APIVersion = Group + "/" + Version
+
+	// VersionAlpha is the version under which CIDR groups are served as well.
+	VersionAlpha = "v2alpha1"
 )

@@ -13,109 +13,113 @@ const (
 	KindCiliumCIDRGroup                = "CiliumCIDRGroup"
 )
 
-// Every list of a policy tells absent (nil) from present but empty ([]T{}): an
-// absent list is no condition, an empty one selects nothing. Decoding JSON keeps
-// them apart, and "omitzero" keeps them apart when the object is written.
-
 // CiliumNetworkPolicy is the policy of pods of its namespace. spec and specs
 // count both.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:path=ciliumnetworkpolicies,singular=ciliumnetworkpolicy,shortName={cnp,ciliumnp},categories=cilium
+// +kubebuilder:subresource:status
+// +kubebuilder:storageversion
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name=Valid,type=string,JSONPath=`.status.conditions[?(@.type=='Valid')].status`
+// +kubebuilder:validation:XValidation:rule="has(self.spec) || has(self.specs)",message="spec is missing, and so is specs: write one with an endpointSelector and rules"
 type CiliumNetworkPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
-	Spec              *Rule           `json:"spec,omitempty"`
-	Specs             []Rule          `json:"specs,omitzero"`
-	Status            json.RawMessage `json:"status,omitempty"` // not read
+	// +kubebuilder:validation:XValidation:rule="!has(self.nodeSelector)",message="nodeSelector selects nodes, which are in no namespace: write a CiliumClusterwideNetworkPolicy"
+	Spec   *Rule        `json:"spec,omitempty"`
+	Specs  []Rule       `json:"specs,omitzero"`
+	Status PolicyStatus `json:"status,omitzero"`
+}
+
+// CiliumNetworkPolicyList is what the API server lists.
+//
+// +kubebuilder:object:root=true
+type CiliumNetworkPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []CiliumNetworkPolicy `json:"items"`
 }
 
 // CiliumClusterwideNetworkPolicy is the policy of pods of all namespaces, or of
 // nodes.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,path=ciliumclusterwidenetworkpolicies,singular=ciliumclusterwidenetworkpolicy,shortName=ccnp,categories=cilium
+// +kubebuilder:subresource:status
+// +kubebuilder:storageversion
+// +kubebuilder:printcolumn:name=Valid,type=string,JSONPath=`.status.conditions[?(@.type=='Valid')].status`
+// +kubebuilder:validation:XValidation:rule="has(self.spec) || has(self.specs)",message="spec is missing, and so is specs: write one with an endpointSelector or nodeSelector and rules"
 type CiliumClusterwideNetworkPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
-	Spec              *Rule           `json:"spec,omitempty"`
-	Specs             []Rule          `json:"specs,omitzero"`
-	Status            json.RawMessage `json:"status,omitempty"` // not read
+	Spec              *Rule        `json:"spec,omitempty"`
+	Specs             []Rule       `json:"specs,omitzero"`
+	Status            PolicyStatus `json:"status,omitzero"`
 }
 
+// CiliumClusterwideNetworkPolicyList is what the API server lists.
+//
+// +kubebuilder:object:root=true
+type CiliumClusterwideNetworkPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []CiliumClusterwideNetworkPolicy `json:"items"`
+}
+
+// PolicyStatus says what became of a policy.
+type PolicyStatus struct {
+	// +listType=map
+	// +listMapKey=type
+	Conditions []PolicyCondition `json:"conditions,omitempty"`
+
+	// Not read: who derived policies of this one, and what nodes said in versions
+	// that are gone.
+	//
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	DerivativePolicies json.RawMessage `json:"derivativePolicies,omitempty"`
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Nodes json.RawMessage `json:"nodes,omitempty"`
+}
+
+// PolicyCondition is one statement about a policy.
+type PolicyCondition struct {
+	Type               string      `json:"type"`
+	Status             string      `json:"status"` // "True", "False" or "Unknown"
+	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitzero"`
+	Reason             string      `json:"reason,omitempty"`
+	Message            string      `json:"message,omitempty"`
+}
+
+// ConditionValid is the type of the condition that says whether a policy can be
+// understood.
+const ConditionValid = "Valid"
+
 // CiliumCIDRGroup is a named list of prefixes.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,path=ciliumcidrgroups,singular=ciliumcidrgroup,shortName=ccg,categories=cilium
+// +kubebuilder:storageversion
 type CiliumCIDRGroup struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
 	Spec              CIDRGroupSpec `json:"spec"`
 }
 
+// CiliumCIDRGroupList is what the API server lists.
+//
+// +kubebuilder:object:root=true
+type CiliumCIDRGroupList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []CiliumCIDRGroup `json:"items"`
+}
+
 // CIDRGroupSpec is the content of a CiliumCIDRGroup.
 type CIDRGroupSpec struct {
+	// +kubebuilder:validation:items:Pattern=`^[0-9a-fA-F.:]+(/[0-9]{1,3})?$`
+	// +kubebuilder:validation:items:MaxLength=49
 	ExternalCIDRs []string `json:"externalCIDRs"`
-}
-
-// Rule says who is selected, and what they may do. Keys of its selectors may
-// name the source of the label: "k8s:app", "reserved:host", "any:app".
-type Rule struct {
-	// Exactly one of the two; NodeSelector in the clusterwide kind only.
-	EndpointSelector *metav1.LabelSelector `json:"endpointSelector,omitempty"`
-	NodeSelector     *metav1.LabelSelector `json:"nodeSelector,omitempty"`
-
-	// A deny rule has peers, ports and icmps only.
-	Ingress     []IngressRule `json:"ingress,omitzero"`
-	IngressDeny []IngressRule `json:"ingressDeny,omitzero"`
-	Egress      []EgressRule  `json:"egress,omitzero"`
-	EgressDeny  []EgressRule  `json:"egressDeny,omitzero"`
-
-	EnableDefaultDeny DefaultDeny `json:"enableDefaultDeny,omitzero"`
-	Description       string      `json:"description,omitempty"`
-	Labels            []RuleLabel `json:"labels,omitzero"` // not read
-	Log               RuleLog     `json:"log,omitzero"`    // not read
-}
-
-// DefaultDeny says for each direction whether the rule isolates; nil: when it
-// has a rule of the direction.
-type DefaultDeny struct {
-	Ingress *bool `json:"ingress,omitempty"`
-	Egress  *bool `json:"egress,omitempty"`
-}
-
-// RuleLabel is a label of a rule, not of what it selects.
-type RuleLabel struct {
-	Key    string `json:"key"`
-	Value  string `json:"value,omitempty"`
-	Source string `json:"source,omitempty"`
-}
-
-// RuleLog is a word that flow logs show.
-type RuleLog struct {
-	Value string `json:"value,omitempty"`
-}
-
-// IngressRule is about traffic to the selected. Peer lists are alternatives;
-// without any, everybody is meant if ToPorts or ICMPs is there, and else nobody.
-type IngressRule struct {
-	FromEndpoints []metav1.LabelSelector `json:"fromEndpoints,omitzero"`
-	FromRequires  []metav1.LabelSelector `json:"fromRequires,omitzero"` // refused
-	FromNodes     []metav1.LabelSelector `json:"fromNodes,omitzero"`
-	FromCIDR      []string               `json:"fromCIDR,omitzero"`
-	FromCIDRSet   []CIDRRule             `json:"fromCIDRSet,omitzero"`
-	FromEntities  []string               `json:"fromEntities,omitzero"`
-	FromGroups    []CloudGroup           `json:"fromGroups,omitzero"`
-
-	ToPorts        []PortRule      `json:"toPorts,omitzero"`
-	ICMPs          []ICMPRule      `json:"icmps,omitzero"`
-	Authentication *Authentication `json:"authentication,omitempty"`
-}
-
-// EgressRule is about traffic from the selected.
-type EgressRule struct {
-	ToEndpoints []metav1.LabelSelector `json:"toEndpoints,omitzero"`
-	ToRequires  []metav1.LabelSelector `json:"toRequires,omitzero"` // refused
-	ToNodes     []metav1.LabelSelector `json:"toNodes,omitzero"`
-	ToCIDR      []string               `json:"toCIDR,omitzero"`
-	ToCIDRSet   []CIDRRule             `json:"toCIDRSet,omitzero"`
-	ToEntities  []string               `json:"toEntities,omitzero"`
-	ToGroups    []CloudGroup           `json:"toGroups,omitzero"`
-	ToServices  []ServiceRule          `json:"toServices,omitzero"`
-	ToFQDNs     []FQDN                 `json:"toFQDNs,omitzero"`
-
-	ToPorts        []PortRule      `json:"toPorts,omitzero"`
-	ICMPs          []ICMPRule      `json:"icmps,omitzero"`
-	Authentication *Authentication `json:"authentication,omitempty"`
 }

@@ -5,10 +5,16 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // CIDRRule is a prefix, or a group of them, without some. Exactly one of the
 // first three is set.
 type CIDRRule struct {
-	CIDR              string                `json:"cidr,omitempty"`
+	// +kubebuilder:validation:Pattern=`^[0-9a-fA-F.:]+(/[0-9]{1,3})?$`
+	// +kubebuilder:validation:MaxLength=49
+	CIDR string `json:"cidr,omitempty"`
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	// +kubebuilder:validation:MaxLength=253
 	CIDRGroupRef      string                `json:"cidrGroupRef,omitempty"`
 	CIDRGroupSelector *metav1.LabelSelector `json:"cidrGroupSelector,omitempty"`
-	Except            []string              `json:"except,omitzero"`
+	// +kubebuilder:validation:items:Pattern=`^[0-9a-fA-F.:]+(/[0-9]{1,3})?$`
+	// +kubebuilder:validation:items:MaxLength=49
+	Except []string `json:"except,omitzero"`
 }
 
 // ServiceRule names services. Exactly one is set.
@@ -25,13 +31,18 @@ type K8sService struct {
 
 // K8sServiceSelector is services by labels.
 type K8sServiceSelector struct {
-	Selector  *metav1.LabelSelector `json:"selector,omitempty"` // required
+	// +kubebuilder:validation:Required
+	Selector  *metav1.LabelSelector `json:"selector,omitempty"`
 	Namespace string                `json:"namespace,omitempty"`
 }
 
 // FQDN is names in DNS.
 type FQDN struct {
-	MatchName    string `json:"matchName,omitempty"`
+	// +kubebuilder:validation:Pattern=`^([-a-zA-Z0-9_]+[.]?)+$`
+	// +kubebuilder:validation:MaxLength=255
+	MatchName string `json:"matchName,omitempty"`
+	// +kubebuilder:validation:Pattern=`^([-a-zA-Z0-9_*]+[.]?)+$`
+	// +kubebuilder:validation:MaxLength=255
 	MatchPattern string `json:"matchPattern,omitempty"`
 }
 
@@ -50,5 +61,6 @@ type AWSGroup struct {
 
 // Authentication is what both ends have to prove to each other.
 type Authentication struct {
-	Mode string `json:"mode"` // disabled, required, test-always-fail
+	// +kubebuilder:validation:Enum=disabled;required;test-always-fail
+	Mode string `json:"mode"`
 }

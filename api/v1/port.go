@@ -20,20 +20,32 @@ type PortRule struct {
 // PortProtocol is a port, or a range of them. Port is a number in quotes or the
 // name of a container's port; nil and "0" mean every port.
 type PortProtocol struct {
-	Port     *string `json:"port,omitempty"`
-	EndPort  int32   `json:"endPort,omitempty"`
-	Protocol string  `json:"protocol,omitempty"` // empty: ANY, which is TCP, UDP and SCTP
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)$`
+	// +kubebuilder:validation:MaxLength=15
+	Port *string `json:"port,omitempty"`
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	EndPort int32 `json:"endPort,omitempty"`
+	// ANY, the default, is TCP, UDP and SCTP.
+	//
+	// +kubebuilder:validation:Enum=TCP;UDP;SCTP;ICMP;ICMPv6;ICMPV6;VRRP;IGMP;GRE;IPIP;IPV6;ESP;AH;ANY
+	Protocol string `json:"protocol,omitempty"`
 }
 
 // ICMPRule is types of ICMP messages.
 type ICMPRule struct {
+	// +kubebuilder:validation:MaxItems=40
 	Fields []ICMPField `json:"fields,omitzero"`
 }
 
 // ICMPField is one type, by number or name.
 type ICMPField struct {
-	Family string              `json:"family,omitempty"` // IPv4 when empty, or IPv6
-	Type   *intstr.IntOrString `json:"type"`             // required
+	// IPv4 is the default.
+	//
+	// +kubebuilder:validation:Enum=IPv4;IPv6
+	Family string `json:"family,omitempty"`
+	// +kubebuilder:validation:Required
+	Type *intstr.IntOrString `json:"type"`
 }
 
 // L7Rules is what may be said over a connection. One kind is set.
@@ -56,17 +68,23 @@ type HTTPRule struct {
 
 // HeaderMatch is a header, and what becomes of a request without it.
 type HeaderMatch struct {
-	Name     string  `json:"name"`
-	Value    string  `json:"value,omitempty"`
-	Secret   *Secret `json:"secret,omitempty"`
-	Mismatch string  `json:"mismatch,omitempty"` // LOG, ADD, DELETE, REPLACE
+	// +kubebuilder:validation:MinLength=1
+	Name   string  `json:"name"`
+	Value  string  `json:"value,omitempty"`
+	Secret *Secret `json:"secret,omitempty"`
+	// +kubebuilder:validation:Enum=LOG;ADD;DELETE;REPLACE
+	Mismatch string `json:"mismatch,omitempty"`
 }
 
 // KafkaRule is requests to a broker.
 type KafkaRule struct {
-	Role       string          `json:"role,omitempty"`
-	APIKey     string          `json:"apiKey,omitempty"`
-	APIVersion json.RawMessage `json:"apiVersion,omitempty"` // a string, often written as a number
+	Role   string `json:"role,omitempty"`
+	APIKey string `json:"apiKey,omitempty"`
+	// A string, often written as a number.
+	//
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	APIVersion json.RawMessage `json:"apiVersion,omitempty"`
 	ClientID   string          `json:"clientID,omitempty"`
 	Topic      string          `json:"topic,omitempty"`
 }
@@ -79,6 +97,7 @@ type Secret struct {
 
 // TLSContext is the secret with certificates, and the names of its items.
 type TLSContext struct {
+	// +kubebuilder:validation:Required
 	Secret      *Secret `json:"secret,omitempty"`
 	TrustedCA   string  `json:"trustedCA,omitempty"`
 	Certificate string  `json:"certificate,omitempty"`
@@ -87,13 +106,19 @@ type TLSContext struct {
 
 // Listener is a proxy's.
 type Listener struct {
+	// +kubebuilder:validation:Required
 	EnvoyConfig *EnvoyConfig `json:"envoyConfig,omitempty"`
-	Name        string       `json:"name"`
-	Priority    int          `json:"priority,omitempty"`
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=255
+	Priority int `json:"priority,omitempty"`
 }
 
 // EnvoyConfig names the object that has the listener.
 type EnvoyConfig struct {
+	// +kubebuilder:validation:Enum=CiliumEnvoyConfig;CiliumClusterwideEnvoyConfig
 	Kind string `json:"kind,omitempty"`
+	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name"`
 }

@@ -1,0 +1,97 @@
+// Package client reads and writes the custom resources of api/v1 at an API
+// server. It keeps nothing and retries nothing: who writes an object says what
+// version of it he has read, and the server refuses what another has changed.
+package client
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/gentype"
+	"k8s.io/client-go/rest"
+
+	v1 "weir/api/v1"
+)
+
+// Client is a connection to the group cilium.io.
+type Client struct {
+	rest   rest.Interface
+	params runtime.ParameterCodec
+}
+
+// The kinds' own clients.
+type (
+	Policies    = gentype.ClientWithList[*v1.CiliumNetworkPolicy, *v1.CiliumNetworkPolicyList]
+	Clusterwide = gentype.ClientWithList[*v1.CiliumClusterwideNetworkPolicy, *v1.CiliumClusterwideNetworkPolicyList]
+	CIDRGroups  = gentype.ClientWithList[*v1.CiliumCIDRGroup, *v1.CiliumCIDRGroupList]
+	Endpoints   = gentype.ClientWithList[*v1.CiliumEndpoint, *v1.CiliumEndpointList]
+	Identities  = gentype.ClientWithList[*v1.CiliumIdentity, *v1.CiliumIdentityList]
+	Nodes       = gentype.ClientWithList[*v1.CiliumNode, *v1.CiliumNodeList]
+)
+
+// New returns a client of the API server that cfg describes.
+func New(cfg *rest.Config) (*Client, error) {
+	scheme := runtime.NewScheme()
+	if err := v1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"}) // Status, which errors are told in
+	c := rest.CopyConfig(cfg)
+	gv := v1.GroupVersion()
+	c.APIPath, c.GroupVersion = "/apis", &gv
+	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // custom resources have no other
+	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	r, err := rest.RESTClientFor(c)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the API server: %w", err)
+	}
+	return &Client{rest: r, params: runtime.NewParameterCodec(scheme)}, nil
+}
+
+// REST returns the connection itself, for watches.
+func (c *Client) REST() rest.Interface { return c.rest }
+
+// Policies returns the client of CiliumNetworkPolicies; "" means all namespaces.
+func (c *Client) Policies(namespace string) *Policies {
+	return gentype.NewClientWithList(v1.ResourceNetworkPolicies, c.rest, c.params, namespace,
+		func() *v1.CiliumNetworkPolicy { return &v1.CiliumNetworkPolicy{} },
+		func() *v1.CiliumNetworkPolicyList { return &v1.CiliumNetworkPolicyList{} })
+}
+
+// Clusterwide returns the client of CiliumClusterwideNetworkPolicies.
+func (c *Client) Clusterwide() *Clusterwide {
+	return gentype.NewClientWithList(v1.ResourceClusterwideNetworkPolicies, c.rest, c.params, "",
+		func() *v1.CiliumClusterwideNetworkPolicy { return &v1.CiliumClusterwideNetworkPolicy{} },
+		func() *v1.CiliumClusterwideNetworkPolicyList { return &v1.CiliumClusterwideNetworkPolicyList{} })
+}
+
+// CIDRGroups returns the client of CiliumCIDRGroups.
+func (c *Client) CIDRGroups() *CIDRGroups {
+	return gentype.NewClientWithList(v1.ResourceCIDRGroups, c.rest, c.params, "",
+		func() *v1.CiliumCIDRGroup { return &v1.CiliumCIDRGroup{} },
+		func() *v1.CiliumCIDRGroupList { return &v1.CiliumCIDRGroupList{} })
+}
+
+// Endpoints returns the client of CiliumEndpoints; "" means all namespaces.
+func (c *Client) Endpoints(namespace string) *Endpoints {
+	return gentype.NewClientWithList(v1.ResourceEndpoints, c.rest, c.params, namespace,
+		func() *v1.CiliumEndpoint { return &v1.CiliumEndpoint{} },
+		func() *v1.CiliumEndpointList { return &v1.CiliumEndpointList{} })
+}
+
+// Identities returns the client of CiliumIdentities.
+func (c *Client) Identities() *Identities {
+	return gentype.NewClientWithList(v1.ResourceIdentities, c.rest, c.params, "",
+		func() *v1.CiliumIdentity { return &v1.CiliumIdentity{} },
+		func() *v1.CiliumIdentityList { return &v1.CiliumIdentityList{} })
+}
+
+// Nodes returns the client of CiliumNodes.
+func (c *Client) Nodes() *Nodes {
+	return gentype.NewClientWithList(v1.ResourceNodes, c.rest, c.params, "",
+		func() *v1.CiliumNode { return &v1.CiliumNode{} },
+		func() *v1.CiliumNodeList { return &v1.CiliumNodeList{} })
+}
