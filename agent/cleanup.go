@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -49,12 +48,10 @@ func Cleanup(log *slog.Logger, cfg config.Config) error {
 
 // removePods unmakes every endpoint, the health endpoint too, and forgets it.
 func removePods(cfg config.Config) error {
-	devices, err := net.Interfaces()
+	devices, err := podDevices()
 	errs := []error{err, health.RemoveNetns(healthOptions(cfg).Netns())}
 	for _, d := range devices {
-		if podDevice.MatchString(d.Name) || d.Name == health.Device {
-			errs = append(errs, link.DeletePod(d.Name))
-		}
+		errs = append(errs, link.DeletePod(d))
 	}
 	return errors.Join(append(errs, os.RemoveAll(cfg.StateDir))...)
 }

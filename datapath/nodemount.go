@@ -10,31 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MountOnNode mounts a bpffs at bpfRoot and a cgroup v2 at cgroup, where there are none,
-// in the mount namespace of process 1 of the proc file system at proc: for a container,
-// whose own mounts end with it. With the cgroup namespace of process 1 the cgroup is the
-// whole node's.
-func MountOnNode(proc, bpfRoot, cgroup string) (mounted []string, err error) {
-	done := make(chan struct{})
+// OnNode runs f on a thread in the mount and cgroup namespaces of process 1 of the proc
+// file system at proc. It is for a container, whose own mounts end with it, and which has
+// only its own cgroup for the root of all.
+func OnNode(proc string, f func() error) error {
+	done := make(chan error)
 	go func() {
-		defer close(done)
 		runtime.LockOSThread() // for good: the thread is fit for nothing else, and ends
-		if err = enterNode(proc); err != nil {
-			return
+		err := enterNode(proc)
+		if err == nil {
+			err = f()
 		}
-		var made bool
-		if made, err = MountBPFFS(bpfRoot); made {
-			mounted = append(mounted, bpfRoot)
-		}
-		if err != nil {
-			return
-		}
-		if made, err = mountCgroup(cgroup); made {
-			mounted = append(mounted, cgroup)
-		}
+		done <- err
 	}()
-	<-done
-	return mounted, err
+	return <-done
 }
 
 // enterNode moves this thread into the cgroup and mount namespaces of process 1.
@@ -62,7 +51,8 @@ func enterNode(proc string) error {
 	return nil
 }
 
-func mountCgroup(path string) (mounted bool, err error) {
+// MountCgroup mounts a cgroup v2 at path unless one is there.
+func MountCgroup(path string) (mounted bool, err error) {
 	if isCgroup(path) {
 		return false, nil
 	}
@@ -75,7 +65,7 @@ func mountCgroup(path string) (mounted bool, err error) {
 	return true, nil
 }
 
-// UnmountCgroup takes away what MountOnNode has mounted; nothing there is fine.
+// UnmountCgroup takes away what MountCgroup has mounted; nothing there is fine.
 func UnmountCgroup(path string) error {
 	if !isCgroup(path) {
 		return nil

@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +11,8 @@ import (
 	"testing"
 )
 
-// A node is a process in a mount namespace of its own, as pod's containers see it: by
-// the proc file system of the node.
+// A node is a process in a mount namespace of its own, found by its proc file
+// system as a container's is.
 func TestMountsAreMadeOnTheNodeOnce(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: mounts file systems in a namespace of its own")
@@ -34,10 +35,17 @@ func TestMountsAreMadeOnTheNodeOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	bpffs, cgroup := filepath.Join(dir, "bpf"), filepath.Join(dir, "run", "cgroup")
-	for i, want := range []int{2, 0} {
-		mounted, err := MountOnNode(proc, bpffs, cgroup)
-		if err != nil || len(mounted) != want {
-			t.Errorf("time %d: mounted %q, err %v; want %d mounts", i+1, mounted, err, want)
+	for _, first := range []bool{true, false} {
+		err := OnNode(proc, func() error {
+			madeBPF, err1 := MountBPFFS(bpffs)
+			madeCgroup, err2 := MountCgroup(cgroup)
+			if madeBPF != first || madeCgroup != first {
+				t.Errorf("mounted bpffs %v, cgroup %v, want %v", madeBPF, madeCgroup, first)
+			}
+			return errors.Join(err1, err2)
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 	if isCgroup(cgroup) {

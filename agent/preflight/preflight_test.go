@@ -96,12 +96,7 @@ func TestListenersAreFound(t *testing.T) {
 	}
 }
 
-func TestTheKubeletsServerIsAsked(t *testing.T) {
-	const conf = "current-context: b\ncontexts: [{name: a, context: {cluster: x}}, {name: b, context: {cluster: y}}]\n" +
-		"clusters: [{name: x, cluster: {server: 'https://x:6443'}}, {name: y, cluster: {server: 'https://y:6443'}}]\n"
-	if got := serverOf([]byte(conf)); got != "https://y:6443" {
-		t.Errorf("server of the current context: %q", got)
-	}
+func TestAnyAnswerOfAServerWillDo(t *testing.T) {
 	refused := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
 	if s := askServer(t.Context(), refused.URL); s.Error != "" {
 		t.Errorf("a server that asks who we are: %s", s.Error)

@@ -20,8 +20,8 @@ import (
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	if len(args) > 0 && args[0] == "mounts" {
-		return mounts(args[1:])
+	if len(args) > 0 && args[0] == "prepare" {
+		return prepare(args[1:])
 	}
 	cleanup := len(args) > 0 && args[0] == "cleanup"
 	if cleanup {
@@ -52,14 +52,14 @@ func run(args []string) int {
 	return 0
 }
 
-// mounts is what an init container does before the agent starts.
-func mounts(args []string) int {
+// prepare is what an init container does before the agent starts.
+func prepare(args []string) int {
 	log := logger(slog.LevelInfo)
-	switch err := agent.Mounts(log, args, os.Stderr); {
+	switch err := agent.Prepare(log, args, os.Stderr); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		log.Error("mounts failed", "err", err)
+		log.Error("node is not prepared", "err", err)
 		return 1
 	}
 	return 0
