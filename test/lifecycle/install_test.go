@@ -140,7 +140,10 @@ func TestRowN4UninstallShowsAsksAndLeavesNothing(t *testing.T) {
 			write(t, filepath.Join(n.Dir, "weir.yaml"), read(t, filepath.Join(n.Dir, "weir.yaml"))+"cni: {confDir: "+conf+", binDir: "+plugins+"}\n")
 			write(t, filepath.Join(conf, "10-other.conflist"), "{}")
 			agentDo(t, l, "n1", lab.AgentRestart)
-			s := plantStrangers(t, n)
+			var s strangers
+			if mode == "tcx" { // by filters the qdisc that a stranger needs is ours
+				s = plantStrangers(t, n)
+			}
 
 			r := uninstall(t, l, n, "--yes")
 			wantText(t, "uninstall under a running agent", r.Stderr, "another agent", "stop it")
@@ -167,7 +170,9 @@ func TestRowN4UninstallShowsAsksAndLeavesNothing(t *testing.T) {
 			if r := uninstall(t, l, n); r.Code != 0 || !strings.Contains(r.Stdout, "Nothing of Weir") {
 				t.Errorf("uninstall again: exit code %d, %s%s", r.Code, r.Stdout, r.Stderr)
 			}
-			s.wantUntouched(t, n, "uninstall")
+			if mode == "tcx" {
+				s.wantUntouched(t, n, "uninstall")
+			}
 			for file, there := range map[string]bool{filepath.Join(conf, "10-other.conflist"): true, filepath.Join(conf, "05-weir.conflist"): false, filepath.Join(plugins, "weir-cni"): false} {
 				if _, err := os.Stat(file); (err == nil) != there {
 					t.Errorf("%s: %v, want there %v", file, err, there)
@@ -213,7 +218,7 @@ func TestRowN2PreflightNamesWhatOthersHaveLeft(t *testing.T) {
 		t.Errorf("a node with a running agent: %v", got)
 	}
 	agentDo(t, l, "n1", lab.AgentStop)
-	run(t, l, "n1", "ip", "link", "add", "tunl0", "type", "dummy")
+	run(t, l, "n1", "ip", "link", "add", "tunl0", "type", "veth", "peer", "name", "tunl0-peer")
 	run(t, l, "n1", "iptables", "-t", "nat", "-N", "KUBE-SVC-ABC")
 	write(t, filepath.Join(conf, "05-cilium.conflist"), "{}")
 	got := look()
