@@ -30,7 +30,7 @@ import (
 	"weir/datapath"
 	"weir/internal/reconcile"
 	"weir/internal/run"
-	"weir/source/files"
+	"weir/source/kube"
 	"weir/state"
 )
 
@@ -54,6 +54,7 @@ type Agent struct {
 	checks    *healthcheck.Control
 
 	masquerade *masquerade.Control
+	kube       *kube.Source // nil: objects come from files
 
 	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
@@ -127,6 +128,7 @@ func (a *Agent) open() (err error) {
 func (a *Agent) build() {
 	cfg := a.cfg.Config
 	tunnel := cfg.RoutingMode == "tunnel"
+	a.kube = a.newKube()
 	a.pool = ipam.New(cfg.NodeName)
 	a.masquerade = masquerade.New(a.log.With("room", "masquerade"), masqueradeOptions(cfg), a.dp.Unmasqueraded)
 	a.host = host.New(a.log.With("room", "host"), host.Options{
@@ -157,9 +159,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	cfg := a.cfg.Config
 	g := run.New(ctx)
-	source := files.New(a.log.With("room", "source"), cfg.Source.Files, a.scope(), a.tables)
-	source.Keep(filepath.Join(cfg.StateDir, "good"))
-	a.start(g, "source", source.Run)
+	a.start(g, "source", a.source())
 	a.start(g, "device", device.New(a.log, cfg.Devices, a.tables).Run)
 	a.start(g, "ipam", a.runIPAM)
 	a.start(g, "masquerade", a.masquerade.Run)

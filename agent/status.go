@@ -22,7 +22,6 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 	cfg := a.cfg.Config
 	s := api.Status{
 		Version: version.Version, Commit: version.Commit, Node: cfg.NodeName, Cluster: cfg.Cluster.Name, Started: a.started,
-		Source:    api.Condition{OK: a.tables.Nodes.Synced(), Message: "files in " + cfg.Source.Files},
 		CNIConfig: a.cniConfig(), BPFRoot: a.dp.Tree().Root(), Endpoints: a.tables.Endpoints.Len(), Kernel: kernelRelease(),
 		Devices: []api.DeviceStatus{}, Problems: []api.Problem{}, Warnings: append([]string{}, a.warnings...),
 		Routing: a.routing(), IPAM: a.poolStatus(), Programs: a.programs(), Controllers: a.controllers(), Health: a.healthStatus(),
@@ -33,6 +32,7 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 	for _, p := range a.tables.Problems.Rows(func(x, y state.Problem) int { return cmp.Compare(x.Key.Object, y.Key.Object) }) {
 		s.Problems = append(s.Problems, api.Problem{Object: p.Key.Object, File: p.Key.File, Line: p.Line, Error: p.Error})
 	}
+	a.sourceStatus(&s)
 	s.Datapath = a.datapathCondition(s.Programs)
 	s.Connections, s.Policy, s.Identities = a.connectionsStatus(), a.policyStatus(), a.identitiesStatus()
 	s.Services, s.Masquerade = a.servicesStatus(), a.masqueradeStatus()

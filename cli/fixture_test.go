@@ -54,6 +54,7 @@ func sick() fake {
 	s := status3()
 	s.OK = false
 	s.Source = agent.Condition{Message: "Kubernetes 1.37 (v1.37.2): no answer for 20s"}
+	s.KubernetesAPIs = []string{"cilium/v2::CiliumNode", "core/v1::Pods"}
 	s.Datapath = agent.Condition{Message: "11 of 12 programs attached: eth0 ingress from_netdev: permission denied"}
 	s.CNIConfig = "CNI configuration file management disabled"
 	s.Devices, s.IPAM = nil, nil

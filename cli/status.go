@@ -57,6 +57,9 @@ func statusLines(s agent.Status, now time.Time) grid {
 		label, message = "Kubernetes:", strings.TrimSpace(rest)
 	}
 	g.add(label, word(s.Source.OK)+gap+message)
+	if len(s.KubernetesAPIs) > 0 {
+		g.add("Kubernetes APIs:", `["`+strings.Join(s.KubernetesAPIs, `", "`)+`"]`)
+	}
 	g.add("Weir:", word(s.OK)+gap+version(s.Version, s.Commit))
 	g.add("Node:", fmt.Sprintf("%s%s(cluster %s, agent started %s)", s.Node, gap, s.Cluster, ago(s.Started, now)))
 	g.add("CNI Config file:", s.CNIConfig)

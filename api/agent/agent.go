@@ -122,7 +122,7 @@ type Status struct {
 	Node        string            `json:"node"`
 	Cluster     string            `json:"cluster"`
 	Started     time.Time         `json:"started"`
-	Source      Condition         `json:"source"`     // "files" and its folder, or "Kubernetes"
+	Source      Condition         `json:"source"`     // "files" and its folder, or "Kubernetes" and its version
 	Devices     []DeviceStatus    `json:"devices"`    // that lead to the underlay
 	Routing     RoutingStatus     `json:"routing"`    //
 	CNIConfig   string            `json:"cniConfig"`  // the file written, or "CNI configuration file management disabled"
@@ -142,6 +142,8 @@ type Status struct {
 	Identities  *IdentitiesStatus  `json:"identities,omitempty"`
 	Services    *ServicesStatus    `json:"services,omitempty"`
 	Masquerade  *MasqueradeStatus  `json:"masquerade,omitempty"`
+
+	KubernetesAPIs []string `json:"kubernetesAPIs,omitempty"` // what is watched, sorted: "core/v1::Pods"
 }
 
 // Condition is a thing that is well, or says why not.
