@@ -17,7 +17,7 @@ const serverLimit = 5 * time.Second
 func askServer(ctx context.Context, url string) Server {
 	s := Server{URL: url, From: "--api-server"}
 	if url == "" {
-		found, file, _, err := connect.KubeletServer("/")
+		found, _, file, err := connect.KubeletServer("/")
 		switch {
 		case err != nil:
 			return Server{URL: "the kubelet's", From: "its kubeconfig", Error: err.Error()}
