@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 func TestPodsAreToldTheKubeletsServerWithoutItsCredentials(t *testing.T) {
@@ -26,20 +28,24 @@ kind: Config
 current-context: b
 contexts: [{name: a, context: {cluster: one, user: u}}, {name: b, context: {cluster: two, user: u}}]
 clusters: [{name: one, cluster: {server: "https://one:6443"}}, {name: two, cluster: {server: "https://two:6443", tls-server-name: z}}]
-users: [{name: u, user: {token: secret}}]
+users: [{name: u, user: {token: hush}}]
 `)
 	url, name, file, err := KubeletServer(root)
 	if err != nil || url != "https://two:6443" || name != "z" || file != "/var/lib/kubelet/kubeconfig" {
 		t.Fatalf("got %s, %s of %s, %v", url, name, file, err)
 	}
 	kubeconfig, err := PodKubeconfig(url, name)
-	if err != nil || strings.Contains(string(kubeconfig), "secret") {
+	if err != nil || strings.Contains(string(kubeconfig), "hush") {
 		t.Errorf("%v, kubeconfig for pods:\n%s", err, kubeconfig)
 	}
-	// The agent finds it where kubelets have theirs.
-	pod := t.TempDir()
-	put(filepath.Join(pod, "etc/kubernetes/kubelet.conf"), string(kubeconfig))
-	if again, name, _, err := KubeletServer(pod); again != url || name != "z" || err != nil {
-		t.Errorf("read again: %s, %s, %v", again, name, err)
+	cfg, err := clientcmd.Load(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := cfg.Clusters[cfg.Contexts[cfg.CurrentContext].Cluster]; c.Server != url || c.TLSServerName != "z" {
+		t.Errorf("pods are told %s, %s", c.Server, c.TLSServerName)
+	}
+	if a := cfg.AuthInfos[cfg.Contexts[cfg.CurrentContext].AuthInfo]; a.TokenFile != "/var/run/secrets/kubernetes.io/serviceaccount/token" {
+		t.Errorf("pods have %+v", a)
 	}
 }
