@@ -1,0 +1,61 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	v1 "weir/api/v1"
+	"weir/operator"
+	"weir/state"
+)
+
+// policies says in each policy's status whether it is valid.
+type policies struct {
+	o *Operator
+	t *tables
+
+	said map[state.PolicyKey]string // the version that was written about, and what
+}
+
+func newPolicies(o *Operator, t *tables) *policies {
+	return &policies{o: o, t: t, said: map[state.PolicyKey]string{}}
+}
+
+func (d *policies) step(ctx context.Context) error {
+	var errs []error
+	for _, of := range []struct {
+		name string
+		rows func(func(state.PolicyKey, policy) bool)
+	}{{v1.ResourceNetworkPolicies, d.t.cnps.All()}, {v1.ResourceClusterwideNetworkPolicies, d.t.ccnps.All()}} {
+		for key, p := range of.rows {
+			if err := d.tell(ctx, of.name, p); err != nil {
+				errs = append(errs, fmt.Errorf("write the status of %s: %w", key, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *policies) tell(ctx context.Context, resource string, p policy) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	c := operator.PolicyCondition(p.row, p.refused)
+	conditions, changed := operator.WithCondition(p.status, c, metav1.Now())
+	if !changed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	meta := &metav1.ObjectMeta{UID: p.uid, ResourceVersion: p.version}
+	r := d.o.ours.REST().Patch(types.MergePatchType).Resource(resource).Name(p.key.Name).SubResource("status").
+		Body(patch(meta, "status", map[string]any{"conditions": conditions}))
+	if p.key.Namespace != "" {
+		r = r.Namespace(p.key.Namespace)
+	}
+	return overtaken(r.Do(ctx).Error())
+}

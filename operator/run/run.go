@@ -1,0 +1,114 @@
+// Package run is the operator as a process: it elects one of its replicas, follows
+// the cluster, and writes what package operator decides.
+//
+// A write says which version of an object it changes, and what another has
+// changed meanwhile is looked at again. Nothing is removed because a list failed,
+// lacks very much at once, or is older than what was known: every removal waits,
+// is confirmed by asking for the object itself, and few go at a time. Traffic and
+// agents need none of this to go on.
+package run
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"weir/api/client"
+	"weir/internal/run"
+	"weir/operator/config"
+)
+
+// Operator is one replica.
+type Operator struct {
+	log  *slog.Logger
+	cfg  config.Config
+	name string // of this replica, unlike any other's
+	kube kubernetes.Interface
+	ours *client.Client
+
+	report *report
+
+	sweep time.Duration // between two looks for what nobody needs
+}
+
+// own is where a pod finds the namespace of its account.
+const own = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// New returns a replica that works at the API server that the configuration names.
+func New(log *slog.Logger, cfg config.Config) (*Operator, error) {
+	klog.SetSlogLogger(log)
+	rc, err := connection(cfg.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Lease.Namespace == "" {
+		cfg.Lease.Namespace = ownNamespace()
+	}
+	if cfg.Agent.Namespace == "" {
+		cfg.Agent.Namespace = ownNamespace()
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this replica: %w", err)
+	}
+	return build(log, cfg, rc, fmt.Sprintf("%s_%d_%d", host, os.Getpid(), time.Now().UnixNano()))
+}
+
+func connection(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig != "" {
+		return clientcmd.BuildConfigFromFlags("", kubeconfig)
+	}
+	rc, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: %w: run in a pod, or set kubeconfig to a file", err)
+	}
+	return rc, nil
+}
+
+func ownNamespace() string {
+	if data, err := os.ReadFile(own); err == nil {
+		return strings.TrimSpace(string(data))
+	}
+	return "kube-system"
+}
+
+// build makes a replica of its parts.
+func build(log *slog.Logger, cfg config.Config, rc *rest.Config, name string) (*Operator, error) {
+	rc = rest.CopyConfig(rc)
+	rc.UserAgent = "weir-operator"
+	rc.QPS, rc.Burst = 100, 200 // of a leader alone; the server limits by priority
+	rc.Timeout = 0              // of watches: each write has its own
+	k, err := kubernetes.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the API server: %w", err)
+	}
+	o, err := client.New(rc)
+	if err != nil {
+		return nil, err
+	}
+	sweep := min(10*time.Second, cfg.Unused.Endpoints, cfg.Unused.Nodes, cfg.Unused.Identities)
+	return &Operator{log: log, cfg: cfg, name: name, kube: k, ours: o, report: newReport(name), sweep: sweep}, nil
+}
+
+// Run is the life of the replica. It ends with ctx, after the lease was given up,
+// and with an error when it loses the lease: what it knew may be old by then, and
+// a new process begins anew.
+func (o *Operator) Run(ctx context.Context) error {
+	g := run.New(ctx)
+	if o.cfg.HealthAddr != "" {
+		g.Go("health", o.serve)
+	}
+	g.Go("leader", func(ctx context.Context) error {
+		defer g.Stop()
+		return o.elect(ctx)
+	})
+	return g.Wait()
+}

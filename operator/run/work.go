@@ -1,0 +1,94 @@
+package run
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	v1 "weir/api/v1"
+	"weir/internal/reconcile"
+	"weir/internal/run"
+	"weir/source/convert"
+	"weir/state"
+)
+
+// patience is how long one write may take.
+const patience = 15 * time.Second
+
+// duty is one loop over tables.
+type duty struct {
+	name   string
+	step   func(context.Context) error
+	inputs []reconcile.Input
+}
+
+// work follows the cluster and does all duties until ctx ends.
+func (o *Operator) work(ctx context.Context) error {
+	t := newTables()
+	g := run.New(ctx)
+	for _, w := range o.watches(t) {
+		g.Go("watch "+w.name, w.Run)
+	}
+	for _, d := range o.duties(g.Context(), t) {
+		log := o.log.With("duty", d.name)
+		g.Go(d.name, func(ctx context.Context) error {
+			ctx = reconcile.WithObserver(ctx, func(err error) { o.report.did(d.name, err) })
+			return reconcile.Loop(ctx, log, d.step, d.inputs...)
+		})
+	}
+	return g.Wait()
+}
+
+func (o *Operator) duties(ctx context.Context, t *tables) []duty {
+	sweep := reconcile.Every(ctx, o.sweep)
+	nodes, ids := newNodes(o, t), newIdentities(o, t)
+	ends, pols := newEndpoints(o, t), newPolicies(o, t)
+	marks, strangers := newMarks(o, t), newStrangers(o, t)
+	return []duty{
+		{"nodes", nodes.step, []reconcile.Input{t.nodes, t.ours, t.pods, sweep}},
+		{"gone nodes", nodes.sweep, []reconcile.Input{t.nodes, t.ours, t.pods, sweep}},
+		{"identities", ids.step, []reconcile.Input{t.pods, t.namespaces, t.services, t.cnps, t.ccnps, t.netpols, t.identities}},
+		{"unused identities", ids.sweep, []reconcile.Input{reconcile.Once(t.identities), reconcile.Once(t.endpoints), reconcile.Once(t.pods), sweep}},
+		{"policies", pols.step, []reconcile.Input{t.cnps, t.ccnps}},
+		{"gone endpoints", ends.sweep, []reconcile.Input{reconcile.Once(t.pods), reconcile.Once(t.endpoints), sweep}},
+		{"marks", marks.step, []reconcile.Input{t.nodes, t.agents}},
+		{"unmanaged pods", strangers.step, []reconcile.Input{reconcile.Once(t.pods), reconcile.Once(t.endpoints), reconcile.Once(t.agents), sweep}},
+	}
+}
+
+// watches are those of all tables.
+func (o *Operator) watches(t *tables) []watch {
+	core, net, ours := o.kube.CoreV1().RESTClient(), o.kube.NetworkingV1().RESTClient(), o.ours.REST()
+	scope := convert.Scope{Cluster: o.cfg.Cluster.Name, CIDRMatchMode: o.cfg.Policy.CIDRMatchMode}
+	agents := follow(core, "pods", &corev1.Pod{}, into(t.agents, nameOf, slimAgent, sameVersion))
+	agents.name, agents.from, agents.tune = "pods", o.cfg.Agent.Namespace, func(l *metav1.ListOptions) { l.LabelSelector = o.cfg.Agent.Selector }
+	return []watch{
+		agents,
+		follow(core, "nodes", &corev1.Node{}, into(t.nodes, plainName, slimNode, sameVersion)),
+		follow(core, "namespaces", &corev1.Namespace{}, into(t.namespaces, plainName, namespaceRow, state.Namespace.Same)),
+		follow(core, "services", &corev1.Service{}, into(t.services, serviceName, serviceRow, state.Service.Same)),
+		follow(core, "pods", &corev1.Pod{}, into(t.pods, nameOf, podRow, state.Pod.Same)),
+		follow(ours, v1.ResourceNodes, &v1.CiliumNode{}, into(t.ours, plainName, whole, sameVersion)),
+		follow(ours, v1.ResourceIdentities, &v1.CiliumIdentity{}, into(t.identities, plainName, slimIdentity, sameVersion)),
+		follow(ours, v1.ResourceEndpoints, &v1.CiliumEndpoint{}, into(t.endpoints, nameOf, slimEndpoint, sameVersion)),
+		follow(net, "networkpolicies", &networkingv1.NetworkPolicy{}, policySink(t.netpols, state.KindNetworkPolicy, convert.NetworkPolicy,
+			func(*networkingv1.NetworkPolicy) []v1.PolicyCondition { return nil })),
+		follow(ours, v1.ResourceNetworkPolicies, &v1.CiliumNetworkPolicy{}, policySink(t.cnps, state.KindCNP,
+			func(p *v1.CiliumNetworkPolicy) (state.Policy, error) { return convert.CiliumNetworkPolicy(p, scope) },
+			func(p *v1.CiliumNetworkPolicy) []v1.PolicyCondition { return p.Status.Conditions })),
+		follow(ours, v1.ResourceClusterwideNetworkPolicies, &v1.CiliumClusterwideNetworkPolicy{}, policySink(t.ccnps, state.KindCCNP,
+			func(p *v1.CiliumClusterwideNetworkPolicy) (state.Policy, error) {
+				return convert.CiliumClusterwideNetworkPolicy(p, scope)
+			},
+			func(p *v1.CiliumClusterwideNetworkPolicy) []v1.PolicyCondition { return p.Status.Conditions })),
+	}
+}
+
+func follow(r rest.Interface, resource string, of kubeObject, store cache.ReflectorStore) watch {
+	return watch{name: resource, rest: r, of: of, store: store}
+}
