@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"weir/agent/config"
+	operator "weir/operator/config"
 )
 
 const folder = "../../deploy/chart/weir"
@@ -100,7 +101,11 @@ func TestEverySetOfValuesGivesValidObjects(t *testing.T) {
 			} else if text := strings.Join(warnings, "\n"); strings.Contains(text, "old spelling") || strings.Contains(text, "no effect: ") {
 				t.Errorf("the agent finds old spellings in its weir.yaml: %s", text)
 			}
-			golden(t, name, weir+"---\n"+find[*corev1.ConfigMap](t, all, "weir-config").Data["operator.yaml"]+"---\n"+r.notes+"\n")
+			forOperator := find[*corev1.ConfigMap](t, all, "weir-config").Data["operator.yaml"]
+			if _, err := operator.Parse("operator.yaml", []byte(forOperator)); err != nil {
+				t.Errorf("the operator refuses its operator.yaml: %v\n%s", err, forOperator)
+			}
+			golden(t, name, weir+"---\n"+forOperator+"---\n"+r.notes+"\n")
 		})
 	}
 }
