@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"weir/agent/config"
 )
 
 // object is a JSON object whose members keep their order.
@@ -67,7 +69,7 @@ func schemaFile(values []value) []byte {
 	for _, v := range values {
 		root.add(strings.Split(v.path, "."), schemaOf(v))
 	}
-	for _, s := range spellings() {
+	for _, s := range config.Spellings() {
 		if !root.has(strings.Split(s.Other, ".")) {
 			root.add(strings.Split(s.Other, "."), (&object{}).set("description", about(s.Other)))
 		}
@@ -114,7 +116,7 @@ func line(o *object) any {
 // about describes another spelling.
 func about(other string) string {
 	var keys []string
-	for _, s := range spellings() {
+	for _, s := range config.Spellings() {
 		if s.Other == other && s.Key != "" && !slices.Contains(keys, s.Key) {
 			keys = append(keys, s.Key)
 		}
@@ -131,10 +133,11 @@ func about(other string) string {
 // schemaOf is what a value may be. Lists may be written as --set has them: "a,b".
 func schemaOf(v value) *object {
 	s := (&object{}).set("description", v.means)
-	if v.free {
-		return s.set("type", kinds(v.unset.Kind == yaml.SequenceNode, "array", "object"))
-	}
 	switch {
+	case v.free && v.unset.Kind == yaml.SequenceNode:
+		return s.set("type", "array")
+	case v.free:
+		return s.set("type", "object")
 	case v.unset.Kind == yaml.SequenceNode:
 		return s.set("type", []string{"array", "string", "integer"})
 	case v.unset.Tag == "!!bool":
@@ -152,7 +155,7 @@ func schemaOf(v value) *object {
 // boolean takes what other spellings there are of true and false.
 func boolean(s *object, path string) *object {
 	words := []any{true, false}
-	for _, other := range spellings() {
+	for _, other := range config.Spellings() {
 		if other.Other == path && other.When != "" {
 			words = append(words, other.When)
 		}
@@ -161,13 +164,6 @@ func boolean(s *object, path string) *object {
 		return s.set("type", "boolean")
 	}
 	return s.set("enum", words)
-}
-
-func kinds(list bool, yes, no string) string {
-	if list {
-		return yes
-	}
-	return no
 }
 
 // group is an object of values.

@@ -108,7 +108,7 @@ func spellingsFile() []byte {
 	var b bytes.Buffer
 	b.WriteString("# Made by tools/chart out of agent/config: what people write that is no key of weir.yaml.\n")
 	last := ""
-	for _, s := range spellings() {
+	for _, s := range config.Spellings() {
 		if s.Other != last {
 			fmt.Fprintf(&b, "%s:\n", s.Other)
 			last = s.Other
@@ -126,6 +126,3 @@ func spellingsFile() []byte {
 	}
 	return b.Bytes()
 }
-
-// spellings are those of agent/config, but for what the chart has itself.
-func spellings() []config.Spelling { return config.Spellings() }
