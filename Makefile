@@ -52,18 +52,32 @@ build: $(BPF_OBJECTS) ## binaries in bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
 
+# Static programs and Debian's bpftool in, archives for `ctr images import` and an OCI
+# layout out. The same in gives the same out.
+.PHONY: image
+IMAGE_ARCH ?= amd64 arm64
+image: $(BPF_OBJECTS) ## the container image in bin/image, without a container engine (IMAGE_ARCH)
+	@for a in $(IMAGE_ARCH); do \
+		tools/image/debs.sh $$a bin/image/in/$$a/debs && rm -rf bin/image/in/$$a/bin && mkdir -p bin/image/in/$$a/bin && \
+		CGO_ENABLED=0 GOARCH=$$a $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/image/in/$$a/bin/ ./cmd/... || exit 1; \
+	done
+	$(GO) run -C tools/image . -in ../../bin/image/in -out ../../bin/image -arch "$(IMAGE_ARCH)" -version $(VERSION)
+
 bpf/obj/%.o: bpf/%.c $(BPF_HEADERS)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
 bpf/obj/layout.tmp: bpf/gen/layout.c bpf/layout.h
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h; definitions of custom resources out of api/v1
+generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h, custom resources out of api/v1, the chart's schema and deploy/weir.yaml
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
 	$(GO) run -C tools/crd . ../..
+	$(GO) run -C tools/chart .
 
 test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
 	$(GO) test -C tools/crd ./...
+	$(GO) test -C tools/chart ./...
+	$(GO) test -C tools/image ./...
 	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist)|bench)")
 
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
@@ -92,6 +106,7 @@ verify: $(BPF_OBJECTS) bpf/obj/layout.tmp ## formatting, generated files, sizes,
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror bpf/*.c bpf/*.h; fi
 	@$(GO) run ./bpf/gen bpf/obj/layout.tmp | cmp - bpf/layout_gen.go || { echo "run make generate"; exit 1; }
 	$(GO) run -C tools/crd . -check ../..
+	$(GO) run -C tools/chart . -check
 	$(GO) vet ./...
 	$(GO) run ./tools/sizes
 

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 
 	"weir/agent/config"
@@ -28,6 +28,10 @@ func Cleanup(log *slog.Logger, cfg config.Config) error {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	defer unlock()
+	// What is below a mounted cgroup is the whole node's: nothing is removed through it.
+	if err := datapath.UnmountCgroup(filepath.Join(cfg.RunDir, "cgroup")); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
 	errs := []error{datapath.NewTree(cfg.BPF.Root).Remove(), datapath.RemoveFilters(), removePods(cfg), link.RemoveBase(), removeCNI(cfg), os.RemoveAll(cfg.RunDir)}
 	for _, owner := range []route.Owner{route.Nodes, route.Endpoints} {
 		_, err := route.Apply(owner, nil)
@@ -44,12 +48,10 @@ func Cleanup(log *slog.Logger, cfg config.Config) error {
 
 // removePods unmakes every endpoint, the health endpoint too, and forgets it.
 func removePods(cfg config.Config) error {
-	devices, err := net.Interfaces()
+	devices, err := podDevices()
 	errs := []error{err, health.RemoveNetns(healthOptions(cfg).Netns())}
 	for _, d := range devices {
-		if podDevice.MatchString(d.Name) || d.Name == health.Device {
-			errs = append(errs, link.DeletePod(d.Name))
-		}
+		errs = append(errs, link.DeletePod(d))
 	}
 	return errors.Join(append(errs, os.RemoveAll(cfg.StateDir))...)
 }

@@ -66,6 +66,7 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathCNIStatus, read(a.cniStatus))
 	m.HandleFunc("GET "+api.PathStatus, read(a.status))
 	m.HandleFunc("GET "+api.PathConfig, read(a.config))
+	m.HandleFunc("GET "+api.PathKeys, read(a.explainKeys))
 	m.HandleFunc("GET "+api.PathEndpoints, read(a.listEndpoints))
 	m.HandleFunc("GET "+api.PathNodes, read(a.listNodes))
 	m.HandleFunc("GET "+api.PathIPs, read(a.listIPs))

@@ -115,6 +115,8 @@ func TestOutputIsGolden(t *testing.T) {
 		{"map-get", healthy, "map get weir_ipcache", 0},
 		{"map-get-json", healthy, "map get ipcache -o json", 0},
 		{"config", healthy, "config", 0},
+		{"config-explain", healthy, "config explain bpf", 0},
+		{"config-explain-json", healthy, "config explain bpf -o json", 0},
 		{"metrics-list", healthy, "metrics list", 0},
 		{"metrics-drops", healthy, "metrics list --drops", 0},
 		{"health-status", healthy, "health status", 0},

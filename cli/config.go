@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +13,54 @@ import (
 )
 
 func configCommand(env *Env) *cobra.Command {
-	return verb(env, "config", "Show the configuration in force, of the agent and of its programs", cobra.NoArgs, config)
+	c := verb(env, "config", "Show the configuration in force, of the agent and of its programs", cobra.NoArgs, config)
+	c.AddCommand(described(verb(env, "explain [KEY]", "Say what a key means, its value and where that is from", cobra.MaximumNArgs(1), explainConfig),
+		"Say what a key means, its value, its default and who set it. KEY may be a group (bpf), or a\n"+
+			"name of Cilium's chart (tunnel); without one all keys are told.", "  weir config explain routingMode\n  weir config explain loadBalancer"))
+	return c
+}
+
+func explainConfig(ctx context.Context, env *Env, args []string) error {
+	path := agent.PathKeys
+	if len(args) > 0 {
+		path += "?key=" + url.QueryEscape(args[0])
+	}
+	keys, err := list[agent.ConfigKey](ctx, env, path)
+	if err != nil {
+		return err
+	}
+	return env.show(keys, func(w io.Writer) {
+		for i, k := range keys {
+			if i > 0 {
+				fmt.Fprintln(w)
+			}
+			fmt.Fprintln(w, k.Key)
+			keyGrid(k).print(w, "  ")
+		}
+	})
+}
+
+func keyGrid(k agent.ConfigKey) grid {
+	from := "default"
+	if k.From != "" {
+		from = k.From
+	}
+	g := grid{{"Means:", k.Means}, {"Value:", empty(k.Value)}, {"Set by:", from}}
+	if k.Value != k.Unset {
+		g.add("Default:", empty(k.Unset))
+	}
+	if len(k.Other) > 0 {
+		g.add("Also:", strings.Join(k.Other, ", ")+" (taken with a warning)")
+	}
+	return g
+}
+
+// empty shows a value that is none.
+func empty(value string) string {
+	if value == "" {
+		return "(empty)"
+	}
+	return value
 }
 
 func config(ctx context.Context, env *Env, _ []string) error {

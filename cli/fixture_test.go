@@ -29,6 +29,12 @@ func cluster3() fake {
 			Agent:    []agent.Option{{Key: "routingMode", Value: "tunnel", Default: true}, {Key: "ipv6.enabled", Value: "true"}},
 			Datapath: []agent.Option{{Key: "verify_source", Value: "1"}, {Key: "router_ipv4", Value: "10.0.1.1"}},
 		},
+		agent.PathKeys + "?key=routing": &agent.Error{Message: `unknown key "routing": did you mean "routingMode"?`},
+		agent.PathKeys + "?key=bpf": []agent.ConfigKey{
+			{Key: "bpf.root", Value: "/run/bpf", Unset: "/sys/fs/bpf", From: "/etc/weir/weir.yaml:7", Means: "where bpffs is, or gets, mounted"},
+			{Key: "bpf.hostRouting", Value: "auto", Unset: "auto", Means: "whether packets pass the host's stack", Other: []string{"bpf.hostLegacyRouting"}},
+			{Key: "bpf.vlanBypass", Means: "VLAN ids that pass unjudged"},
+		},
 		agent.PathMetrics: []agent.Metric{
 			{Reason: "Forwarded to endpoint", Place: "from_pod", Direction: "EGRESS", Packets: 1200, Bytes: 98000},
 			{Reason: "Invalid source ip", Drop: true, Place: "from_pod", Direction: "EGRESS", Packets: 3, Bytes: 294},

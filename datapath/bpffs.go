@@ -58,7 +58,7 @@ func (t Tree) Remove() error {
 // MountBPFFS mounts a BPF file system at root unless one is there. A mount of
 // another kind is refused, not covered.
 func MountBPFFS(root string) (mounted bool, err error) {
-	kind, isMount, err := mountAt(root)
+	kind, isMount, err := MountAt(root)
 	if err != nil {
 		return false, err
 	}
@@ -77,12 +77,12 @@ func MountBPFFS(root string) (mounted bool, err error) {
 	return true, nil
 }
 
-// mountAt tells the type of the topmost mount at path, if path is a mount point.
-func mountAt(path string) (kind string, isMount bool, err error) {
+// MountAt tells the type of the topmost mount at path, if path is a mount point.
+func MountAt(path string) (kind string, isMount bool, err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		return "", false, fmt.Errorf("read mounts: %w", err)
 	}
@@ -101,7 +101,7 @@ func mountAt(path string) (kind string, isMount bool, err error) {
 // MountsAt counts the BPF file systems mounted over each other at root: with
 // more than one, pins may be in one that nobody sees.
 func MountsAt(root string) int {
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	b, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return 0
 	}

@@ -108,22 +108,44 @@ func tcTidy(ifindex int) error {
 func RemoveFilters() error { return removeFilters(func(string) bool { return true }) }
 
 func removeFilters(on func(device string) bool) error {
+	places, err := filterPlaces(on)
+	errs := []error{err}
+	for _, a := range places {
+		errs = append(errs, tcDetach(a))
+	}
+	return errors.Join(errs...)
+}
+
+// Filters names every filter of ours on devices of the host: "from_netdev-eth0".
+func Filters() ([]string, error) {
+	places, err := filterPlaces(func(string) bool { return true })
+	var out []string
+	for _, a := range places {
+		if f, err := tcFind(a); err == nil && f != nil && f.Name == tcName(a) {
+			out = append(out, f.Name)
+		}
+	}
+	return out, err
+}
+
+// filterPlaces are all where a filter of ours could be.
+func filterPlaces(on func(device string) bool) ([]Attachment, error) {
 	devices, err := net.Interfaces()
 	if err != nil {
-		return fmt.Errorf("list devices: %w", err)
+		return nil, fmt.Errorf("list devices: %w", err)
 	}
-	var errs []error
+	var out []Attachment
 	for _, dev := range devices {
 		if !on(dev.Name) {
 			continue
 		}
 		for _, program := range programNames {
 			for _, egress := range []bool{false, true} {
-				errs = append(errs, tcDetach(Attachment{Device: dev.Name, Ifindex: dev.Index, Program: program, Egress: egress}))
+				out = append(out, Attachment{Device: dev.Name, Ifindex: dev.Index, Program: program, Egress: egress})
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return out, nil
 }
 
 var programNames = []string{

@@ -64,7 +64,7 @@ type Config struct {
 
 // Cluster names the cluster.
 type Cluster struct {
-	Name string `json:"name"` // RFC 1123 label, at most 32 characters
+	Name string `json:"name"` // RFC 1123 label
 }
 
 // Source says where Kubernetes objects come from: one of the two.

@@ -19,8 +19,9 @@ import (
 // Loaded is a configuration and how it came about.
 type Loaded struct {
 	Config
-	File     string   // empty when there was none
-	Warnings []string // what was accepted though it should be written otherwise
+	File     string            // empty when there was none
+	Warnings []string          // what was accepted though it should be written otherwise
+	Origin   map[string]string // of the keys that somebody set: "weir.yaml:3", "--set mtu"
 }
 
 // Load reads the configuration of an agent started with these arguments (the
@@ -39,13 +40,17 @@ func Load(args []string, usage io.Writer) (Loaded, error) {
 			return Loaded{}, fmt.Errorf("read configuration: %w", err)
 		}
 	}
-	c, warnings, err := Parse(file, data, settings...)
-	return Loaded{Config: c, File: file, Warnings: warnings}, err
+	return parse(file, data, settings...)
 }
 
 // Parse is Load without reading: data is the content of the file called name,
 // settings are KEY=VALUE as after --set. It returns the warnings, too.
 func Parse(name string, data []byte, settings ...string) (Config, []string, error) {
+	l, err := parse(name, data, settings...)
+	return l.Config, l.Warnings, err
+}
+
+func parse(name string, data []byte, settings ...string) (Loaded, error) {
 	c := Defaults()
 	b := builder{origin: map[string]string{}, leaves: map[string]leaf{}}
 	for _, l := range leaves(&c) {
@@ -57,7 +62,7 @@ func Parse(name string, data []byte, settings ...string) (Config, []string, erro
 	}
 	derive(&c)
 	b.errs = append(b.errs, b.place(check(c))...)
-	return c, append(b.warnings, warnings(c)...), errors.Join(b.errs...)
+	return Loaded{Config: c, File: name, Warnings: append(b.warnings, warnings(c)...), Origin: b.origin}, errors.Join(b.errs...)
 }
 
 // derive fills what is empty and follows from other keys or from the host.
@@ -149,23 +154,25 @@ func (b *builder) group(key string) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(Spellings(), func(s Spelling) bool { return strings.HasPrefix(s.Other, key+".") })
+}
+
+func (b *builder) warn(format string, args ...any) {
+	b.warnings = append(b.warnings, fmt.Sprintf(format, args...))
+}
+
+func (b *builder) fail(format string, args ...any) {
+	b.errs = append(b.errs, fmt.Errorf(format, args...))
 }
 
 func (b *builder) value(key string, n *yaml.Node, where string) {
-	if old, ok := oldKeys[key]; ok {
-		var text string
-		key, text = old(n.Value)
-		b.warnings = append(b.warnings, fmt.Sprintf("%s: old spelling, write %s: %s", where, key, text))
-		n = &yaml.Node{Kind: yaml.ScalarNode, Value: text, Tag: "!!str"}
-	}
-	if why, ok := needless[key]; ok {
-		b.warnings = append(b.warnings, fmt.Sprintf("%s: %s has no effect: %s", where, key, why))
+	key, n, ok := b.respell(key, n, where)
+	if !ok {
 		return
 	}
-	if old, ok := oldValues[key]; ok && n.Kind == yaml.ScalarNode && old(n.Value) != n.Value {
-		n = &yaml.Node{Kind: yaml.ScalarNode, Value: old(n.Value), Tag: "!!str"}
-		b.warnings = append(b.warnings, fmt.Sprintf("%s: old spelling, write %s: %s", where, key, n.Value))
+	if key == "nodePort.range" && strings.Contains(n.Value, ",") {
+		n = &yaml.Node{Kind: yaml.ScalarNode, Value: strings.Replace(n.Value, ",", "-", 1), Tag: "!!str"}
+		b.warn("%s: old spelling, write %s: %s", where, key, n.Value)
 	}
 	l, ok := b.leaves[key]
 	if !ok {
@@ -206,51 +213,6 @@ func (b *builder) place(problems []problem) []error {
 		errs = append(errs, p)
 	}
 	return errs
-}
-
-// oldKeys are spellings that people still have in their files; each returns
-// the key and the value to use in its stead.
-var oldKeys = map[string]func(value string) (key, text string){
-	"tunnel": func(v string) (string, string) {
-		if v == "disabled" {
-			return "routingMode", "native"
-		}
-		return "tunnelProtocol", v
-	},
-	"bpf.hostLegacyRouting": func(v string) (string, string) {
-		if v == "true" {
-			return "bpf.hostRouting", "legacy"
-		}
-		return "bpf.hostRouting", "auto"
-	},
-	"nativeRoutingCIDR": rename("ipv4NativeRoutingCIDR"),
-	"cleanBpfState":     rename("cleanBPFState"),
-	"MTU":               rename("mtu"),
-	"cgroup.hostRoot":   rename("cgroupRoot"),
-	"enableMasquerade":  rename("enableIPv4Masquerade"),
-}
-
-// oldValues are those of values; each returns what to write in its stead.
-var oldValues = map[string]func(value string) string{
-	"kubeProxyReplacement": func(v string) string {
-		switch v {
-		case "strict":
-			return "true"
-		case "disabled":
-			return "false"
-		}
-		return v
-	},
-	"nodePort.range": func(v string) string { return strings.Replace(v, ",", "-", 1) },
-}
-
-// needless are keys that choose between ways of which Weir has one.
-var needless = map[string]string{
-	"bpf.masquerade": "what is masqueraded always is in BPF; enableIPv4Masquerade and enableIPv6Masquerade switch it",
-}
-
-func rename(key string) func(string) (string, string) {
-	return func(v string) (string, string) { return key, v }
 }
 
 // parseFlags returns the file and the settings; a direct flag is short for a

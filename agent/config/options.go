@@ -9,14 +9,20 @@ type Option struct {
 
 // Options lists every key in the order of Config.
 func (c Config) Options() []Option {
-	d := Defaults()
-	d.RunDir = c.RunDir // what derives from it is a default, wherever it is
-	derive(&d)
-	d.RunDir = Defaults().RunDir
-	unset := leaves(&d)
+	unset := c.unset()
 	var out []Option
 	for i, l := range leaves(&c) {
 		out = append(out, Option{Key: l.key, Value: l.text(), Default: l.text() == unset[i].text()})
 	}
 	return out
+}
+
+// unset are the values had nobody set any. What derives from the run folder is a
+// default, wherever that is.
+func (c Config) unset() []leaf {
+	d := Defaults()
+	d.RunDir = c.RunDir
+	derive(&d)
+	d.RunDir = Defaults().RunDir
+	return leaves(&d)
 }

@@ -24,7 +24,8 @@ var (
 )
 
 const (
-	maxClusterName = 32
+	maxClusterName = 63  // it is the value of a label
+	ciliumsNames   = 32  // what clusters of Cilium's mesh may have
 	maxSocketPath  = 107 // sun_path holds 108 bytes with its closing zero, unix(7)
 	minMTU4        = 576 // RFC 791: what every IPv4 host takes
 	minMTU6        = 1280
@@ -270,9 +271,12 @@ func (f *findings) within(key string, value, least, most int) {
 
 func (f *findings) port(key string, value int) { f.within(key, value, 1, 65535) }
 
-// warnings names settings that are valid and do nothing.
+// warnings names settings that are valid and do nothing, or not everywhere.
 func warnings(c Config) []string {
 	out := append(idle(c), aboutSource(c)...)
+	if n := len(c.Cluster.Name); n > ciliumsNames {
+		out = append(out, fmt.Sprintf("cluster.name: has %d characters; clusters that shall be joined one day have at most %d", n, ciliumsNames))
+	}
 	if c.IPMasqAgent.Enabled && !c.EnableIPv4Masquerade && !c.EnableIPv6Masquerade {
 		out = append(out, "ipMasqAgent.enabled: has no effect without enableIPv4Masquerade or enableIPv6Masquerade")
 	}

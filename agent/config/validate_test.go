@@ -9,7 +9,7 @@ import (
 func TestInvalidValuesNameTheKeyAndTheWayOut(t *testing.T) {
 	tests := []struct{ setting, says string }{
 		{"nodeName=Node_1", "nodeName: \"Node_1\" is not a node name"},
-		{"cluster.name=" + strings.Repeat("a", 33), "has 33 characters: use at most 32"},
+		{"cluster.name=" + strings.Repeat("a", 64), "has 64 characters: use at most 63"},
 		{"cluster.name=-a", "cluster.name: \"-a\""},
 		{"routingMode=nativ", `did you mean "native"?`},
 		{"tunnelProtocol=geneve", "geneve is not supported by this version: use vxlan"},

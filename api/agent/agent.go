@@ -20,6 +20,7 @@ const (
 	PathCNIStatus = "/v1/cni/status" // -> {} when an ADD would be served
 	PathStatus    = "/v1/status"     // -> Status
 	PathConfig    = "/v1/config"     // -> Config
+	PathKeys      = "/v1/keys"       // -> []ConfigKey; ?key=NAME: of one key, a group or another spelling
 	PathEndpoints = "/v1/endpoints"  // -> []Endpoint
 	PathNodes     = "/v1/nodes"      // -> []Node
 	PathIPs       = "/v1/ips"        // -> []IP
@@ -226,6 +227,16 @@ type Config struct {
 	File     string   `json:"file"`
 	Agent    []Option `json:"agent"`    // every key with its value
 	Datapath []Option `json:"datapath"` // every constant the programs were loaded with
+}
+
+// ConfigKey is all there is to say of one key of the configuration.
+type ConfigKey struct {
+	Key   string   `json:"key"`
+	Value string   `json:"value"`
+	Unset string   `json:"unset"`           // the value had nobody set it
+	From  string   `json:"from,omitempty"`  // where it was set; empty: nobody did
+	Means string   `json:"means"`           // one sentence
+	Other []string `json:"other,omitempty"` // other spellings that are taken
 }
 
 // Option is one key with its value, as text.

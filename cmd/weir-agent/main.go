@@ -20,6 +20,9 @@ import (
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	if len(args) > 0 && args[0] == "prepare" {
+		return prepare(args[1:])
+	}
 	cleanup := len(args) > 0 && args[0] == "cleanup"
 	if cleanup {
 		args = args[1:]
@@ -39,7 +42,7 @@ func run(args []string) int {
 	if cfg.Debug.Enabled {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	log := logger(level)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := start(ctx, log, cfg, cleanup); err != nil {
@@ -47,6 +50,23 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// prepare is what an init container does before the agent starts.
+func prepare(args []string) int {
+	log := logger(slog.LevelInfo)
+	switch err := agent.Prepare(log, args, os.Stderr); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		log.Error("node is not prepared", "err", err)
+		return 1
+	}
+	return 0
+}
+
+func logger(level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }
 
 func start(ctx context.Context, log *slog.Logger, cfg config.Loaded, cleanup bool) error {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"weir/agent/preflight"
+	"weir/agent/uninstall"
 	"weir/cli"
 	"weir/internal/version"
 	"weir/lab"
@@ -27,6 +29,6 @@ func run() int {
 		Now:    time.Now,
 		Build:  cli.Build{Version: version.Version, Commit: version.Commit},
 	})
-	root.AddCommand(lab.Command())
+	root.AddCommand(lab.Command(), preflight.Command(), uninstall.Command())
 	return cli.Execute(ctx, root, os.Args[1:])
 }

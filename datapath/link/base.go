@@ -46,6 +46,28 @@ func EnsureBase(o BaseOptions) (Base, error) {
 	return have.read(h)
 }
 
+// BaseNames are those of our devices that are there, as far as they are ours.
+func BaseNames() ([]string, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	defer h.Close()
+	var out []string
+	pair, err := inspectPair(h)
+	if err == nil && pair.host != nil {
+		out = append(out, HostName, NetName)
+	}
+	tunnel, tunnelErr := findLink(h, TunnelName)
+	if tunnelErr == nil && isTunnel(tunnel) {
+		out = append(out, TunnelName)
+	}
+	if errors.Is(err, ErrForeign) {
+		err = nil
+	}
+	return out, errors.Join(err, tunnelErr)
+}
+
 // RemoveBase removes the base devices that are ours. Missing ones, and foreign
 // devices at our names, are left alone.
 func RemoveBase() error {

@@ -132,18 +132,21 @@ func Within(path string, cookie uint64, f func() error) error {
 	})
 }
 
-// Namespaces finds the network namespaces that processes are in, but the host's:
-// paths by cookie. Processes that end meanwhile are left out.
+// Namespaces finds the network namespaces that processes are in, and those that the
+// runtime keeps, but the host's: paths by cookie. In a container the latter are all that
+// can be seen. What goes meanwhile is left out.
 func Namespaces() map[uint64]string {
-	out, seen := map[uint64]string{}, map[string]bool{}
-	paths, _ := filepath.Glob("/proc/[0-9]*/ns/net") // the pattern is valid
-	for _, path := range paths {
-		id, err := os.Readlink(path)
-		if err != nil || seen[id] {
-			continue
-		}
-		if cookie, err := NetnsCookie(path); err == nil {
-			out[cookie], seen[id] = path, true
+	out, seen := map[uint64]string{}, map[[2]uint64]bool{}
+	for _, pattern := range []string{"/proc/[0-9]*/ns/net", "/var/run/netns/*"} {
+		paths, _ := filepath.Glob(pattern) // the patterns are valid
+		for _, path := range paths {
+			var st unix.Stat_t
+			if unix.Stat(path, &st) != nil || seen[[2]uint64{st.Dev, st.Ino}] {
+				continue
+			}
+			if cookie, err := NetnsCookie(path); err == nil {
+				out[cookie], seen[[2]uint64{st.Dev, st.Ino}] = path, true
+			}
 		}
 	}
 	return out

@@ -9,7 +9,18 @@ import (
 	"strings"
 )
 
-const sysctlRoot = "/proc/sys/net"
+// sysctlRoots are where settings below net can be written, the first that is there. In
+// a container /proc/sys is read-only; the node's is mounted beside it.
+var sysctlRoots = []string{"/host/proc/sys/net", "/proc/sys/net"}
+
+func sysctlRoot() string {
+	for _, dir := range sysctlRoots {
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+	}
+	return sysctlRoots[len(sysctlRoots)-1]
+}
 
 // Sysctl is one kernel setting below net. Its key is a path with slashes
 // ("ipv4/conf/eth0/rp_filter"), because device names may contain dots.
@@ -32,7 +43,7 @@ func ApplySysctls(settings ...Sysctl) error {
 		if got == s.Value {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(sysctlRoot, s.Key), []byte(s.Value), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(sysctlRoot(), s.Key), []byte(s.Value), 0); err != nil {
 			return fmt.Errorf("set sysctl net/%s from %s to %s: %w (set it yourself, or let the agent write below /proc/sys/net)",
 				s.Key, got, s.Value, err)
 		}
@@ -110,7 +121,7 @@ func forwardIPv6() error {
 // eachDevice calls f with the key of the named setting of each device that is
 // not ours and has the given value there, and of the default for devices to come.
 func eachDevice(family, setting, value string, f func(key string) error) error {
-	dirs, err := os.ReadDir(filepath.Join(sysctlRoot, family, "conf"))
+	dirs, err := os.ReadDir(filepath.Join(sysctlRoot(), family, "conf"))
 	if err != nil {
 		return fmt.Errorf("list sysctls of devices: %w", err)
 	}
@@ -137,7 +148,7 @@ func eachDevice(family, setting, value string, f func(key string) error) error {
 }
 
 func readSysctl(key string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(sysctlRoot, key))
+	b, err := os.ReadFile(filepath.Join(sysctlRoot(), key))
 	if err != nil {
 		return "", fmt.Errorf("read sysctl net/%s: %w", key, err)
 	}

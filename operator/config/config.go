@@ -130,7 +130,7 @@ func (c Config) Marks() operator.NodeMarks {
 	return operator.NodeMarks{Taint: c.Nodes.Taint, RemoveTaint: c.Nodes.RemoveTaint, SetTaint: c.Nodes.SetTaint, Network: c.Nodes.Network}
 }
 
-var clusterName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
+var clusterName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // check returns what is wrong, by key.
 func (c Config) check() map[string]string {
@@ -140,7 +140,7 @@ func (c Config) check() map[string]string {
 			bad[key] = fmt.Sprintf(format, args...)
 		}
 	}
-	say(!clusterName.MatchString(c.Cluster.Name), "cluster.name", "%q is no name of a cluster: use a-z, 0-9 and '-', at most 32 of them", c.Cluster.Name)
+	say(!clusterName.MatchString(c.Cluster.Name), "cluster.name", "%q is no name of a cluster: use a-z, 0-9 and '-', at most 63 of them", c.Cluster.Name)
 	say(!c.IPv4.Enabled && !c.IPv6.Enabled, "ipv4.enabled", "false, and so is ipv6.enabled: switch one on")
 	say(!slices.Contains([]string{"cluster-pool", "kubernetes"}, c.IPAM.Mode), "ipam.mode", "%q: use cluster-pool or kubernetes", c.IPAM.Mode)
 	if c.IPAM.Mode == "cluster-pool" {

@@ -103,8 +103,8 @@ func TestRowG6ClusterNameStandsInIdentityLabels(t *testing.T) {
 	if want := "k8s:io.cilium.k8s.policy.cluster=ltb-vxlan"; !slices.Contains(endpointOf(t, l, "n1", "a").Labels, want) {
 		t.Errorf("labels of a: %v, want %s", endpointOf(t, l, "n1", "a").Labels, want)
 	}
-	long := strings.Repeat("x", 33)
-	for name, why := range map[string]string{long: "at most 32", "Lab": "lower-case"} {
+	long := strings.Repeat("x", 64)
+	for name, why := range map[string]string{long: "at most 63", "Lab": "lower-case"} {
 		r := agentWith(t, l, "cluster.name="+name)
 		if r.Code != 2 {
 			t.Errorf("cluster.name %q: exit code %d, want 2", name, r.Code)

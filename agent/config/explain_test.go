@@ -1,0 +1,111 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func explained(t *testing.T, name, file string, settings ...string) []Key {
+	t.Helper()
+	l, err := parse("weir.yaml", []byte(file), settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := l.Explain(name)
+	if err != nil {
+		t.Fatalf("explain %s: %v", name, err)
+	}
+	return keys
+}
+
+func TestEveryKeyIsExplained(t *testing.T) {
+	for _, k := range explained(t, "", "") {
+		if k.Means == "" {
+			t.Errorf("%s: meanings.go does not say what it means", k.Key)
+		}
+		if k.Value != k.Unset || k.From != "" {
+			t.Errorf("%s: %q, unset %q, from %q: nobody has set it", k.Key, k.Value, k.Unset, k.From)
+		}
+	}
+	for key := range meanings {
+		if _, err := (Loaded{}).Explain(key); err != nil {
+			t.Errorf("meanings.go explains %s: %v", key, err)
+		}
+	}
+}
+
+func TestExplainSaysWhereAValueIsFrom(t *testing.T) {
+	file := "bpf:\n  root: /run/bpf\nmtu: 9000\ntunnel: disabled\nipv4NativeRoutingCIDR: 10.0.0.0/8\n"
+	for _, tt := range []struct{ name, key, value, unset, from string }{
+		{"bpf.root", "bpf.root", "/run/bpf", "/sys/fs/bpf", "weir.yaml:2"},
+		{"mtu", "mtu", "9100", "0", "--set mtu"},
+		{"MTU", "mtu", "9100", "0", "--set mtu"},
+		{"routingMode", "routingMode", "native", "tunnel", "weir.yaml:4"},
+		{"bpf.attachMode", "bpf.attachMode", "auto", "auto", ""},
+	} {
+		k := explained(t, tt.name, file, "mtu=9100")
+		if len(k) != 1 || k[0].Key != tt.key || k[0].Value != tt.value || k[0].Unset != tt.unset || k[0].From != tt.from {
+			t.Errorf("explain %s: got %+v, want %+v", tt.name, k, tt)
+		}
+	}
+}
+
+func TestExplainTakesGroupsAndOtherSpellings(t *testing.T) {
+	names := func(name string) (out []string) {
+		for _, k := range explained(t, name, "") {
+			out = append(out, k.Key)
+		}
+		return out
+	}
+	if got := names("ipMasqAgent"); !slices.Equal(got, []string{"ipMasqAgent.enabled", "ipMasqAgent.configFile"}) {
+		t.Errorf("group ipMasqAgent: %q", got)
+	}
+	if got := names("tunnel"); !slices.Equal(got, []string{"routingMode", "tunnelProtocol"}) {
+		t.Errorf("tunnel stands for %q", got)
+	}
+	for name, says := range map[string]string{
+		"bpf.hostRuting":     `did you mean "bpf.hostRouting"?`,
+		"monitorAggregation": "has no effect",
+		"encryption.enabled": "is not in this version",
+		"colour":             "`weir config explain` lists all",
+	} {
+		if _, err := (Loaded{}).Explain(name); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("explain %s: %v, want %q", name, err, says)
+		}
+	}
+}
+
+func TestNamesOfCiliumsChartAreTaken(t *testing.T) {
+	for _, tt := range []struct{ yaml, key, value, warning string }{
+		{"policyEnforcementMode: always", "policy.enforcementMode", "always", "weir.yaml:1: old spelling, write policy.enforcementMode: always"},
+		{"policyCIDRMatchMode: [nodes]", "policy.cidrMatchMode", "nodes", "write policy.cidrMatchMode: [nodes]"},
+		{"policyDenyResponse: icmp", "policy.denyResponse", "reject", "write policy.denyResponse: reject"},
+		{"bpf: {enableTCX: false}", "bpf.attachMode", "tc", "write bpf.attachMode: tc"},
+		{"cni: {binPath: /opt/bin}", "cni.binDir", "/opt/bin", "write cni.binDir: /opt/bin"},
+		{"monitorAggregation: none", "debug.enabled", "false", "monitorAggregation has no effect"},
+		{"hubble: {relay: {enabled: true}}", "debug.enabled", "false", "hubble.relay.enabled has no effect"},
+		{"encryption: {enabled: false}", "debug.enabled", "false", ""},
+	} {
+		l, err := parse("weir.yaml", []byte(tt.yaml))
+		if err != nil {
+			t.Errorf("%s: %v", tt.yaml, err)
+			continue
+		}
+		i := slices.IndexFunc(l.Options(), func(o Option) bool { return o.Key == tt.key })
+		warnings := strings.Join(l.Warnings, "; ")
+		if got := l.Options()[i].Value; got != tt.value || !strings.Contains(warnings, tt.warning) || tt.warning == "" && warnings != "" {
+			t.Errorf("%s: %s is %q, warnings %q; want %q and %q", tt.yaml, tt.key, got, warnings, tt.value, tt.warning)
+		}
+	}
+	if _, err := parse("weir.yaml", []byte("encryption: {enabled: true}")); err == nil || !strings.Contains(err.Error(), "weir.yaml:1: encryption.enabled is not in this version: remove it, or set it to false") {
+		t.Errorf("encryption.enabled: true: %v", err)
+	}
+}
+
+func TestAClustersNameMayBeLongerThanCiliumsMeshTakes(t *testing.T) {
+	l, err := parse("", nil, "cluster.name=cilium-kubeproxy-replacement-ebpf")
+	if err != nil || len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], "has 33 characters") {
+		t.Errorf("warnings %q, err %v", l.Warnings, err)
+	}
+}

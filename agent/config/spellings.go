@@ -1,0 +1,138 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Spelling is a rule for what people have in their files that is not a key of
+// weir.yaml: the names of Cilium's chart, of today and of old. The chart has the same
+// rules, out of this table (tools/chart).
+type Spelling struct {
+	Other string // what stands in the file
+	When  string // the rule is for this value; empty: for all that no other rule is for
+	Key   string // what to write in its stead; empty: it says nothing
+	Value string // likewise; empty: the value as it is
+	Why   string // why it says nothing; empty: it asks for something that this version has not
+}
+
+// Spellings are all such rules. Where Key is empty and Why is not, the value does not
+// matter; where both are empty, only values that ask for nothing are taken.
+func Spellings() []Spelling {
+	return []Spelling{
+		{Other: "tunnel", When: "disabled", Key: "routingMode", Value: "native"},
+		{Other: "tunnel", Key: "tunnelProtocol"},
+		{Other: "kubeProxyReplacement", When: "strict", Key: "kubeProxyReplacement", Value: "true"},
+		{Other: "kubeProxyReplacement", When: "disabled", Key: "kubeProxyReplacement", Value: "false"},
+		{Other: "bpf.hostLegacyRouting", When: "true", Key: "bpf.hostRouting", Value: "legacy"},
+		{Other: "bpf.hostLegacyRouting", Key: "bpf.hostRouting", Value: "auto"},
+		{Other: "bpf.enableTCX", When: "false", Key: "bpf.attachMode", Value: "tc"},
+		{Other: "bpf.enableTCX", Key: "bpf.attachMode", Value: "auto"},
+		{Other: "nativeRoutingCIDR", Key: "ipv4NativeRoutingCIDR"},
+		{Other: "cleanBpfState", Key: "cleanBPFState"},
+		{Other: "MTU", Key: "mtu"},
+		{Other: "cgroup.hostRoot", Key: "cgroupRoot"},
+		{Other: "enableMasquerade", Key: "enableIPv4Masquerade"},
+		{Other: "policyEnforcementMode", Key: "policy.enforcementMode"},
+		{Other: "policyCIDRMatchMode", Key: "policy.cidrMatchMode"},
+		{Other: "policyDenyResponse", When: "none", Key: "policy.denyResponse", Value: "drop"},
+		{Other: "policyDenyResponse", When: "icmp", Key: "policy.denyResponse", Value: "reject"},
+		{Other: "policyDenyResponse", Key: "policy.denyResponse"},
+		{Other: "cni.confPath", Key: "cni.confDir"},
+		{Other: "cni.binPath", Key: "cni.binDir"},
+		{Other: "healthChecking", Key: "health.enabled"},
+
+		{Other: "bpf.masquerade", Why: "what is masqueraded always is in BPF; enableIPv4Masquerade and enableIPv6Masquerade switch it"},
+		{Other: "monitorAggregation", Why: "there is no trace of every packet to thin out; drops are always told"},
+		{Other: "bpf.monitorAggregation", Why: "there is no trace of every packet to thin out; drops are always told"},
+		{Other: "debug.verbose", Why: "debug.enabled logs details; what becomes of a packet is shown by weir drops and weir ct list"},
+		{Other: "bpf.preallocateMaps", Why: "maps are as large as what is in them, where the kernel can do so"},
+		{Other: "bpf.lbMapMax", Why: "the maps of services grow"},
+		{Other: "bpf.policyMapMax", Why: "one set of maps has the policy of all pods; extraConfig has bpf.policyRules"},
+		{Other: "bpf.ctTcpMax", Why: "one table has all connections, and grows; extraConfig has bpf.ctLimit"},
+		{Other: "bpf.ctAnyMax", Why: "one table has all connections, and grows; extraConfig has bpf.ctLimit"},
+		{Other: "bpf.natMax", Why: "connections have their translation with them; there is no table of it"},
+		{Other: "bpf.mapDynamicSizeRatio", Why: "maps grow; extraConfig has bpf.ctLimit"},
+		{Other: "socketLB.enabled", Why: "sockets choose backends wherever kubeProxyReplacement is true"},
+		{Other: "sessionAffinity", Why: "services that ask for it always have it"},
+		{Other: "sctp.enabled", Why: "SCTP always works"},
+		{Other: "externalIPs.enabled", Why: "services that have external IPs always are there"},
+		{Other: "hostPort.enabled", Why: "pods that have host ports always have them"},
+		{Other: "nodePort.enabled", Why: "NodePorts are there wherever kubeProxyReplacement is true"},
+		{Other: "k8sNetworkPolicy.enabled", Why: "NetworkPolicy is always in force; policy.enforcementMode never switches all policy off"},
+		{Other: "l7Proxy", Why: "rules for layer 7 deny what they are about until there is a proxy"},
+		{Other: "operator.prometheus.enabled", Why: "there are no metrics to scrape yet"},
+		{Other: "prometheus.enabled", Why: "there are no metrics to scrape yet"},
+		{Other: "hubble.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
+		{Other: "hubble.relay.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
+		{Other: "hubble.ui.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
+		{Other: "identityAllocationMode", Why: "identities are custom resources"},
+
+		{Other: "encryption.enabled"},
+		{Other: "egressGateway.enabled"},
+		{Other: "bgpControlPlane.enabled"},
+		{Other: "localRedirectPolicies.enabled"},
+		{Other: "localRedirectPolicy"},
+		{Other: "bandwidthManager.enabled"},
+		{Other: "bpf.tproxy"},
+		{Other: "policyAuditMode"},
+	}
+}
+
+// off are the values that ask for nothing.
+var off = []string{"", "false", "disabled", "none"}
+
+// spelled finds the rule for a key with a value.
+func spelled(key, value string) (Spelling, bool) {
+	var found Spelling
+	ok := false
+	for _, s := range Spellings() {
+		if s.Other != key {
+			continue
+		}
+		if s.When == value && value != "" {
+			return s, true
+		}
+		if s.When == "" {
+			found, ok = s, true
+		}
+	}
+	return found, ok
+}
+
+// respell turns a key with its value into what should stand in its stead. It reports
+// whether there is anything left to set.
+func (b *builder) respell(key string, n *yaml.Node, where string) (string, *yaml.Node, bool) {
+	s, ok := spelled(key, n.Value)
+	switch {
+	case !ok:
+		return key, n, true
+	case s.Key == "" && s.Why != "":
+		b.warn("%s: %s has no effect: %s", where, key, s.Why)
+		return key, n, false
+	case s.Key == "":
+		if n.Kind != yaml.ScalarNode || !slices.Contains(off, n.Value) {
+			b.fail("%s: %s is not in this version: remove it, or set it to false", where, key)
+		}
+		return key, n, false
+	}
+	if s.Value != "" {
+		n = &yaml.Node{Kind: yaml.ScalarNode, Value: s.Value, Tag: "!!str"}
+	}
+	b.warn("%s: old spelling, write %s: %s", where, s.Key, flow(n))
+	return s.Key, n, true
+}
+
+// flow is a value on one line.
+func flow(n *yaml.Node) string {
+	if n.Kind != yaml.SequenceNode {
+		return n.Value
+	}
+	var texts []string
+	for _, e := range n.Content {
+		texts = append(texts, e.Value)
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}

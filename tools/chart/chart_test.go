@@ -1,0 +1,325 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"weir/agent/config"
+	operator "weir/operator/config"
+)
+
+const folder = "../../deploy/chart/weir"
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// sets are values that the chart is rendered with; each has a golden file.
+var sets = map[string][]string{
+	"default": nil,
+	// Row G1 to G11: the command line of the second seed.
+	"seed": {"k8sServiceHost=172.18.0.3", "k8sServicePort=6443", "debug.enabled=true", "debug.verbose=datapath", "monitorAggregation=none",
+		"ipam.mode=cluster-pool", "cluster.name=cilium-kubeproxy-replacement-ebpf", "kubeProxyReplacement=strict", "tunnel=disabled",
+		"autoDirectNodeRoutes=true", "ipv4NativeRoutingCIDR=10.0.0.0/8", "bpf.masquerade=true"},
+	"native-dual": {"routingMode=native", "ipv6.enabled=true", "ipv4NativeRoutingCIDR=10.0.0.0/8", "ipv6NativeRoutingCIDR=fd00::/104",
+		"loadBalancer.mode=hybrid", "loadBalancer.acceleration=best-effort", "loadBalancer.algorithm=maglev", "devices={eth0,ens*}",
+		"ipam.operator.clusterPoolIPv4PodCIDRList={10.1.0.0/16,10.2.0.0/16}", "ipam.operator.clusterPoolIPv4MaskSize=25"},
+	"beside-kube-proxy": {"kubeProxyReplacement=false", "cni.confDir=", "bpf.autoMount.enabled=false", "image.digest=sha256:" + strings.Repeat("0", 64),
+		"imagePullSecrets[0].name=registry", "maxUnavailable=10%", "operator.replicas=1", "ipam.mode=kubernetes", "health.enabled=false"},
+	"cilium-names": {"tunnel=vxlan", "MTU=1400", "policyEnforcementMode=always", "policyCIDRMatchMode=nodes", "policyDenyResponse=icmp",
+		"bpf.hostLegacyRouting=true", "bpf.enableTCX=false", "cni.confPath=/etc/cni", "cni.binPath=/opt/bin", "hubble.enabled=true",
+		"hubble.relay.enabled=true", "bpf.lbMapMax=65536", "encryption.enabled=false", "socketLB.enabled=true", "kubeProxyReplacement=disabled", "l7Proxy=false"},
+	"extra": {"extraConfig.bpf.ctSize=1048576", "extraConfig.conntrack.tcpEstablished=21600", "ipMasqAgent.enabled=true",
+		"ipMasqAgent.config.nonMasqueradeCIDRs={10.0.0.0/8,172.16.0.0/12}", "bpf.vlanBypass={7,9}", "hostFirewall.enabled=true",
+		"nodePort.range=31000-31999", "nodePort.addresses={172.18.0.0/16}"},
+}
+
+// objects decodes what was rendered as an API server does: unknown fields are errors.
+func objects(t *testing.T, text string) []runtime.Object {
+	t.Helper()
+	all := runtime.NewScheme()
+	if err := errors.Join(scheme.AddToScheme(all), apiextensionsv1.AddToScheme(all)); err != nil {
+		t.Fatal(err)
+	}
+	s := json.NewSerializerWithOptions(json.DefaultMetaFactory, all, all, json.SerializerOptions{Yaml: true, Strict: true})
+	var out []runtime.Object
+	for _, doc := range regexp.MustCompile(`(?m)^---\n`).Split(text, -1) {
+		if strings.TrimSpace(regexp.MustCompile(`(?m)^#.*$`).ReplaceAllString(doc, "")) == "" {
+			continue
+		}
+		o, kind, err := s.Decode([]byte(doc), nil, nil)
+		if err != nil {
+			t.Errorf("%v: %v\n%s", kind, err, doc)
+			continue
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func find[T runtime.Object](t *testing.T, all []runtime.Object, name string) T {
+	t.Helper()
+	for _, o := range all {
+		if got, ok := o.(T); ok && o.(interface{ GetName() string }).GetName() == name {
+			return got
+		}
+	}
+	t.Fatalf("no %T %s", *new(T), name)
+	panic("unreachable")
+}
+
+func rendered1(t *testing.T, sets ...string) (string, []runtime.Object, rendered) {
+	t.Helper()
+	r, err := render(folder, sets...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := objects(t, r.objects)
+	return find[*corev1.ConfigMap](t, all, "weir-config").Data["weir.yaml"], all, r
+}
+
+func TestEverySetOfValuesGivesValidObjects(t *testing.T) {
+	for name, set := range sets {
+		t.Run(name, func(t *testing.T) {
+			weir, all, r := rendered1(t, set...)
+			if _, warnings, err := config.Parse("weir.yaml", []byte(weir), "nodeName=n1", "source.kubernetes.enabled=true"); err != nil {
+				t.Errorf("the agent refuses its weir.yaml: %v\n%s", err, weir)
+			} else if text := strings.Join(warnings, "\n"); strings.Contains(text, "old spelling") || strings.Contains(text, "no effect: ") {
+				t.Errorf("the agent finds old spellings in its weir.yaml: %s", text)
+			}
+			forOperator := find[*corev1.ConfigMap](t, all, "weir-config").Data["operator.yaml"]
+			if _, err := operator.Parse("operator.yaml", []byte(forOperator)); err != nil {
+				t.Errorf("the operator refuses its operator.yaml: %v\n%s", err, forOperator)
+			}
+			golden(t, name, weir+"---\n"+forOperator+"---\n"+r.notes+"\n")
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (run with -update to accept):\n%s", path, diff)
+	}
+}
+
+func TestRowsG1ToG11TheSeedsInstallGivesWhatItAsksFor(t *testing.T) {
+	weir, _, r := rendered1(t, sets["seed"]...)
+	c, _, err := config.Parse("weir.yaml", []byte(weir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.KubeProxyReplacement || c.RoutingMode != "native" || !c.AutoDirectNodeRoutes || c.IPv4NativeRoutingCIDR.String() != "10.0.0.0/8" ||
+		!c.Debug.Enabled || c.Cluster.Name != "cilium-kubeproxy-replacement-ebpf" || !c.EnableIPv4Masquerade || !slices.Equal(c.Servers(), []string{"https://172.18.0.3:6443"}) {
+		t.Errorf("got %+v", c)
+	}
+	for _, want := range []string{"tunnel: old spelling, write routingMode: native", "kubeProxyReplacement: old spelling, write kubeProxyReplacement: true",
+		"monitorAggregation has no effect", "bpf.masquerade has no effect", "debug.verbose has no effect"} {
+		if !strings.Contains(r.notes, want) {
+			t.Errorf("the notes do not say %q:\n%s", want, r.notes)
+		}
+	}
+}
+
+func TestUnsetValuesAreTheAgentsDefaults(t *testing.T) {
+	weir, _, _ := rendered1(t)
+	c, _, err := config.Parse("weir.yaml", []byte(weir), "cni.confDir=", "cni.binDir=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range c.Options() {
+		if !o.Default {
+			t.Errorf("%s is %s, not the agent's default", o.Key, o.Value)
+		}
+	}
+}
+
+func TestValuesAreFewAndSayWhatTheyAre(t *testing.T) {
+	values, err := readValues(filepath.Join(folder, "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(values) > 60 || len(values) < 40 {
+		t.Errorf("%d values, want at most 60", len(values))
+	}
+}
+
+func TestUnknownValuesAreRefusedWithTheOneThatWasMeant(t *testing.T) {
+	for set, want := range map[string]string{
+		"kubeProxyReplacment=true":     "'kubeProxyReplacement'",
+		"tunel=disabled":               "'tunnel'",
+		"routing-mode=native":          "'routingMode'",
+		"Devices={eth0}":               "'devices'",
+		"bpf.hostRuting=bpf":           "'hostRouting'",
+		"hostRouting=bpf":              "'bpf.hostRouting'",
+		"loadBalancer.algoritm=maglev": "'algorithm'",
+		"enableIPv4Masqurade=false":    "'enableIPv4Masquerade'",
+		"ipam.operator.clusterPoolIPv4PodCIDRLists={10.0.0.0/8}": "'clusterPoolIPv4PodCIDRList'",
+		"magic=true":                   "additional properties 'magic' not allowed",
+		"loadBalancer.mode=dsrr":       "value must be one of 'snat', 'dsr', 'hybrid'",
+		"mtu=big":                      "want integer",
+		"kubeProxyReplacement=partial": "value must be one of true, false, 'strict', 'disabled'",
+	} {
+		_, err := render(folder, set)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--set %s: %v, want %q", set, err, want)
+		}
+	}
+}
+
+func TestNeighboursOfKnownNamesAreKnown(t *testing.T) {
+	for _, set := range []string{"ipv6.enabled=true", "ipv4.enabled=true", "enableIPv6Masquerade=false", "global.x=1"} {
+		if _, err := render(folder, set); err != nil {
+			t.Errorf("--set %s: %v", set, err)
+		}
+	}
+}
+
+func TestWhatTheAgentWouldRefuseIsRefusedBefore(t *testing.T) {
+	for want, set := range map[string][]string{
+		"ipv4NativeRoutingCIDR is empty, and routingMode is native":                {"routingMode=native"},
+		"ipv6NativeRoutingCIDR is empty":                                           {"tunnel=disabled", "ipv6.enabled=true", "ipv4NativeRoutingCIDR=10.0.0.0/8"},
+		"ipv4.enabled and ipv6.enabled are both false":                             {"ipv4.enabled=false"},
+		"encryption.enabled is not in this version: remove it, or set it to false": {"encryption.enabled=true"},
+		"MTU is 1400 and mtu is 1450: keep mtu alone":                              {"MTU=1400", "mtu=1450"},
+	} {
+		if _, err := render(folder, set...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--set %q: %v, want %q", set, err, want)
+		}
+	}
+}
+
+// containers are those of the agent and the operator, with the pod's own settings.
+func containers(t *testing.T, all []runtime.Object) map[string]corev1.Container {
+	t.Helper()
+	out := map[string]corev1.Container{}
+	for _, spec := range []corev1.PodSpec{find[*appsv1.DaemonSet](t, all, "weir").Spec.Template.Spec, find[*appsv1.Deployment](t, all, "weir-operator").Spec.Template.Spec} {
+		if spec.SecurityContext.SeccompProfile == nil || spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("seccomp profile %v, want RuntimeDefault", spec.SecurityContext.SeccompProfile)
+		}
+		if spec.HostPID || spec.HostIPC {
+			t.Error("a pod sees the node's processes")
+		}
+		for _, c := range append(spec.InitContainers, spec.Containers...) {
+			out[c.Name] = c
+		}
+	}
+	return out
+}
+
+func TestNoContainerIsPrivileged(t *testing.T) {
+	want := map[string][]corev1.Capability{"prepare": {"SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"}, "agent": {"NET_ADMIN", "SYS_ADMIN"}, "operator": nil}
+	for name, set := range sets {
+		_, all, _ := rendered1(t, set...)
+		for at, c := range containers(t, all) {
+			s := c.SecurityContext
+			if s.Privileged != nil && *s.Privileged || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+				t.Errorf("%s: container %s: %+v", name, at, s)
+			}
+			if !slices.Equal(s.Capabilities.Add, want[at]) {
+				t.Errorf("%s: container %s may %v, want %v", name, at, s.Capabilities.Add, want[at])
+			}
+			for _, v := range c.VolumeMounts {
+				if v.MountPropagation != nil && *v.MountPropagation == corev1.MountPropagationBidirectional {
+					t.Errorf("%s: %s is mounted in both directions, which takes a privileged container", name, v.Name)
+				}
+			}
+		}
+	}
+}
+
+func TestNobodyMayReadSecretsOrDoEverything(t *testing.T) {
+	_, all, _ := rendered1(t)
+	for _, o := range all {
+		var rules []rbacv1.PolicyRule
+		switch r := o.(type) {
+		case *rbacv1.ClusterRole:
+			rules = r.Rules
+		case *rbacv1.Role:
+			rules = r.Rules
+		}
+		for _, r := range rules {
+			for _, word := range slices.Concat(r.APIGroups, r.Resources, r.Verbs) {
+				if word == "*" || word == "secrets" || word == "escalate" || word == "impersonate" {
+					t.Errorf("%s: %v", o.GetObjectKind(), r)
+				}
+			}
+		}
+	}
+	agent := find[*rbacv1.ClusterRole](t, all, "weir")
+	for _, r := range agent.Rules {
+		for _, v := range r.Verbs {
+			if !slices.Contains([]string{"get", "list", "watch"}, v) && !slices.Equal(r.Resources, []string{"ciliumendpoints"}) {
+				t.Errorf("the agent may %s %v", v, r.Resources)
+			}
+		}
+	}
+}
+
+func TestRowG15SelectorsThatPeopleKnowFindPods(t *testing.T) {
+	_, all, _ := rendered1(t)
+	agent, operator := find[*appsv1.DaemonSet](t, all, "weir"), find[*appsv1.Deployment](t, all, "weir-operator")
+	for key, value := range map[string]string{"k8s-app": "cilium", "app.kubernetes.io/name": "weir-agent"} {
+		if agent.Spec.Template.Labels[key] != value {
+			t.Errorf("the agent's pods have not %s=%s", key, value)
+		}
+	}
+	if operator.Spec.Template.Labels["io.cilium/app"] != "operator" || *operator.Spec.Replicas != 2 {
+		t.Errorf("operator: labels %v, %d replicas", operator.Spec.Template.Labels, *operator.Spec.Replicas)
+	}
+	if !slices.Equal(agent.Spec.Template.Spec.Tolerations, []corev1.Toleration{{Operator: corev1.TolerationOpExists}}) || agent.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable.String() != "2" {
+		t.Errorf("the agent is not everywhere, or not updated by and by: %v", agent.Spec)
+	}
+}
+
+func TestThePlainManifestIsOneThatAnAPIServerTakes(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/weir.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	for _, o := range objects(t, string(text)) {
+		kinds[o.GetObjectKind().GroupVersionKind().Kind]++
+	}
+	want := map[string]int{"ConfigMap": 1, "DaemonSet": 1, "Deployment": 1, "ServiceAccount": 2, "ClusterRole": 2, "ClusterRoleBinding": 2,
+		"Role": 1, "RoleBinding": 1, "CustomResourceDefinition": 6}
+	if diff := cmp.Diff(want, kinds); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheImageIsTheOneThatTheMakefileBuilds(t *testing.T) {
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := regexp.MustCompile(`(?m)^VERSION *\?= *(\S+)$`).FindSubmatch(makefile)
+	_, all, _ := rendered1(t)
+	if got, want := containers(t, all)["agent"].Image, fmt.Sprintf("weir/weir:%s", version[1]); got != want {
+		t.Errorf("image %s, want %s", got, want)
+	}
+}
