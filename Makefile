@@ -39,11 +39,20 @@ test: deps build verify ## every test there is; needs root for packets and labs
 deps: ## install what is missing, from Debian packages
 	@tools/deps.sh
 
-# A module of its own, so that ours does not depend on it. The first time takes minutes.
-.PHONY: kube-proxy test-kube-proxy
-kube-proxy: ## the real one, in bin/, for benchmarks and tests
-	@mkdir -p bin
-	cd tools/kubeproxy && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../bin/kube-proxy k8s.io/kubernetes/cmd/kube-proxy
+# Upstream's programs are built into the cache of `weir lab build`. The first time takes minutes.
+.PHONY: kube-proxy test-kube-proxy kube-programs test-kube conformance
+kube-proxy: build ## the real one, for benchmarks and tests
+	bin/weir lab build kube-proxy
+
+kube-programs: build ## what a lab with Kubernetes needs, with upstream's tests
+	bin/weir lab build
+	bin/weir lab build e2e.test ginkgo
+
+test-kube: deps kube-programs image ## Weir on a real Kubernetes of three nodes (root)
+	$(GO) test -count=1 -v -timeout 30m ./test/kube/
+
+conformance: deps kube-programs image ## all of upstream's network tests; writes docs/conformance.md (root; an hour or two)
+	WEIR_CONFORMANCE=all $(GO) test -count=1 -v -timeout 4h -run TestUpstream ./test/kube/
 
 test-kube-proxy: kube-proxy build ## the real kube-proxy beside Weir (root)
 	$(GO) test -count=1 -timeout 30m ./test/coexist/ ./test/kubeproxy/

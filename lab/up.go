@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"weir/lab/kube"
 )
 
 var errNotRoot = errors.New("a lab needs root: it makes network namespaces and loads BPF programs (try sudo)")
@@ -68,6 +70,9 @@ func (l *Lab) make(ctx context.Context, r *record) error {
 // vacant makes sure that nothing of the lab's names is in use, and then writes
 // down that they are its own.
 func vacant(r *record) error {
+	if kube.Exists(r.Name) {
+		return fmt.Errorf("lab %q is there already, with Kubernetes: remove it with weir lab down --name %s, or take another name", r.Name, r.Name)
+	}
 	entries, err := os.ReadDir(r.dir())
 	if err != nil {
 		return fmt.Errorf("look into %s: %w", r.dir(), err)
