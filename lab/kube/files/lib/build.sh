@@ -103,7 +103,7 @@ fetch_debs() { # DIR [--no-deps] PACKAGE...
 }
 
 build_runtime() {
-	[[ -x $RUNTIME/bin/containerd && -x $RUNTIME/bin/runc && -x $RUNTIME/cni/loopback ]] && return
+	[[ -x $RUNTIME/bin/containerd && -x $RUNTIME/bin/runc && -x $RUNTIME/cni/host-local ]] && return
 	log "fetching $DEB_RUNTIME"
 	local tmp=$CACHE/tmp.runtime d
 	rm -rf "$tmp" "$RUNTIME" "$RUNTIME.new"; mkdir -p "$tmp/x" "$RUNTIME.new"/{bin,cni}
@@ -113,7 +113,7 @@ build_runtime() {
 		dpkg-deb -W "$d" >>"$RUNTIME.new/versions"
 	done
 	cp "$tmp"/x/usr/bin/{containerd,containerd-shim-runc-v2,ctr} "$tmp/x/usr/sbin/runc" "$RUNTIME.new/bin/"
-	cp "$tmp"/x/usr/lib/cni/loopback "$RUNTIME.new/cni/"
+	cp "$tmp"/x/usr/lib/cni/{loopback,ptp,host-local} "$RUNTIME.new/cni/" # the runtime needs loopback, tests the others
 	mv "$RUNTIME.new" "$RUNTIME"; rm -rf "$tmp"
 	"$RUNTIME/bin/runc" --version >/dev/null || die "runc does not run here (is libseccomp2 installed?)"
 }

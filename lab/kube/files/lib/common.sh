@@ -9,7 +9,7 @@ COREDNS_VERSION=$(awk '$2 == "github.com/coredns/coredns" {print $3; exit}' "$HE
 case $(uname -m) in x86_64) ARCH=amd64 ;; aarch64) ARCH=arm64 ;; *) ARCH=$(uname -m) ;; esac
 
 BIN=$CACHE/$KUBE_VERSION/bin          # built through the Go module proxy
-RUNTIME=$CACHE/runtime                # unpacked Debian packages: containerd, runc, CNI's loopback
+RUNTIME=$CACHE/runtime                # unpacked Debian packages: containerd, runc, CNI plugins
 IMAGES=$CACHE/$KUBE_VERSION/images    # image archives made here
 
 set_lab() { # NAME

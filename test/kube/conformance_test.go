@@ -1,0 +1,61 @@
+package kube
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"weir/lab/kube"
+)
+
+// Upstream's tests of what a network must do, with nothing skipped.
+func TestUpstreamConformance(t *testing.T) {
+	need(t)
+	if os.Getenv("WEIR_CONFORMANCE") != "" {
+		t.Skip("part of TestUpstreamNetwork, which runs")
+	}
+	upstream(t, kube.E2E{Focus: `\[sig-network\].*\[Conformance\]`, Procs: 4, Timeout: 20 * time.Minute, Report: filepath.Join(results, "smoke")}, 40)
+}
+
+// All of upstream's tests of the network: `make conformance`. Those that need a
+// cloud provider, or a kernel that has SCTP where this one has not, say
+// themselves that they do not run.
+func TestUpstreamNetwork(t *testing.T) {
+	need(t)
+	if os.Getenv("WEIR_CONFORMANCE") == "" {
+		t.Skip("takes an hour: run make conformance")
+	}
+	upstream(t, kube.E2E{Focus: `\[sig-network\]`, Skip: cloud, Procs: 4, Timeout: 3 * time.Hour, Report: filepath.Join(results, "conformance")}, 200)
+}
+
+// cloud is what a cloud provider brings.
+const cloud = `\[Feature:LoadBalancer\]|\[Feature:Ingress\]|\[Feature:NEG\]`
+
+// upstream runs tests and wants at least so many of them.
+func upstream(t *testing.T, e kube.E2E, atLeast int) {
+	k.Report(os.Stderr)
+	ended := k.E2E(t.Context(), e)
+	outcomes, err := kube.ReadReport(e.Report)
+	if err != nil {
+		t.Fatalf("%v; the run: %v", err, ended)
+	}
+	passed := 0
+	for _, o := range outcomes {
+		switch {
+		case o.Failed != "":
+			t.Errorf("%s\n%.2000s", o.Name, o.Failed)
+		case o.NotRun != "":
+			t.Logf("not run: %s: %s", o.Name, o.NotRun)
+		default:
+			passed++
+		}
+	}
+	if ended != nil && !t.Failed() {
+		t.Errorf("%v; see %s", ended, filepath.Join(e.Report, "e2e.log"))
+	}
+	if passed < atLeast {
+		t.Errorf("%d tests passed, want at least %d", passed, atLeast)
+	}
+	t.Logf("%d of upstream's tests passed", passed)
+}
