@@ -153,7 +153,7 @@ func (l *Lab) Describe(ctx context.Context) string {
 		{"get", "nodes,pods", "-A", "-o", "wide"},
 		{"get", "events", "-A", "--field-selector=type!=Normal", "--sort-by=.lastTimestamp"},
 		{"logs", "-n", "kube-system", "-l", "k8s-app=cilium", "--all-containers", "--prefix", "--tail=15", "--ignore-errors"},
-		{"logs", "-n", "kube-system", "-l", "name=cilium-operator", "--prefix", "--tail=15", "--ignore-errors"},
+		{"logs", "-n", "kube-system", "-l", "io.cilium/app=operator", "--prefix", "--tail=15", "--ignore-errors"},
 	} {
 		r := l.Kubectl(ctx, args...)
 		fmt.Fprintf(&b, "# kubectl %s\n%s%s", strings.Join(args, " "), r.Stdout, r.Stderr)

@@ -77,7 +77,7 @@ func TestRowN1PinsOfOthersStay(t *testing.T) {
 
 func restartAgents(t *testing.T) {
 	t.Helper()
-	for _, ds := range words(t, "get", "daemonset", "-n", "kube-system", "-l", "k8s-app=cilium", "-o", "name") {
+	for _, ds := range words(t, "get", "daemonset", "-n", "kube-system", "-l", agentLabel, "-o", "name") {
 		kubectl(t, "rollout", "restart", "-n", "kube-system", ds)
 		kubectl(t, "rollout", "status", "-n", "kube-system", ds, "--timeout=120s")
 	}

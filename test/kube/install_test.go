@@ -39,15 +39,17 @@ func TestRowG13ANodeTakesPodsOnceItsAgentIsReady(t *testing.T) {
 	})
 }
 
+const ourConf = "05-weir.conflist"
+
 func TestRowG14TheCNIConfigurationIsWrittenAndOthersAreSetAside(t *testing.T) {
 	need(t)
 	for _, n := range nodes() {
 		files := strings.Fields(on(t, n, "ls", "/etc/cni/net.d"))
-		if !slices.Contains(files, "05-cilium.conflist") {
-			t.Errorf("%s: /etc/cni/net.d has %q, want 05-cilium.conflist", n, files)
+		if !slices.Contains(files, ourConf) {
+			t.Errorf("%s: /etc/cni/net.d has %q, want %s", n, files, ourConf)
 		}
 		for _, f := range files {
-			if f != "05-cilium.conflist" && (strings.HasSuffix(f, ".conflist") || strings.HasSuffix(f, ".conf")) {
+			if f != ourConf && (strings.HasSuffix(f, ".conflist") || strings.HasSuffix(f, ".conf")) {
 				t.Errorf("%s: %s is still in force", n, f)
 			}
 		}
@@ -59,10 +61,10 @@ func TestRowG14TheCNIConfigurationIsWrittenAndOthersAreSetAside(t *testing.T) {
 
 func TestRowG15PodsAreFoundByTheLabelsPeopleUse(t *testing.T) {
 	need(t)
-	if got := words(t, "get", "pods", "-n", "kube-system", "-l", "k8s-app=cilium", "-o", "jsonpath={.items[*].status.phase}"); len(got) != 3 {
+	if got := words(t, "get", "pods", "-n", "kube-system", "-l", agentLabel, "-o", "jsonpath={.items[*].status.phase}"); len(got) != 3 {
 		t.Errorf("agents: %q, want three", got)
 	}
-	if got := kubectl(t, "get", "deployment", "-n", "kube-system", "cilium-operator", "-o", "jsonpath={.status.readyReplicas}"); got != "2" {
+	if got := kubectl(t, "get", "deployment", "-n", "kube-system", "-l", operatorLabel, "-o", "jsonpath={.items[*].status.readyReplicas}"); got != "2" {
 		t.Errorf("operators ready: %q, want 2", got)
 	}
 	dns := words(t, "get", "pods", "-n", "kube-system", "-l", "k8s-app=kube-dns", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].status.podIP}")

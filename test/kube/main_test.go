@@ -23,6 +23,9 @@ import (
 const (
 	labName = "tk"
 	results = "../../results/kube"
+	// What people select Cilium's pods by selects Weir's.
+	agentLabel    = "k8s-app=cilium"
+	operatorLabel = "io.cilium/app=operator"
 )
 
 // k is the lab; nil when it could not be made, and why says the reason.
@@ -166,7 +169,7 @@ func apply(t *testing.T, manifest string) {
 // agent is the name of the agent's pod on a node.
 func agent(t *testing.T, node string) string {
 	t.Helper()
-	pods := words(t, "get", "pods", "-n", "kube-system", "-l", "k8s-app=cilium", "--field-selector", "spec.nodeName="+node+",status.phase=Running",
+	pods := words(t, "get", "pods", "-n", "kube-system", "-l", agentLabel, "--field-selector", "spec.nodeName="+node+",status.phase=Running",
 		"-o", "jsonpath={.items[*].metadata.name}")
 	if len(pods) != 1 {
 		t.Fatalf("agents on %s: %q, want one", node, pods)

@@ -13,13 +13,16 @@ func TestRowK2TrafficAndPodsGoOnWithoutTheOperator(t *testing.T) {
 	kubectl(t, "wait", "--for=condition=Ready", "pod/k2-a", "pod/k2-b", "--timeout=60s")
 	ip := kubectl(t, "get", "pod", "k2-b", "-o", "jsonpath={.status.podIP}")
 
-	kubectl(t, "scale", "-n", "kube-system", "deployment/cilium-operator", "--replicas=0")
-	t.Cleanup(func() {
-		kubectl(t, "scale", "-n", "kube-system", "deployment/cilium-operator", "--replicas=2")
-		kubectl(t, "rollout", "status", "-n", "kube-system", "deployment/cilium-operator", "--timeout=60s")
-	})
+	operators := func(replicas string) {
+		kubectl(t, "scale", "-n", "kube-system", "deployment", "-l", operatorLabel, "--replicas="+replicas)
+	}
+	operators("0")
+	defer func() {
+		operators("2")
+		kubectl(t, "rollout", "status", "-n", "kube-system", "deployment", "-l", operatorLabel, "--timeout=60s")
+	}()
 	eventually(t, 60*time.Second, "operators end", func() string {
-		return kubectl(t, "get", "pods", "-n", "kube-system", "-o", "name", "-l", "name=cilium-operator")
+		return kubectl(t, "get", "pods", "-n", "kube-system", "-o", "name", "-l", operatorLabel)
 	})
 	curl(t, "k2-a", ip)
 	apply(t, podManifest("k2-c", "n3", "app: k2")) // labels that have an identity
