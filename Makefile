@@ -30,7 +30,7 @@ demo: deps build ## three nodes, pods that talk, captures that show how (MODE=vx
 demo-down: build ## remove what `make demo` left running
 	bin/weir lab down --name demo
 
-test: deps build verify ## every test there is; needs root for packets and labs
+test: deps build verify image kube-programs ## every test there is; needs root for packets and labs
 	tools/test.sh
 
 # --- parts of it -------------------------------------------------------------
@@ -52,7 +52,8 @@ test-kube: deps kube-programs image ## Weir on a real Kubernetes of three nodes 
 	$(GO) test -count=1 -v -timeout 30m ./test/kube/
 
 conformance: deps kube-programs image ## all of upstream's network tests; writes docs/conformance.md (root; an hour or two)
-	WEIR_CONFORMANCE=all $(GO) test -count=1 -v -timeout 4h -run TestUpstream ./test/kube/
+	WEIR_CONFORMANCE=all $(GO) test -count=1 -v -timeout 4h -run TestUpstream ./test/kube/; s=$$?; \
+	$(GO) run ./tools/conformance results/kube/conformance docs/conformance.md && exit $$s
 
 test-kube-proxy: kube-proxy build ## the real kube-proxy beside Weir (root)
 	$(GO) test -count=1 -timeout 30m ./test/coexist/ ./test/kubeproxy/
@@ -71,7 +72,7 @@ generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
 
 test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
-	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist)|bench)")
+	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist|kube$$)|bench)")
 
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
 	$(GO) test ./bpf/... ./datapath/...

@@ -124,9 +124,8 @@ node_daemon() {
 }
 
 node_daemon_again() { # NODE NAME
-	local command f; f=$(node_dir "$1")/$2.command
-	[[ -f $f ]] || die "$1 has no program $2"
-	mapfile -d '' command <"$f"
+	local command
+	mapfile -d '' command <"$(node_dir "$1")/$2.command"
 	node_exec "$1" sh -c 'name=$1; shift; setsid "$@" </dev/null >>/var/log/weir-lab/$name.log 2>&1 & echo $! >/run/weir-lab/$name.pid' sh "$2" "${command[@]}" </dev/null
 }
 
