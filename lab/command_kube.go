@@ -31,6 +31,7 @@ func (k *kubeFlags) register(f *pflag.FlagSet) {
 func installFlags(f *pflag.FlagSet, from *kube.Install) {
 	f.StringVar(&from.Image, "image", ownFile("weir-image.tar"), "with --kubernetes: archive of Weir's image")
 	f.StringVar(&from.Manifest, "manifest", ownFile("../deploy/weir.yaml"), "with --kubernetes: manifest that installs Weir")
+	f.StringToStringVar(&from.Set, "set", nil, "with --kubernetes: keys of weir.yaml that shall have other values than in the manifest")
 }
 
 // ownFile is a file that is found from the folder of this program.

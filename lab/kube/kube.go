@@ -137,7 +137,7 @@ func (l *Lab) Kubectl(ctx context.Context, args ...string) Result {
 
 // Apply applies a manifest.
 func (l *Lab) Apply(ctx context.Context, manifest string) error {
-	cmd := l.Command(ctx, "kubectl", "apply", "-f", "-")
+	cmd := l.Command(ctx, "kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-")
 	cmd.Stdin = strings.NewReader(manifest)
 	if r := result(cmd); !r.OK() {
 		return fmt.Errorf("apply: %s", r.Stderr)

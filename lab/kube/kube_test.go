@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -87,15 +88,35 @@ func TestSpecs(t *testing.T) {
 	}
 }
 
-func TestAMissingImageIsNamedBeforeAnythingIsMade(t *testing.T) {
+func TestWhatIsInstalledIsCheckedBeforeAnythingIsMade(t *testing.T) {
 	dir := t.TempDir()
-	manifest := filepath.Join(dir, "weir.yaml")
-	if err := os.WriteFile(manifest, nil, 0o600); err != nil {
-		t.Fatal(err)
+	i := Install{Image: filepath.Join(dir, "weir.tar"), Manifest: filepath.Join(dir, "weir.yaml")}
+	if err := i.check(); err == nil || !strings.Contains(err.Error(), "weir.tar") || !strings.Contains(err.Error(), "--image") {
+		t.Errorf("without an image: %v, want the file and --image", err)
 	}
-	err := (&Install{Image: filepath.Join(dir, "no.tar"), Manifest: manifest}).check()
-	if err == nil || !strings.Contains(err.Error(), "no.tar") || !strings.Contains(err.Error(), "--image") {
-		t.Errorf("err = %v, want the file and --image", err)
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(i.Image, "one")
+	if err := i.check(); err == nil || !strings.Contains(err.Error(), "weir.yaml") || !strings.Contains(err.Error(), "--manifest") {
+		t.Errorf("without a manifest: %v, want the file and --manifest", err)
+	}
+	write(i.Manifest, "data:\n  weir.yaml: |\n    ipv4.enabled: true\n    ipv6.enabled: false\n---\n      weir.dev/config: 0123\n")
+	dual := *i.inFamily("dual")
+	first, err := dual.text()
+	if err != nil || !strings.Contains(first, "    ipv6.enabled: true\n") || strings.Contains(first, "0123") {
+		t.Errorf("dual stack: %v\n%s", err, first)
+	}
+	write(i.Image, "two")
+	if second, err := dual.text(); err != nil || second == first {
+		t.Errorf("another image does not change the pods: %v\n%s", err, second)
+	}
+	dual.Set["ipv7.enabled"] = "true"
+	if err := dual.check(); err == nil || !strings.Contains(err.Error(), "--set ipv7.enabled") {
+		t.Errorf("an unknown key: %v", err)
 	}
 }
 
@@ -135,7 +156,8 @@ func TestReports(t *testing.T) {
 <testcase name="[It] [sig-network] c" status="skipped" time="0.5"><skipped message="skipped - Only supported for providers [gce]"></skipped></testcase>
 <testcase name="[It] [sig-node] other" status="skipped" time="0"><skipped message="skipped"></skipped></testcase>
 <testcase name="[ReportAfterSuite] x" status="passed" time="0"></testcase>
-</testsuite></testsuites>`))
+<testcase name="[It] [sig-network] d SCTP" status="skipped" time="0"><skipped message="skipped"></skipped></testcase>
+</testsuite></testsuites>`), regexp.MustCompile(`sig-network`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +165,7 @@ func TestReports(t *testing.T) {
 		{Name: "[sig-network] a", Took: 12300 * time.Millisecond},
 		{Name: "[sig-network] b", Took: 3200 * time.Millisecond, Failed: "it did not\nat x.go:3"},
 		{Name: "[sig-network] c", Took: 500 * time.Millisecond, NotRun: "Only supported for providers [gce]"},
+		{Name: "[sig-network] d SCTP", NotRun: NotAsked},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)

@@ -1,10 +1,12 @@
 package kube
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,19 +17,21 @@ type Outcome struct {
 	Name   string
 	Took   time.Duration
 	Failed string // why, or ""
-	NotRun string // why the test refused to run, or ""
+	NotRun string // why the test refused to run, or NotAsked, or ""
 }
 
-// ReadReport reads the JUnit report of E2E, sorted by name. Tests that were not
-// asked for are left out; those that say themselves that they cannot run here
-// are not.
-func ReadReport(dir string) ([]Outcome, error) {
+// NotAsked is why a test did not run that focus or skip left out.
+const NotAsked = "not asked for"
+
+// ReadReport reads what the JUnit report of E2E says of tests whose names match,
+// sorted by name.
+func ReadReport(dir string, about *regexp.Regexp) ([]Outcome, error) {
 	file := filepath.Join(dir, "junit_01.xml")
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read report: %w", err)
 	}
-	out, err := parseReport(data)
+	out, err := parseReport(data, about)
 	if err != nil {
 		return nil, fmt.Errorf("read report %s: %w", file, err)
 	}
@@ -57,7 +61,7 @@ type message struct {
 
 func (m message) String() string { return strings.TrimSpace(m.Message + "\n" + m.Text) }
 
-func parseReport(data []byte) ([]Outcome, error) {
+func parseReport(data []byte, about *regexp.Regexp) ([]Outcome, error) {
 	var j junit
 	if err := xml.Unmarshal(data, &j); err != nil {
 		return nil, err
@@ -66,21 +70,20 @@ func parseReport(data []byte) ([]Outcome, error) {
 	for _, s := range j.Suites {
 		for _, c := range s.Cases {
 			name, isTest := strings.CutPrefix(c.Name, "[It] ")
+			if isTest && !about.MatchString(name) {
+				continue
+			}
 			o := Outcome{Name: name, Took: time.Duration(c.Seconds * float64(time.Second)).Round(100 * time.Millisecond)}
 			switch {
 			case c.Failure != nil:
 				o.Failed = c.Failure.String()
 			case c.Error != nil:
 				o.Failed = c.Error.String()
-			case c.Skipped != nil && !isTest:
-				continue
-			case c.Skipped != nil:
-				if o.NotRun = strings.TrimSpace(strings.TrimPrefix(c.Skipped.Message, "skipped")); o.NotRun == "" {
-					continue // not asked for
-				}
-				o.NotRun = strings.TrimPrefix(o.NotRun, "- ")
 			case !isTest:
 				continue // what goes before and after all
+			case c.Skipped != nil:
+				o.NotRun = strings.TrimPrefix(strings.TrimSpace(strings.TrimPrefix(c.Skipped.Message, "skipped")), "- ")
+				o.NotRun = cmp.Or(o.NotRun, NotAsked)
 			}
 			out = append(out, o)
 		}

@@ -3,8 +3,11 @@ package kube
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"weir/lab/kube"
 )
@@ -18,15 +21,21 @@ func TestUpstreamConformance(t *testing.T) {
 	upstream(t, kube.E2E{Focus: `\[sig-network\].*\[Conformance\]`, Procs: 4, Timeout: 20 * time.Minute, Report: filepath.Join(results, "smoke")}, 40)
 }
 
-// All of upstream's tests of the network: `make conformance`. Those that need a
-// cloud provider, or a kernel that has SCTP where this one has not, say
-// themselves that they do not run.
+// All of upstream's tests of the network: `make conformance`. What is left out
+// needs a cloud provider, or SCTP where this kernel has none.
 func TestUpstreamNetwork(t *testing.T) {
 	need(t)
 	if os.Getenv("WEIR_CONFORMANCE") == "" {
 		t.Skip("takes an hour: run make conformance")
 	}
-	upstream(t, kube.E2E{Focus: `\[sig-network\]`, Skip: cloud, Procs: 4, Timeout: 3 * time.Hour, Report: filepath.Join(results, "conformance")}, 200)
+	skip := cloud
+	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP); err != nil {
+		t.Logf("tests of SCTP connections do not run: this kernel has none: %v", err)
+		skip += `|\[Feature:SCTPConnectivity\]`
+	} else {
+		unix.Close(fd)
+	}
+	upstream(t, kube.E2E{Focus: `^\[sig-network\]`, Skip: skip, Procs: 4, Timeout: 3 * time.Hour, Report: filepath.Join(results, "conformance")}, 200)
 }
 
 // cloud is what a cloud provider brings.
@@ -36,7 +45,7 @@ const cloud = `\[Feature:LoadBalancer\]|\[Feature:Ingress\]|\[Feature:NEG\]`
 func upstream(t *testing.T, e kube.E2E, atLeast int) {
 	k.Report(os.Stderr)
 	ended := k.E2E(t.Context(), e)
-	outcomes, err := kube.ReadReport(e.Report)
+	outcomes, err := kube.ReadReport(e.Report, regexp.MustCompile(e.Focus))
 	if err != nil {
 		t.Fatalf("%v; the run: %v", err, ended)
 	}

@@ -33,7 +33,7 @@ func main() {
 }
 
 func write(report, page string) error {
-	outcomes, err := kube.ReadReport(report)
+	outcomes, err := kube.ReadReport(report, regexp.MustCompile(`^\[sig-network\]`))
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,18 @@ var areas = []area{
 	{"Others", regexp.MustCompile(``)},
 }
 
+// unasked says why make conformance leaves tests out.
+var unasked = []area{
+	{"this kernel has no SCTP", regexp.MustCompile(`SCTP`)},
+	{"needs what a cloud provider brings", regexp.MustCompile(``)},
+}
+
 func render(outcomes []kube.Outcome) string {
+	for i := range outcomes {
+		if o := &outcomes[i]; o.NotRun == kube.NotAsked {
+			o.NotRun = unasked[slices.IndexFunc(unasked, func(a area) bool { return a.is.MatchString(o.Name) })].title
+		}
+	}
 	byArea := make([][]kube.Outcome, len(areas))
 	for _, o := range outcomes {
 		i := slices.IndexFunc(areas, func(a area) bool { return a.is.MatchString(o.Name) })
