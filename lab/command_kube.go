@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"weir/lab/kube"
 )
@@ -21,14 +20,16 @@ type kubeFlags struct {
 	from      kube.Install
 }
 
-func (k *kubeFlags) register(f *pflag.FlagSet) {
+func (k *kubeFlags) register(c *cobra.Command) {
+	f := c.Flags()
 	f.BoolVar(&k.on, "kubernetes", false, "a real Kubernetes, with Weir as its network; the first time takes minutes")
 	f.BoolVar(&k.noCNI, "no-cni", false, "with --kubernetes: without Weir, so that nodes wait for a network")
 	f.StringVar(&k.kubeProxy, "kube-proxy", "", "with --kubernetes: run kube-proxy, in mode nftables or iptables")
-	installFlags(f, &k.from)
+	installFlags(c, &k.from)
 }
 
-func installFlags(f *pflag.FlagSet, from *kube.Install) {
+func installFlags(c *cobra.Command, from *kube.Install) {
+	f := c.Flags()
 	f.StringVar(&from.Image, "image", ownFile("weir-image.tar"), "with --kubernetes: archive of Weir's image")
 	f.StringVar(&from.Manifest, "manifest", ownFile("../deploy/weir.yaml"), "with --kubernetes: manifest that installs Weir")
 	f.StringToStringVar(&from.Set, "set", nil, "with --kubernetes: keys of weir.yaml that shall have other values than in the manifest")
@@ -208,7 +209,7 @@ func installCommand() *cobra.Command {
 			return l.Install(c.Context(), from)
 		},
 	}
-	installFlags(c.Flags(), &from)
+	installFlags(c, &from)
 	return c
 }
 

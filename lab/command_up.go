@@ -65,7 +65,7 @@ func upCommand() *cobra.Command {
 	f.IntVar(&mtu, "mtu", defaultMTU, "MTU of the underlay")
 	f.StringVar(&bin, "bin", "", "folder of weir, weir-agent and weir-cni; default: that of this program")
 	f.BoolVar(&keep, "keep", false, "leave a lab that could not be made as it is")
-	k.register(f)
+	k.register(c)
 	return c
 }
 

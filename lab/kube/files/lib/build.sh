@@ -11,6 +11,7 @@ declare -A PROGRAMS=(
 	[kube-proxy]=k8s.io/kubernetes/cmd/kube-proxy
 	[kubectl]=k8s.io/kubernetes/cmd/kubectl
 	[agnhost]=k8s.io/kubernetes/test/images/agnhost
+	[boom-server]=k8s.io/kubernetes/test/images/regression-issue-74839
 	[pause]=pause.go
 	[nettool]=nettool.go
 	[coredns]=coredns.go
@@ -18,7 +19,7 @@ declare -A PROGRAMS=(
 	[ginkgo]=github.com/onsi/ginkgo/v2/ginkgo
 )
 # In this order each finds compiled what those before it share with it.
-PROGRAMS_DEFAULT="etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl agnhost pause nettool coredns"
+PROGRAMS_DEFAULT="etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl agnhost boom-server pause nettool coredns"
 DEB_RUNTIME="containerd runc containernetworking-plugins"
 
 ldflags() {

@@ -66,7 +66,7 @@ containerd_up() { # NODE
 
 load_default_images() { # NODE
 	local n=$1
-	load_image "$n" "$IMAGES/pause.tar" "$IMAGES/coredns.tar" "$IMAGES/agnhost.tar"
+	load_image "$n" "$IMAGES/pause.tar" "$IMAGES/coredns.tar" "$IMAGES/tests.tar"
 }
 
 load_image() { # NODE ARCHIVE...

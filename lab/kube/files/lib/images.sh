@@ -54,43 +54,44 @@ debian_rootfs() { # DIR PACKAGE...
 	printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 }
 
-image_stamp() {
-	local of=$1; [[ $1 == agnhost ]] && of="agnhost nettool"
-	{ cat "$HERE/lib/images.sh"; for of in $of; do cat "$BIN/.$of.stamp"; done; } | sha256sum | cut -d' ' -f1
+image_stamp() { # NAME PROGRAM...
+	shift
+	{ cat "$HERE/lib/images.sh"; for of; do cat "$BIN/.$of.stamp"; done; } | sha256sum | cut -d' ' -f1
 }
-image_fresh() { [[ -s $IMAGES/$1.tar && $(cat "$IMAGES/.$1.stamp" 2>/dev/null) == "$(image_stamp "$1")" ]]; }
-image_done()  { image_stamp "$1" >"$IMAGES/.$1.stamp"; log "image $1: $(( $(stat -c %s "$IMAGES/$1.tar") >> 20 )) MiB"; }
+image_fresh() { [[ -s $IMAGES/$1.tar && $(cat "$IMAGES/.$1.stamp" 2>/dev/null) == "$(image_stamp "$@")" ]]; }
+image_done()  { image_stamp "$@" >"$IMAGES/.$1.stamp"; log "image $1: $(( $(stat -c %s "$IMAGES/$1.tar") >> 20 )) MiB"; }
 
 build_images() {
-	local root=$CACHE/tmp.rootfs tag
+	local root=$CACHE/tmp.rootfs
 	rm -rf "$root"
-	if ! image_fresh pause; then
+	if ! image_fresh pause pause; then
 		mkdir -p "$root"; cp "$BIN/pause" "$root/pause"
 		pack_image "$IMAGES/pause.tar" "$root" '{"Entrypoint":["/pause"],"User":"65535:65535"}' \
 			"$PAUSE_IMAGE,registry.k8s.io/pause:3.10"
-		rm -rf "$root"; image_done pause
+		rm -rf "$root"; image_done pause pause
 	fi
-	if ! image_fresh coredns; then
+	if ! image_fresh coredns coredns; then
 		mkdir -p "$root"; cp "$BIN/coredns" "$root/coredns"
 		pack_image "$IMAGES/coredns.tar" "$root" '{"Entrypoint":["/coredns"]}' \
 			"weir.lab/coredns:$COREDNS_VERSION"
-		rm -rf "$root"; image_done coredns
+		rm -rf "$root"; image_done coredns coredns
 	fi
-	if ! image_fresh agnhost; then
-		# agnhost and, of the same layer with another entry point or none, the
-		# two other images that network tests use, and the one of the demo.
-		local agnhost busybox dns
-		agnhost=$(test_image Agnhost) && busybox=$(test_image BusyBox) && dns=$(test_image JessieDnsutils) ||
-			die "no test image names in k8s.io/kubernetes@$KUBE_VERSION"
+	if ! image_fresh tests agnhost nettool boom-server; then
+		# One layer for all images that tests use, which differ in the program that
+		# they start.
+		local env="\"Env\":[$PATH_ENV]" agnhost busybox dns nginx boom
+		agnhost=$(test_image Agnhost) && busybox=$(test_image BusyBox) && dns=$(test_image JessieDnsutils) &&
+			nginx=$(test_image Nginx) && boom=$(test_image RegressionIssue74839) || die "no test image names in k8s.io/kubernetes@$KUBE_VERSION"
 		debian_rootfs "$root" bash coreutils libc-bin grep sed curl wget netcat-openbsd bind9-dnsutils iproute2 iputils-ping iperf3 tcpdump procps hostname mount util-linux
 		[[ -x $root/usr/bin/nc ]] || ln -s nc.openbsd "$root/usr/bin/nc"
-		cp "$BIN/nettool" "$root/nettool"
-		cp "$BIN/agnhost" "$root/agnhost"; ln -s agnhost "$root/agnhost-2"; mkdir -p "$root/uploads"
+		cp "$BIN"/{agnhost,nettool,boom-server} "$root/"
+		ln -s agnhost "$root/agnhost-2"; mkdir -p "$root/uploads"
 		cp "$(kube_source)"/test/images/agnhost/porter/localhost.{crt,key} "$root/" && chmod 644 "$root"/localhost.* || die "no agnhost certificates"
-		pack_image "$IMAGES/agnhost.tar" "$root" \
-			"{\"Entrypoint\":[\"/agnhost\"],\"Cmd\":[\"pause\"],\"Env\":[$PATH_ENV]}" "$agnhost,weir.lab/agnhost:lab" \
-			"{\"Cmd\":[\"sh\"],\"Env\":[$PATH_ENV]}" "$busybox,$dns,weir.lab/toolbox:lab" \
-			"{\"Entrypoint\":[\"/nettool\"],\"Env\":[$PATH_ENV]}" docker.io/library/nettool:0.9
-		rm -rf "$root"; image_done agnhost
+		pack_image "$IMAGES/tests.tar" "$root" \
+			"{\"Entrypoint\":[\"/agnhost\"],\"Cmd\":[\"pause\"],$env}" "$agnhost,weir.lab/agnhost:lab" \
+			"{\"Cmd\":[\"sh\"],$env}" "$busybox,$dns,weir.lab/toolbox:lab" \
+			"{\"Entrypoint\":[\"/nettool\"],$env}" "$nginx,docker.io/library/nettool:0.9" \
+			"{\"Entrypoint\":[\"/boom-server\"],$env}" "$boom"
+		rm -rf "$root"; image_done tests agnhost nettool boom-server
 	fi
 }

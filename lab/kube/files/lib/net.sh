@@ -2,14 +2,13 @@
 # stands for the world outside the cluster. The root namespace is not touched.
 
 net_up() {
-	local n ns
+	local n ns ip
 	ip netns add "$WORLD" || return 1
 	ip netns exec "$WORLD" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
 		net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 	ip -n "$WORLD" link set lo up
-	# What only the default route leads to.
-	ip -n "$WORLD" addr add 198.51.100.1/32 dev lo
-	ip -n "$WORLD" addr add 2001:db8::1/128 dev lo
+	# What only the default route leads to; the last two are asked for by upstream's tests.
+	for ip in 198.51.100.1 2001:db8::1 8.8.8.8 2001:4860:4860::8888; do ip -n "$WORLD" addr add "$ip" dev lo; done
 	ip -n "$WORLD" link add br0 type bridge forward_delay 0
 	ip -n "$WORLD" link set br0 up
 	ip -n "$WORLD" addr add "$WORLD4/16" dev br0
@@ -35,8 +34,18 @@ net_up() {
 	done
 }
 
+# The world answers on the ports of HTTP and DNS, by TCP.
+world_up() {
+	nsenter --net="/run/netns/$WORLD" setsid "$BIN/nettool" 80 53 </dev/null >"$STATE/world.log" 2>&1 &
+	proc_id $! >"$STATE/world.pid"
+}
+
 net_down() {
-	local ns
+	local ns pid _
+	if proc_alive "$STATE/world.pid"; then
+		read -r pid _ <"$STATE/world.pid"
+		kill "$pid"
+	fi
 	for ns in $(netns_left); do ip netns del "$ns"; done
 	return 0
 }

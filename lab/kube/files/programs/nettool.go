@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Command nettool is an HTTP server that says which pod answers, as the one of
-// pods in labs without Kubernetes does.
+// Command nettool is an HTTP server, on the ports given or 80, that says which
+// pod answers, as the one of pods in labs without Kubernetes does.
 package main
 
 import (
@@ -17,10 +17,19 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(http.ListenAndServe(":80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 		fmt.Fprintf(w, "PodName: %s | PodIP: eth0 %s\n", name, address(local == nil || local.IP.To4() != nil))
-	})))
+	})
+	ports := os.Args[1:]
+	if len(ports) == 0 {
+		ports = []string{"80"}
+	}
+	ended := make(chan error)
+	for _, port := range ports {
+		go func() { ended <- http.ListenAndServe(":"+port, answer) }()
+	}
+	log.Fatal(<-ended)
 }
 
 // address is the one of eth0 in the family that the client uses.
