@@ -54,7 +54,7 @@ func TestCommandsKnowWhichKindALabIs(t *testing.T) {
 			t.Errorf("%q on a lab with Kubernetes: %q", args, got)
 		}
 	}
-	if _, err := Up(t.Context(), Spec{Name: "t-kube", Bin: bin(t)}); err == nil || !strings.Contains(err.Error(), "with Kubernetes") {
+	if _, err := Up(t.Context(), Spec{Name: "t-kube"}); err == nil || !strings.Contains(err.Error(), "with Kubernetes") {
 		t.Errorf("up of a lab of that name: %v", err)
 	}
 }

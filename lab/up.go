@@ -28,6 +28,9 @@ func Up(ctx context.Context, spec Spec) (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lab %q: %w", spec.Name, err)
 	}
+	if kube.Exists(spec.Name) {
+		return nil, fmt.Errorf("lab %q is there already, with Kubernetes: remove it with weir lab down --name %s, or take another name", spec.Name, spec.Name)
+	}
 	bin, err := binaries(spec.Bin)
 	if err != nil {
 		return nil, err
@@ -70,9 +73,6 @@ func (l *Lab) make(ctx context.Context, r *record) error {
 // vacant makes sure that nothing of the lab's names is in use, and then writes
 // down that they are its own.
 func vacant(r *record) error {
-	if kube.Exists(r.Name) {
-		return fmt.Errorf("lab %q is there already, with Kubernetes: remove it with weir lab down --name %s, or take another name", r.Name, r.Name)
-	}
 	entries, err := os.ReadDir(r.dir())
 	if err != nil {
 		return fmt.Errorf("look into %s: %w", r.dir(), err)
