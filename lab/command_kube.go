@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func (k *kubeFlags) register(c *cobra.Command) {
 
 func installFlags(c *cobra.Command, from *kube.Install) {
 	f := c.Flags()
-	f.StringVar(&from.Image, "image", ownFile("weir-image.tar"), "with --kubernetes: archive of Weir's image")
+	f.StringVar(&from.Image, "image", ownFile("image/weir-"+runtime.GOARCH+".tar"), "with --kubernetes: archive of Weir's image")
 	f.StringVar(&from.Manifest, "manifest", ownFile("../deploy/weir.yaml"), "with --kubernetes: manifest that installs Weir")
 	f.StringToStringVar(&from.Set, "set", nil, "with --kubernetes: keys of weir.yaml that shall have other values than in the manifest")
 }

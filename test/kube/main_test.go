@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func run(m *testing.M) int {
 		return m.Run() // every test skips and says why
 	}
 	ctx := context.Background()
-	install := kube.Install{Image: file("WEIR_IMAGE", "../../bin/weir-image.tar"), Manifest: file("WEIR_MANIFEST", "../../deploy/weir.yaml"), Set: map[string]string{"ipv6.enabled": "true"}}
+	install := kube.Install{Image: file("WEIR_IMAGE", "../../bin/image/weir-"+runtime.GOARCH+".tar"), Manifest: file("WEIR_MANIFEST", "../../deploy/weir.yaml"), Set: map[string]string{"ipv6.enabled": "true"}}
 	if _, err := os.Stat(install.Image); err != nil {
 		why = fmt.Sprintf("no image: %v (make image)", err)
 		return m.Run()
