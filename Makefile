@@ -48,6 +48,7 @@ kube-programs: build ## what a lab with Kubernetes needs, with upstream's tests
 	bin/weir lab build
 	bin/weir lab build e2e.test ginkgo
 
+test-kube conformance: IMAGE_ARCH = $(shell $(GO) env GOARCH)
 test-kube: deps kube-programs image ## Weir on a real Kubernetes of three nodes (root)
 	$(GO) test -count=1 -v -timeout 30m ./test/kube/
 
