@@ -56,17 +56,18 @@ find_go() {
 
 # What a program is made of: when this changes, it is built anew.
 program_stamp() {
-	local d; d=$(program_dir "$1")
-	{ echo "$ARCH"; ldflags; echo "${PROGRAMS[$1]}"; cat "$d/go.mod" "$d/go.sum"
-	  [[ ${PROGRAMS[$1]} != *.go ]] || cat "$d/${PROGRAMS[$1]}"
+	local m; m=$HERE/programs/$(module_of "$1")
+	{ echo "$ARCH"; ldflags; echo "${PROGRAMS[$1]}"; cat "$m.mod" "$m.sum"
+	  [[ ${PROGRAMS[$1]} != *.go ]] || cat "$HERE/programs/${PROGRAMS[$1]}"
 	} | sha256sum | cut -d' ' -f1
 }
 
+program_fresh() { [[ -x $BIN/$1 && $(cat "$BIN/.$1.stamp" 2>/dev/null) == "$(program_stamp "$1")" ]]; }
+
 build_program() {
 	local p=$1 stamp dir start=$SECONDS
-	[[ ${PROGRAMS[$p]-} ]] || die "no program '$p'; there are: ${!PROGRAMS[*]}"
+	program_fresh "$p" && return
 	stamp=$(program_stamp "$p")
-	[[ -x $BIN/$p && $(cat "$BIN/.$p.stamp" 2>/dev/null) == "$stamp" ]] && return
 	dir=$(program_dir "$p")
 	log "building $p"
 	local cmd=(build)
@@ -103,8 +104,10 @@ fetch_debs() { # DIR [--no-deps] PACKAGE...
 	die "fetching Debian packages failed: $*"
 }
 
+runtime_fresh() { [[ -x $RUNTIME/bin/containerd && -x $RUNTIME/bin/runc && -x $RUNTIME/cni/host-local ]]; }
+
 build_runtime() {
-	[[ -x $RUNTIME/bin/containerd && -x $RUNTIME/bin/runc && -x $RUNTIME/cni/host-local ]] && return
+	runtime_fresh && return
 	log "fetching $DEB_RUNTIME"
 	local tmp=$CACHE/tmp.runtime d
 	rm -rf "$tmp" "$RUNTIME" "$RUNTIME.new"; mkdir -p "$tmp/x" "$RUNTIME.new"/{bin,cni}
@@ -119,12 +122,20 @@ build_runtime() {
 	"$RUNTIME/bin/runc" --version >/dev/null || die "runc does not run here (is libseccomp2 installed?)"
 }
 
-build_all() { # [PROGRAM...]
-	mkdir -p "$BIN" "$IMAGES"
-	exec 9>"$CACHE/lock"; flock 9
-	unpack_modules
+all_fresh() { # PROGRAM...
 	local p
-	for p in ${*:-$PROGRAMS_DEFAULT}; do build_program "$p"; done
+	for p; do program_fresh "$p" || return 1; done
+}
+
+build_all() { # [PROGRAM...]
+	local p programs=${*:-$PROGRAMS_DEFAULT}
+	for p in $programs; do [[ ${PROGRAMS[$p]-} ]] || die "no program $p; there are: ${!PROGRAMS[*]}"; done
+	all_fresh $programs && { (( $# )) || { runtime_fresh && images_fresh; }; } && return
+	mkdir -p "$BIN" "$IMAGES"
+	exec 9>"$CACHE/lock"
+	flock -n 9 || { log "waiting for another build"; flock 9; }
+	unpack_modules
+	for p in $programs; do build_program "$p"; done
 	if (( $# == 0 )); then
 		build_runtime
 		build_images

@@ -61,6 +61,9 @@ image_stamp() { # NAME PROGRAM...
 image_fresh() { [[ -s $IMAGES/$1.tar && $(cat "$IMAGES/.$1.stamp" 2>/dev/null) == "$(image_stamp "$@")" ]]; }
 image_done()  { image_stamp "$@" >"$IMAGES/.$1.stamp"; log "image $1: $(( $(stat -c %s "$IMAGES/$1.tar") >> 20 )) MiB"; }
 
+images_fresh() { image_fresh pause pause && image_fresh coredns coredns && image_fresh tests $TEST_PROGRAMS; }
+TEST_PROGRAMS="agnhost nettool boom-server"
+
 build_images() {
 	local root=$CACHE/tmp.rootfs
 	rm -rf "$root"
@@ -76,7 +79,7 @@ build_images() {
 			"weir.lab/coredns:$COREDNS_VERSION"
 		rm -rf "$root"; image_done coredns coredns
 	fi
-	if ! image_fresh tests agnhost nettool boom-server; then
+	if ! image_fresh tests $TEST_PROGRAMS; then
 		# One layer for all images that tests use, which differ in the program that
 		# they start.
 		local env="\"Env\":[$PATH_ENV]" agnhost busybox dns nginx boom
@@ -92,6 +95,6 @@ build_images() {
 			"{\"Cmd\":[\"sh\"],$env}" "$busybox,$dns,weir.lab/toolbox:lab" \
 			"{\"Entrypoint\":[\"/nettool\"],$env}" "$nginx,docker.io/library/nettool:0.9" \
 			"{\"Entrypoint\":[\"/boom-server\"],$env}" "$boom"
-		rm -rf "$root"; image_done tests agnhost nettool boom-server
+		rm -rf "$root"; image_done tests $TEST_PROGRAMS
 	fi
 }
