@@ -22,24 +22,25 @@ func TestUpstreamConformance(t *testing.T) {
 }
 
 // All of upstream's tests of the network: `make conformance`. What is left out
-// needs a cloud provider, or SCTP where this kernel has none.
+// needs a cloud provider or kube-proxy, or SCTP where this kernel has none.
 func TestUpstreamNetwork(t *testing.T) {
 	need(t)
 	if os.Getenv("WEIR_CONFORMANCE") == "" {
 		t.Skip("takes an hour: run make conformance")
 	}
-	skip := cloud
+	skip := absent
 	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP); err != nil {
 		t.Logf("tests of SCTP connections do not run: this kernel has none: %v", err)
 		skip += `|\[Feature:SCTPConnectivity\]`
 	} else {
 		unix.Close(fd)
 	}
-	upstream(t, kube.E2E{Focus: `^\[sig-network\]`, Skip: skip, Procs: 4, Timeout: 3 * time.Hour, Report: filepath.Join(results, "conformance")}, 200)
+	upstream(t, kube.E2E{Focus: `\[sig-network\]`, Skip: skip, Procs: 4, Timeout: 3 * time.Hour, Report: filepath.Join(results, "conformance")}, 150)
 }
 
-// cloud is what a cloud provider brings.
-const cloud = `\[Feature:LoadBalancer\]|\[Feature:Ingress\]|\[Feature:NEG\]`
+// absent are the marks of tests of what is not there: a cloud provider's load
+// balancers and migrations, kube-proxy, and features that Kubernetes has off.
+const absent = `\[Feature:LoadBalancer\]|\[Feature:KubeProxy|KubeProxy should|restarting kube-proxy|\[Feature:OffByDefault\]`
 
 // upstream runs tests and wants at least so many of them.
 func upstream(t *testing.T, e kube.E2E, atLeast int) {

@@ -70,7 +70,9 @@ var areas = []area{
 // unasked says why make conformance leaves tests out.
 var unasked = []area{
 	{"this kernel has no SCTP", regexp.MustCompile(`SCTP`)},
-	{"needs what a cloud provider brings", regexp.MustCompile(``)},
+	{"is about kube-proxy, which is not there", regexp.MustCompile(`KubeProxy|kube-proxy`)},
+	{"needs a feature that Kubernetes has off", regexp.MustCompile(`OffByDefault`)},
+	{"needs a cloud provider", regexp.MustCompile(``)},
 }
 
 func render(outcomes []kube.Outcome) string {

@@ -85,7 +85,7 @@ build_images() {
 		local env="\"Env\":[$PATH_ENV]" agnhost busybox dns nginx boom
 		agnhost=$(test_image Agnhost) && busybox=$(test_image BusyBox) && dns=$(test_image JessieDnsutils) &&
 			nginx=$(test_image Nginx) && boom=$(test_image RegressionIssue74839) || die "no test image names in k8s.io/kubernetes@$KUBE_VERSION"
-		debian_rootfs "$root" bash coreutils libc-bin grep sed curl wget netcat-openbsd bind9-dnsutils iproute2 iputils-ping iperf3 tcpdump procps hostname mount util-linux
+		debian_rootfs "$root" bash coreutils libc-bin grep sed curl wget netcat-openbsd bind9-dnsutils iproute2 iputils-ping iperf iperf3 tcpdump procps hostname mount util-linux
 		[[ -x $root/usr/bin/nc ]] || ln -s nc.openbsd "$root/usr/bin/nc"
 		cp "$BIN"/{agnhost,nettool,boom-server} "$root/"
 		ln -s agnhost "$root/agnhost-2"; mkdir -p "$root/uploads"
