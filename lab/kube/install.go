@@ -46,13 +46,26 @@ func (i Install) manifest() (string, error) {
 	}
 	text := string(data)
 	for _, key := range slices.Sorted(maps.Keys(i.Set)) {
-		line := regexp.MustCompile(`(?m)^(    ` + regexp.QuoteMeta(key) + `:) .*$`)
-		if !line.MatchString(text) {
+		changed := false
+		for _, line := range linesOf(key) {
+			changed = changed || line.MatchString(text)
+			text = line.ReplaceAllString(text, "${1}"+strings.ReplaceAll(i.Set[key], "$", "$$"))
+		}
+		if !changed {
 			return "", fmt.Errorf("--set %s: %s has no such key in its weir.yaml", key, i.Manifest)
 		}
-		text = line.ReplaceAllString(text, "$1 "+strings.ReplaceAll(i.Set[key], "$", "$$"))
 	}
 	return text, nil
+}
+
+// linesOf matches a key up to its value, as the agent's part of the manifest
+// writes it ("ipv6.enabled: true") and as the operator's does ("ipv6: {enabled: true}").
+func linesOf(key string) []*regexp.Regexp {
+	lines := []*regexp.Regexp{regexp.MustCompile(`(?m)^(    ` + regexp.QuoteMeta(key) + `: ).*$`)}
+	if group, name, nested := strings.Cut(key, "."); nested {
+		lines = append(lines, regexp.MustCompile(`(?m)^(    `+regexp.QuoteMeta(group)+`: \{(?:.*, )?`+regexp.QuoteMeta(name)+`: )[^,}]*`))
+	}
+	return lines
 }
 
 // configMark is the annotation that makes pods anew when it changes.
@@ -101,7 +114,7 @@ func (l *Lab) Install(ctx context.Context, from Install) error {
 	for _, step := range [][]string{
 		{"rollout", "status", "-n", "kube-system", "daemonset", "-l", "k8s-app=cilium", "--timeout=120s"},
 		{"wait", "--for=condition=Ready", "node", "--all", "--timeout=60s"},
-		{"rollout", "status", "-n", "kube-system", "deployment/coredns", "--timeout=120s"},
+		{"wait", "--for=condition=Available", "-n", "kube-system", "deployment/coredns", "--timeout=120s"},
 	} {
 		r := l.Kubectl(ctx, step...)
 		fmt.Fprint(l.progress, r.Stdout)

@@ -104,10 +104,10 @@ func TestWhatIsInstalledIsCheckedBeforeAnythingIsMade(t *testing.T) {
 	if err := i.check(); err == nil || !strings.Contains(err.Error(), "weir.yaml") || !strings.Contains(err.Error(), "--manifest") {
 		t.Errorf("without a manifest: %v, want the file and --manifest", err)
 	}
-	write(i.Manifest, "data:\n  weir.yaml: |\n    ipv4.enabled: true\n    ipv6.enabled: false\n---\n      weir.dev/config: 0123\n")
+	write(i.Manifest, "data:\n  weir.yaml: |\n    ipv4.enabled: true\n    ipv6.enabled: false\n  operator.yaml: |\n    ipv6: {enabled: false}\n---\n      weir.dev/config: 0123\n")
 	dual := *i.inFamily("dual")
 	first, err := dual.text()
-	if err != nil || !strings.Contains(first, "    ipv6.enabled: true\n") || strings.Contains(first, "0123") {
+	if err != nil || !strings.Contains(first, "    ipv6.enabled: true\n  operator.yaml: |\n    ipv6: {enabled: true}\n") || strings.Contains(first, "0123") {
 		t.Errorf("dual stack: %v\n%s", err, first)
 	}
 	write(i.Image, "two")
