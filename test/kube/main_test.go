@@ -31,8 +31,9 @@ const (
 
 // k is the lab; nil when it could not be made, and why says the reason.
 var (
-	k   *kube.Lab
-	why string
+	k       *kube.Lab
+	why     string
+	install kube.Install
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -43,7 +44,7 @@ func run(m *testing.M) int {
 		return m.Run() // every test skips and says why
 	}
 	ctx := context.Background()
-	install := kube.Install{Image: file("WEIR_IMAGE", "../../bin/image/weir-"+runtime.GOARCH+".tar"), Manifest: file("WEIR_MANIFEST", "../../deploy/weir.yaml"), Set: map[string]string{"ipv6.enabled": "true"}}
+	install = kube.Install{Image: file("WEIR_IMAGE", "../../bin/image/weir-"+runtime.GOARCH+".tar"), Manifest: file("WEIR_MANIFEST", "../../deploy/weir.yaml"), Set: map[string]string{"ipv6.enabled": "true"}}
 	if _, err := os.Stat(install.Image); err != nil {
 		why = fmt.Sprintf("no image: %v (make image)", err)
 		return m.Run()
@@ -59,7 +60,7 @@ func run(m *testing.M) int {
 			}
 		}()
 	}
-	if err := up(ctx, install); err != nil {
+	if err := up(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		saveLogs(ctx)
 		return 1
@@ -84,7 +85,7 @@ func file(variable, fallback string) string {
 }
 
 // up makes the lab, what was there before Weir, and installs Weir.
-func up(ctx context.Context, install kube.Install) error {
+func up(ctx context.Context) error {
 	lab, err := kube.Up(ctx, kube.Spec{Name: labName, Progress: os.Stderr, Keep: true})
 	if err != nil {
 		return err
