@@ -30,7 +30,7 @@ demo: deps build ## three nodes, pods that talk, captures that show how (MODE=vx
 demo-down: build ## remove what `make demo` left running
 	bin/weir lab down --name demo
 
-test: deps build verify ## every test there is; needs root for packets and labs
+test: deps build verify image kube-programs ## every test there is; needs root for packets and labs
 	tools/test.sh
 
 # --- parts of it -------------------------------------------------------------
@@ -39,11 +39,22 @@ test: deps build verify ## every test there is; needs root for packets and labs
 deps: ## install what is missing, from Debian packages
 	@tools/deps.sh
 
-# A module of its own, so that ours does not depend on it. The first time takes minutes.
-.PHONY: kube-proxy test-kube-proxy
-kube-proxy: ## the real one, in bin/, for benchmarks and tests
-	@mkdir -p bin
-	cd tools/kubeproxy && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../bin/kube-proxy k8s.io/kubernetes/cmd/kube-proxy
+# Upstream's programs are built into the cache of `weir lab build`. The first time takes minutes.
+.PHONY: kube-proxy test-kube-proxy kube-programs test-kube conformance
+kube-proxy: build ## the real one, for benchmarks and tests
+	bin/weir lab build kube-proxy
+
+kube-programs: build ## what a lab with Kubernetes needs, with upstream's tests
+	bin/weir lab build
+	bin/weir lab build e2e.test ginkgo
+
+test-kube conformance: IMAGE_ARCH = $(shell $(GO) env GOARCH)
+test-kube: deps kube-programs image ## Weir on a real Kubernetes of three nodes (root)
+	$(GO) test -count=1 -v -timeout 30m ./test/kube/
+
+conformance: deps kube-programs image ## all of upstream's network tests; writes docs/conformance.md (root; an hour or two)
+	WEIR_CONFORMANCE=all $(GO) test -count=1 -v -timeout 4h -run TestUpstream ./test/kube/; s=$$?; \
+	$(GO) run ./tools/conformance results/kube/conformance docs/conformance.md && exit $$s
 
 test-kube-proxy: kube-proxy build ## the real kube-proxy beside Weir (root)
 	$(GO) test -count=1 -timeout 30m ./test/coexist/ ./test/kubeproxy/
@@ -78,7 +89,7 @@ test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
 	$(GO) test -C tools/crd ./...
 	$(GO) test -C tools/chart ./...
 	$(GO) test -C tools/image ./...
-	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist)|bench)")
+	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist|kube$$)|bench)")
 
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
 	$(GO) test ./bpf/... ./datapath/...

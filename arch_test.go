@@ -106,6 +106,9 @@ var rooms = map[string]room{
 		weir: []string{"agent/...", "api/...", "cli/...", "cni/...", "internal/...", "lab/...", "operator/...", "source/...", "state", "datapath/..."}, outside: all,
 		why: "the lab starts real agents; it does not reach into their features",
 	},
+	"lab/kube": {
+		why: "it makes a Kubernetes and does not look into what is installed there",
+	},
 	"cmd/...":   {weir: []string{"agent/...", "cli/...", "cni/...", "lab/...", "operator/...", "internal/..."}, outside: all, why: "a command picks a room and starts it"},
 	"bench/...": {weir: all, outside: all, why: "benchmarks measure every room"},
 	"test/...":  {weir: all, outside: all, why: "tests look at every room"},

@@ -33,10 +33,13 @@ func installCNI(cfg config.Config) error {
 	if cfg.CNI.ConfDir == "" {
 		return nil
 	}
+	// Runtimes that know version 1.1 (STATUS, GC) know the list, too; those that do not,
+	// such as containerd 1.6, refuse results of it and read the other key alone.
 	conf, err := json.MarshalIndent(map[string]any{
-		"cniVersion": "1.1.0",
-		"name":       "weir",
-		"plugins":    []any{map[string]any{"type": "weir-cni", "socket": cfg.Socket, "runDir": cfg.RunDir}},
+		"cniVersion":  "1.0.0",
+		"cniVersions": []string{"1.0.0", "1.1.0"},
+		"name":        "weir",
+		"plugins":     []any{map[string]any{"type": "weir-cni", "socket": cfg.Socket, "runDir": cfg.RunDir}},
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode CNI configuration: %w", err)

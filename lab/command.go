@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"weir/lab/kube"
 )
 
 // Command returns `weir lab` with everything below it.
@@ -27,6 +30,7 @@ func Command() *cobra.Command {
 	c.PersistentFlags().String("name", "", "the lab; default: $WEIR_LAB, or the only one there is")
 	c.AddCommand(upCommand(), downCommand(), listCommand(), statusCommand(), servicesCommand(), applyCommand(), deleteCommand(),
 		execCommand(), captureCommand(), logsCommand(), agentCommand(), serveCommand())
+	c.AddCommand(kubeCommands()...)
 	return c
 }
 
@@ -40,22 +44,12 @@ func chosen(c *cobra.Command) string {
 
 // pick opens the lab that the user named, or the only one.
 func pick(c *cobra.Command) (*Lab, error) {
-	if os.Geteuid() != 0 {
-		return nil, errNotRoot
+	name, err := pickName(c)
+	if err != nil {
+		return nil, err
 	}
-	name := chosen(c)
-	if name == "" {
-		names, err := Names()
-		if err != nil {
-			return nil, err
-		}
-		if len(names) == 0 {
-			return nil, errors.New(`no lab is up: make one with "weir lab up"`)
-		}
-		if len(names) > 1 {
-			return nil, fmt.Errorf("several labs are up: say which with --name: %s", strings.Join(names, ", "))
-		}
-		name = names[0]
+	if kube.Exists(name) {
+		return nil, fmt.Errorf("lab %q has a real Kubernetes, where %q has no meaning: use weir lab kubectl", name, c.Name())
 	}
 	l, err := Open(name)
 	if err != nil {
@@ -63,6 +57,42 @@ func pick(c *cobra.Command) (*Lab, error) {
 	}
 	l.Report(c.ErrOrStderr())
 	return l, nil
+}
+
+// pickName is the lab that the user named, or the only one, of either kind.
+func pickName(c *cobra.Command) (string, error) {
+	if os.Geteuid() != 0 {
+		return "", errNotRoot
+	}
+	if name := chosen(c); name != "" {
+		return name, nil
+	}
+	names, err := everyName()
+	if err != nil {
+		return "", err
+	}
+	if len(names) == 0 {
+		return "", errors.New(`no lab is up: make one with "weir lab up"`)
+	}
+	if len(names) > 1 {
+		return "", fmt.Errorf("several labs are up: say which with --name: %s", strings.Join(names, ", "))
+	}
+	return names[0], nil
+}
+
+// everyName returns the names of all labs, of either kind.
+func everyName() ([]string, error) {
+	names, err := Names()
+	if err != nil {
+		return nil, err
+	}
+	more, err := kube.Names()
+	if err != nil {
+		return nil, err
+	}
+	names = append(names, more...)
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // show prints value as JSON where -o json, a flag of the weir command, says so.
@@ -80,7 +110,7 @@ func show(c *cobra.Command, value any, table func() error) error {
 
 func listCommand() *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "Name the labs", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		names, err := Names()
+		names, err := everyName()
 		if err != nil {
 			return err
 		}
@@ -98,6 +128,9 @@ func listCommand() *cobra.Command {
 
 func statusCommand() *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "Show nodes, agents and pods; exit code 1 when something is amiss", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		if k, err := pickKube(c); err != nil || k != nil {
+			return orBecome(k, err, "status")
+		}
 		l, err := pick(c)
 		if err != nil {
 			return err

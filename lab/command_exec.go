@@ -18,6 +18,9 @@ func execCommand() *cobra.Command {
 		Short: "Run a program of this host in a pod, a node or the world",
 		Args:  cobra.MinimumNArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
+			if k, err := pickKube(c); err != nil || k != nil {
+				return execKube(c, k, err, container, args)
+			}
 			l, err := pick(c)
 			if err != nil {
 				return err
@@ -75,8 +78,15 @@ func logsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "logs NODE|POD",
 		Short: "Print the log of a node's agent, or of a pod's containers",
-		Args:  cobra.ExactArgs(1),
+		Long:  "Print the log of a node's agent, or of a pod's containers. With Kubernetes: NODE and a program of it,\nsuch as kubelet; see weir lab kubectl logs for pods.",
+		Args:  cobra.RangeArgs(0, 2),
 		RunE: func(c *cobra.Command, args []string) error {
+			if k, err := pickKube(c); err != nil || k != nil {
+				return orBecome(k, err, append([]string{"logs"}, args...)...)
+			}
+			if len(args) != 1 {
+				return fmt.Errorf("weir lab logs needs one node or pod, not %d names", len(args))
+			}
 			l, err := pick(c)
 			if err != nil {
 				return err

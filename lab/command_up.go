@@ -5,16 +5,22 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"weir/lab/kube"
 )
 
 func upCommand() *cobra.Command {
 	var file, mode, bin string
 	var nodes, mtu int
 	var v4, v6, keep bool
+	var k kubeFlags
 	c := &cobra.Command{
 		Use:   "up [MANIFEST...]",
 		Short: "Make a lab: three nodes unless lab.yaml says otherwise, then apply the manifests",
 		RunE: func(c *cobra.Command, args []string) error {
+			if k.on {
+				return upKube(c, k, nodes, v4, v6, keep, args)
+			}
 			spec := Spec{}
 			if file != "" {
 				var err error
@@ -59,6 +65,7 @@ func upCommand() *cobra.Command {
 	f.IntVar(&mtu, "mtu", defaultMTU, "MTU of the underlay")
 	f.StringVar(&bin, "bin", "", "folder of weir, weir-agent and weir-cni; default: that of this program")
 	f.BoolVar(&keep, "keep", false, "leave a lab that could not be made as it is")
+	k.register(c)
 	return c
 }
 
@@ -69,7 +76,7 @@ func downCommand() *cobra.Command {
 		Short: "Remove a lab with all its processes, mounts, namespaces and files",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			names, err := Names()
+			names, err := everyName()
 			if err != nil {
 				return err
 			}
@@ -87,6 +94,9 @@ func downCommand() *cobra.Command {
 				fmt.Fprintln(c.ErrOrStderr(), "no lab is up")
 			}
 			return each(1, names, func(name string) error {
+				if kube.Exists(name) {
+					return kube.Remove(c.Context(), name, c.ErrOrStderr())
+				}
 				return Remove(c.Context(), name, c.ErrOrStderr())
 			})
 		},

@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	maxLabName   = 24  // keeps the agent's socket path below the kernel's 108 bytes
-	maxNodeName  = 40  // likewise
-	maxNetnsName = 255 // a file name in /run/netns
+	defaultLabName = "lab"
+	maxLabName     = 24  // keeps the agent's socket path below the kernel's 108 bytes
+	maxNodeName    = 40  // likewise
+	maxNetnsName   = 255 // a file name in /run/netns
 	// Letters and digits that cannot be read as one another or make words, as
 	// Kubernetes uses for the names it generates.
 	safeLetters = "bcdfghjklmnpqrstvwxz2456789"

@@ -97,7 +97,7 @@ func Nodes(n int) NodeSpecs {
 // withDefaults returns the spec with everything said.
 func (s Spec) withDefaults() Spec {
 	if s.Name == "" {
-		s.Name = "lab"
+		s.Name = defaultLabName
 	}
 	if len(s.Nodes) == 0 {
 		s.Nodes = Nodes(3)

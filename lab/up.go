@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"weir/lab/kube"
 )
 
 var errNotRoot = errors.New("a lab needs root: it makes network namespaces and loads BPF programs (try sudo)")
@@ -25,6 +27,9 @@ func Up(ctx context.Context, spec Spec) (*Lab, error) {
 	nodes, err := spec.layout()
 	if err != nil {
 		return nil, fmt.Errorf("lab %q: %w", spec.Name, err)
+	}
+	if kube.Exists(spec.Name) {
+		return nil, fmt.Errorf("lab %q is there already, with Kubernetes: remove it with weir lab down --name %s, or take another name", spec.Name, spec.Name)
 	}
 	bin, err := binaries(spec.Bin)
 	if err != nil {
