@@ -130,8 +130,13 @@ func TestAKindThatIsNotDefinedIsEmptyAndBlocksNobody(t *testing.T) {
 	w.put(some(3)...)
 	w.ready()
 	w.hasProblem("ciliumcidrgroups.cilium.io", "CustomResourceDefinition")
-	if got := len(w.source.Status().APIs); got != 10 {
-		t.Errorf("%d kinds are watched, want 10", got)
+	w.eventually("ten kinds are watched", func() bool { return len(w.source.Status().APIs) == 10 })
+	w.stop()
+	w.api.Down()
+	w.start()
+	w.within(time.Second, "every table is synced without a server, too", w.synced)
+	if err := w.api.Up(); err != nil {
+		t.Fatal(err)
 	}
 	w.api.Serve(fakeapi.Kind{Group: v1.Group, Version: v1.Version, Resource: "ciliumcidrgroups", Kind: "CiliumCIDRGroup"})
 	w.put(everyKind()[4])

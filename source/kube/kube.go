@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -51,7 +52,9 @@ type Source struct {
 
 	journal *journal.Journal
 	stores  []*store
-	told    sync.WaitGroup // of the kinds whose tables do not know all yet
+	shared  sharer
+	untold  atomic.Int32  // kinds whose tables do not know all yet
+	all     chan struct{} // closed when there are none
 }
 
 // New returns a source that fills the tables.
@@ -66,11 +69,11 @@ func New(log *slog.Logger, o Options, tables *state.Tables) *Source {
 		o.Grace = 5 * time.Minute
 	}
 	o.Connect.StateDir = o.Dir
-	s := &Source{log: log, opts: o, tables: tables, conn: connect.New(log, o.Connect)}
+	s := &Source{log: log, opts: o, tables: tables, conn: connect.New(log, o.Connect), all: make(chan struct{})}
 	out := sinks(tables)
 	for _, k := range kinds() {
 		s.stores = append(s.stores, newStore(s, k, s.learning(k, out[k.name])))
-		s.told.Add(1)
+		s.untold.Add(1)
 	}
 	return s
 }
@@ -101,10 +104,7 @@ func (s *Source) Run(ctx context.Context) error {
 		g.Go(st.name, func(ctx context.Context) error { f.run(ctx); return nil })
 	}
 	g.Go("last known", func(ctx context.Context) error { s.fallBack(ctx); return nil })
-	go func() { // the first lists of a large cluster leave as much garbage behind as rows
-		s.told.Wait()
-		debug.FreeOSMemory()
-	}()
+	g.Go("memory", func(ctx context.Context) error { s.shrink(ctx); return nil })
 	return g.Wait()
 }
 
@@ -191,6 +191,21 @@ func (s *Source) fallBack(ctx context.Context) {
 	}
 }
 
+// shrink gives back what the first lists of a large cluster have left behind,
+// which is more than the rows, once the journal has them.
+func (s *Source) shrink(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-s.all:
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+		debug.FreeOSMemory()
+	}
+}
+
 // Status is how the source is doing.
 type Status struct {
 	connect.State
@@ -203,7 +218,7 @@ func (s *Source) Status() Status {
 	out := Status{State: s.conn.State(), APIs: []string{}}
 	for _, st := range s.stores {
 		st.mu.Lock()
-		if st.watched {
+		if st.watched && out.OK {
 			out.APIs = append(out.APIs, st.label)
 		}
 		st.mu.Unlock()

@@ -122,7 +122,9 @@ func (s *store) mark() {
 	if !s.synced {
 		s.synced = true
 		s.out.told(s.name)
-		s.src.told.Done()
+		if s.src.untold.Add(-1) == 0 {
+			close(s.src.all)
+		}
 	}
 }
 
@@ -170,7 +172,8 @@ func (s *store) make(e *entry) (any, error) {
 	if e.err != nil {
 		return nil, e.err
 	}
-	return s.row(e.key, e.json, s.src.opts.Scope)
+	row, err := s.row(e.key, e.json, s.src.opts.Scope)
+	return s.src.shared.row(row), err
 }
 
 // remove forgets objects. The lock is held.
@@ -201,6 +204,7 @@ func (s *store) restore(r journal.Record, k key) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	row = s.src.shared.row(row)
 	digest := sum(r.Object)
 	s.held[k] = held{version: r.Version, good: digest, seen: digest}
 	s.highest = max(s.highest, r.Version)

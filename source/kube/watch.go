@@ -131,7 +131,11 @@ func (f *follower) undefined(ctx context.Context) bool {
 func (f *follower) absent() {
 	f.mu.Lock()
 	n := len(f.held)
-	f.mark()
+	if n == 0 {
+		f.told()
+	} else {
+		f.mark()
+	}
 	f.mu.Unlock()
 	text := "the cluster does not define this kind: create its CustomResourceDefinition"
 	if n > 0 {

@@ -25,7 +25,7 @@ import (
 const (
 	flushEvery = 50 * time.Millisecond
 	syncEvery  = time.Second // so much a power cut may cost; a crash of the agent costs one flush
-	maxPending = 64 << 20    // of what cannot be written: then all counts as unknown
+	maxPending = 64 << 20    // of what cannot be written: beyond it the disk has older objects
 )
 
 // Record is one line: an object that is there, one that has gone (without
@@ -182,13 +182,15 @@ func (j *Journal) Run(ctx context.Context) error {
 // ends where it ended before.
 func (j *Journal) flush(last bool) {
 	j.mu.Lock()
-	data := bytes.Clone(j.pending.Bytes())
+	buffer := j.pending
+	j.pending = bytes.Buffer{}
 	j.mu.Unlock()
 	var err error
-	if len(data) > 0 {
+	if buffer.Len() > 0 {
 		var n int
-		if n, err = j.file.Write(data); err == nil {
+		if n, err = j.file.Write(buffer.Bytes()); err == nil {
 			j.size, j.total, j.dirty = j.size+int64(n), j.total+int64(n), true
+			buffer = bytes.Buffer{}
 		} else {
 			err = errors.Join(err, j.file.Truncate(j.size))
 			_, seek := j.file.Seek(j.size, 0)
@@ -202,12 +204,12 @@ func (j *Journal) flush(last bool) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err == nil {
-		rest := bytes.Clone(j.pending.Bytes()[len(data):])
-		j.pending = bytes.Buffer{} // a burst's memory is let go
-		j.pending.Write(rest)
-	} else if j.failed == nil {
-		j.log.Warn("known objects are not kept", "err", err)
+	if err != nil {
+		if j.failed == nil {
+			j.log.Warn("known objects are not kept", "err", err)
+		}
+		buffer.Write(j.pending.Bytes()) // what came meanwhile stands behind what could not be written
+		j.pending = buffer
 	}
 	j.failed = err
 }
