@@ -3,8 +3,8 @@ package convert
 import "weir/state"
 
 // Nodes merges the two kinds that speak of nodes: a CiliumNode says how a node is
-// reached, the Node of its name which labels it has, and whether it is about to
-// leave. Its zero value has no nodes.
+// reached, the Node of its name which labels it has, and whether it is ready and
+// stays. Its zero value has no nodes.
 type Nodes struct {
 	core, own map[string]state.Node
 }

@@ -3,6 +3,7 @@ package kube
 import (
 	"net/http"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -17,6 +18,7 @@ import (
 // scheme knows the kinds that are watched: the custom ones as they come.
 var scheme, parameters = func() (*runtime.Scheme, runtime.ParameterCodec) {
 	s := runtime.NewScheme()
+	utilruntime.Must(coordinationv1.AddToScheme(s))
 	utilruntime.Must(corev1.AddToScheme(s))
 	utilruntime.Must(discoveryv1.AddToScheme(s))
 	utilruntime.Must(networkingv1.AddToScheme(s))
@@ -24,9 +26,9 @@ var scheme, parameters = func() (*runtime.Scheme, runtime.ParameterCodec) {
 		if k.strict {
 			s.AddKnownTypeWithName(k.group.WithKind(k.name), &raw{})
 			s.AddKnownTypeWithName(k.group.WithKind(k.name+"List"), &rawList{})
+			metav1.AddToGroupVersion(s, k.group)
 		}
 	}
-	metav1.AddToGroupVersion(s, cilium)
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
 	return s, runtime.NewParameterCodec(s)
 }()

@@ -75,7 +75,7 @@ func (w *world) ready() {
 
 func (w *world) synced() bool {
 	t := w.tables
-	for _, s := range []interface{ Synced() bool }{t.Nodes, t.Pods, t.Namespaces, t.Policies, t.CIDRGroups, t.Services, t.Slices, t.ClusterIdentities, t.Problems} {
+	for _, s := range []interface{ Synced() bool }{t.Nodes, t.Pods, t.Namespaces, t.Policies, t.CIDRGroups, t.Services, t.Slices, t.L2Policies, t.Leases, t.ClusterIdentities, t.Problems} {
 		if !s.Synced() {
 			return false
 		}

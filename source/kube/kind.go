@@ -1,6 +1,7 @@
 package kube
 
 import (
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -18,6 +19,7 @@ type kind struct {
 	resource string // "pods"
 	label    string // as the status lists it: "core/v1::Pods"
 	fields   string // selector of those that are watched
+	within   string // the one namespace of which they are; empty: all
 	strict   bool   // its objects are decoded by source/files, which knows their rules
 
 	object, list func() runtime.Object
@@ -31,6 +33,13 @@ func (k *kind) where() string {
 	return k.resource + "." + k.group.Group
 }
 
+// leases are those of the namespace in which nodes are chosen to answer for
+// addresses; the nodes' own heartbeats are in another.
+func leases() *kind {
+	return &kind{name: "Lease", group: coordinationv1.SchemeGroupVersion, resource: "leases", label: "coordination.k8s.io/v1::Lease", within: state.L2LeaseNamespace,
+		object: func() runtime.Object { return &coordinationv1.Lease{} }, list: func() runtime.Object { return &coordinationv1.LeaseList{} }}
+}
+
 var cilium = schema.GroupVersion{Group: v1.Group, Version: v1.Version}
 
 // notFinished leaves out pods that have ended: their addresses may be others'.
@@ -40,8 +49,10 @@ func core(name, resource, label string, object, list func() runtime.Object) *kin
 	return &kind{name: name, group: corev1.SchemeGroupVersion, resource: resource, label: "core/v1::" + label, object: object, list: list}
 }
 
-func custom(name, resource string) *kind {
-	return &kind{name: name, group: cilium, resource: resource, label: "cilium/v2::" + name, strict: true,
+func custom(name, resource string) *kind { return customOf(cilium, name, resource) }
+
+func customOf(group schema.GroupVersion, name, resource string) *kind {
+	return &kind{name: name, group: group, resource: resource, label: "cilium/" + group.Version + "::" + name, strict: true,
 		object: func() runtime.Object { return &raw{} }, list: func() runtime.Object { return &rawList{} }}
 }
 
@@ -56,6 +67,8 @@ func kinds() []*kind {
 		custom(v1.KindCiliumNode, "ciliumnodes"),
 		custom(v1.KindCiliumIdentity, "ciliumidentities"),
 		custom(v1.KindCiliumCIDRGroup, "ciliumcidrgroups"),
+		customOf(schema.GroupVersion{Group: v1.Group, Version: "v2alpha1"}, v1.KindL2Policy, "ciliuml2announcementpolicies"),
+		leases(),
 		core("Service", "services", "Service", func() runtime.Object { return &corev1.Service{} }, func() runtime.Object { return &corev1.ServiceList{} }),
 		{name: "EndpointSlice", group: discoveryv1.SchemeGroupVersion, resource: "endpointslices", label: "discovery/v1::EndpointSlice",
 			object: func() runtime.Object { return &discoveryv1.EndpointSlice{} }, list: func() runtime.Object { return &discoveryv1.EndpointSliceList{} }},

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -38,17 +39,20 @@ func everyKind() []fakeapi.Object {
 		policy("allow", "web"),
 		&v1.CiliumClusterwideNetworkPolicy{TypeMeta: typed("CiliumClusterwideNetworkPolicy"), ObjectMeta: metav1.ObjectMeta{Name: "all"},
 			Spec: &v1.Rule{EndpointSelector: &metav1.LabelSelector{}, Ingress: []v1.IngressRule{{}}}},
+		&v1.CiliumL2AnnouncementPolicy{TypeMeta: metav1.TypeMeta{APIVersion: v1.APIVersionL2Policy, Kind: v1.KindL2Policy}, ObjectMeta: metav1.ObjectMeta{Name: "office"},
+			Spec: v1.L2PolicySpec{LoadBalancerIPs: true}},
+		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "cilium-l2announce-default-web"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &https}},
 		pod("web-0"),
 	}
 }
 
 // lens is how many rows each table has.
-func (w *world) lens() [8]int {
+func (w *world) lens() [10]int {
 	t := w.tables
-	return [8]int{t.Nodes.Len(), t.Namespaces.Len(), t.ClusterIdentities.Len(), t.CIDRGroups.Len(), t.Services.Len(), t.Slices.Len(), t.Policies.Len(), t.Pods.Len()}
+	return [10]int{t.Nodes.Len(), t.Namespaces.Len(), t.ClusterIdentities.Len(), t.CIDRGroups.Len(), t.Services.Len(), t.Slices.Len(), t.Policies.Len(), t.Pods.Len(), t.L2Policies.Len(), t.Leases.Len()}
 }
 
-var oneOfEach = [8]int{1, 1, 1, 1, 1, 1, 3, 1}
+var oneOfEach = [10]int{1, 1, 1, 1, 1, 1, 3, 1, 1, 1}
 
 func TestEveryKindBecomesRowsAndFollows(t *testing.T) {
 	w := newWorld(t)
@@ -65,14 +69,14 @@ func TestEveryKindBecomesRowsAndFollows(t *testing.T) {
 	if len(p.IPs) != 2 || p.UID == "" || p.Created.IsZero() || p.Labels["app"] != "web" {
 		t.Errorf("pod %+v, want addresses, uid, labels and time", p)
 	}
-	w.eventually("all kinds are watched", func() bool { return len(w.source.Status().APIs) == 11 })
+	w.eventually("all kinds are watched", func() bool { return len(w.source.Status().APIs) == len(kinds()) })
 	w.put(pod("web-0", "app=db"))
 	w.eventually("the pod's new label", func() bool {
 		p, _ := w.tables.Pods.Get(state.PodName{Namespace: "default", Name: "web-0"})
 		return p.Labels["app"] == "db"
 	})
 	w.delete(everyKind()...)
-	w.eventually("all rows gone", func() bool { return w.lens() == [8]int{} })
+	w.eventually("all rows gone", func() bool { return w.lens() == [10]int{} })
 }
 
 func TestFinishedPodsAreNoRows(t *testing.T) {
@@ -91,12 +95,15 @@ func TestFinishedPodsAreNoRows(t *testing.T) {
 func TestHeartbeatsOfNodesChangeNothing(t *testing.T) {
 	w := newWorld(t)
 	node := everyKind()[1].(*corev1.Node)
-	w.put(node)
+	beat := func(i int) {
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Unix(int64(i), 0)}}
+		w.put(node)
+	}
+	beat(0)
 	w.ready()
 	_, before, _ := w.tables.Nodes.Changes(0)
 	for i := range 10 {
-		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Unix(int64(i), 0)}}
-		w.put(node)
+		beat(i + 1)
 	}
 	w.put(pod("web")) // of another watch: give it time
 	w.pods(1)

@@ -64,7 +64,7 @@ func (l *rawList) DeepCopyObject() runtime.Object {
 
 // trimmed is the object without its status and what of its metadata nobody here
 // reads. A field that does not fit stays as it is: the decoder says so.
-func (r *raw) trimmed(kind string) ([]byte, error) {
+func (r *raw) trimmed(k *kind) ([]byte, error) {
 	var content, meta map[string]json.RawMessage
 	if err := json.Unmarshal(r.data, &content); err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (r *raw) trimmed(kind string) ([]byte, error) {
 		content["metadata"], _ = json.Marshal(kept) // what came as JSON goes as JSON
 	}
 	// Lists of a kind need not repeat what their items are.
-	content["apiVersion"], _ = json.Marshal(cilium.String())
-	content["kind"], _ = json.Marshal(kind)
+	content["apiVersion"], _ = json.Marshal(k.group.String())
+	content["kind"], _ = json.Marshal(k.name)
 	return json.Marshal(content)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -28,6 +29,8 @@ func (k *kind) row(name key, data []byte, s convert.Scope) (any, error) {
 		return decoded(data, convert.Pod)
 	case "EndpointSlice":
 		return decoded(data, func(o *discoveryv1.EndpointSlice) (any, error) { return convert.EndpointSlice(o) })
+	case "Lease":
+		return decoded(data, func(o *coordinationv1.Lease) (any, error) { return convert.Lease(o) })
 	case "NetworkPolicy":
 		return decoded(data, func(o *networkingv1.NetworkPolicy) (any, error) { return convert.NetworkPolicy(o) })
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"sync"
 
+	v1 "weir/api/v1"
 	"weir/internal/table"
 	"weir/source/convert"
 	"weir/state"
@@ -152,6 +153,13 @@ func sinks(t *state.Tables) map[string]sink {
 			func(s state.Slice) state.SliceName { return s.Name }, state.Slice.Same,
 			func(k key) (state.SliceName, bool) {
 				return state.SliceName{Namespace: k.namespace, Name: k.name}, true
+			}},
+		v1.KindL2Policy: &rowSink[string, state.L2Policy]{newQuorum(t.L2Policies.MarkSynced, v1.KindL2Policy), t.L2Policies,
+			func(p state.L2Policy) string { return p.Name }, state.L2Policy.Same, names},
+		"Lease": &rowSink[state.LeaseName, state.Lease]{newQuorum(t.Leases.MarkSynced, "Lease"), t.Leases,
+			func(l state.Lease) state.LeaseName { return l.Name }, func(a, b state.Lease) bool { return a == b },
+			func(k key) (state.LeaseName, bool) {
+				return state.LeaseName{Namespace: k.namespace, Name: k.name}, true
 			}},
 		"CiliumIdentity": &rowSink[state.IdentityID, state.Identity]{newQuorum(t.ClusterIdentities.MarkSynced, "CiliumIdentity"), t.ClusterIdentities,
 			func(i state.Identity) state.IdentityID { return i.ID }, state.Identity.Same, identityID},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -18,7 +19,7 @@ import (
 func (k *kind) trim(o runtime.Object) ([]byte, error) {
 	switch o := o.(type) {
 	case *raw:
-		return o.trimmed(k.name)
+		return o.trimmed(k)
 	case *corev1.Pod:
 		return json.Marshal(trimPod(o))
 	case *corev1.Node:
@@ -37,6 +38,10 @@ func (k *kind) trim(o runtime.Object) ([]byte, error) {
 			s.Endpoints = append(s.Endpoints, e)
 		}
 		return json.Marshal(s)
+	case *coordinationv1.Lease:
+		l := &coordinationv1.Lease{TypeMeta: k.typeMeta(), ObjectMeta: trimMeta(o.ObjectMeta)}
+		l.Annotations, l.Spec.HolderIdentity = nil, o.Spec.HolderIdentity
+		return json.Marshal(l)
 	case *networkingv1.NetworkPolicy:
 		return json.Marshal(&networkingv1.NetworkPolicy{TypeMeta: k.typeMeta(), ObjectMeta: trimMeta(o.ObjectMeta), Spec: o.Spec})
 	}

@@ -30,7 +30,7 @@ func (f *follower) get(o metav1.ListOptions) *rest.Request {
 		}
 		f.mu.Unlock()
 	}
-	return f.client.Get().Resource(f.resource).VersionedParams(&o, parameters)
+	return f.client.Get().NamespaceIfScoped(f.within, f.within != "").Resource(f.resource).VersionedParams(&o, parameters)
 }
 
 // ListWithContext lists for the reflector.

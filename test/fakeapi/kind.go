@@ -70,6 +70,7 @@ func builtin() []Kind {
 		global("cilium.io", "v2", "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy"),
 		{Group: "cilium.io", Version: "v2", Resource: "ciliumendpoints", Kind: "CiliumEndpoint", Namespaced: true}, global("cilium.io", "v2", "ciliumnodes", "CiliumNode"),
 		global("cilium.io", "v2", "ciliumidentities", "CiliumIdentity"), global("cilium.io", "v2", "ciliumcidrgroups", "CiliumCIDRGroup"),
+		global("cilium.io", "v2alpha1", "ciliuml2announcementpolicies", "CiliumL2AnnouncementPolicy"),
 	}
 }
 

@@ -90,7 +90,7 @@ func TestAnAgentRestartsAndServesWhileItsAPIServerIsAway(t *testing.T) {
 	agentDo(t, l, "n1", lab.AgentRestart)
 	status := func() agent.Status { return get[agent.Status](t, l, "n1", agent.PathStatus) }
 	until(t, 10*time.Second, func() string {
-		if s := status(); !s.Source.OK || len(s.KubernetesAPIs) != 11 {
+		if s := status(); !s.Source.OK || len(s.KubernetesAPIs) != 13 {
 			return fmt.Sprintf("source %+v, watches %v", s.Source, s.KubernetesAPIs)
 		}
 		return ""
@@ -127,7 +127,7 @@ func TestAnAgentRestartsAndServesWhileItsAPIServerIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, 10*time.Second, func() string {
-		if s := status(); !s.Source.OK || len(s.KubernetesAPIs) != 11 {
+		if s := status(); !s.Source.OK || len(s.KubernetesAPIs) != 13 {
 			return fmt.Sprintf("source %+v once the server is back, watches %v", s.Source, s.KubernetesAPIs)
 		}
 		return ""
