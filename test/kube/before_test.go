@@ -32,12 +32,12 @@ func otherNetwork(ctx context.Context) error {
 mkdir -p %[1]s
 bpftool map create %[1]s/calico_failsafe_ports_v1 type hash key 4 value 4 entries 8 name calico_failsafe
 printf '%%s' '%[2]s' >/tmp/other && mv /tmp/other %[3]s`, otherPins, conflist, otherConf)
-	if r := k.Exec(ctx, "n2", "sh", "-c", script); !r.OK() {
-		return fmt.Errorf("on n2: %s%s", r.Stdout, r.Stderr)
-	}
 	// CoreDNS shall not start on that network.
 	if r := k.Kubectl(ctx, "taint", "node", "n2", otherTaint); !r.OK() {
 		return fmt.Errorf("taint n2: %s", r.Stderr)
+	}
+	if r := k.Exec(ctx, "n2", "sh", "-c", script); !r.OK() {
+		return fmt.Errorf("on n2: %s%s", r.Stdout, r.Stderr)
 	}
 	// The account that pods run as is made by a controller, a moment after the namespace.
 	if r := k.Kubectl(ctx, "wait", "--for=create", "serviceaccount/default", "--timeout=30s"); !r.OK() {

@@ -40,7 +40,7 @@ func TestUpstreamNetwork(t *testing.T) {
 
 // absent are the marks of tests of what is not there: a cloud provider's load
 // balancers and migrations, kube-proxy, and features that Kubernetes has off.
-const absent = `\[Feature:LoadBalancer\]|\[Feature:KubeProxy|KubeProxy should|restarting kube-proxy|\[Feature:OffByDefault\]`
+const absent = `\[Feature:LoadBalancer\]|KubeProxy|kube-proxy|\[Feature:OffByDefault\]`
 
 // upstream runs tests and wants at least so many of them.
 func upstream(t *testing.T, e kube.E2E, atLeast int) {

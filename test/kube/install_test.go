@@ -129,7 +129,7 @@ func TestRowI1StatusOfEveryAgent(t *testing.T) {
 	need(t)
 	for _, n := range nodes() {
 		out := weir(t, n, "status") // exit code 0
-		for _, line := range []string{"KVStore:", "Kubernetes:"} {
+		for _, line := range []string{"Kubernetes:", "KubeProxyReplacement:"} {
 			if !strings.Contains(out, line) {
 				t.Errorf("weir status on %s has no line %s\n%s", n, line, out)
 			}

@@ -49,8 +49,8 @@ debian_rootfs() { # DIR PACKAGE...
 	rm -rf "$tmp"
 	mkdir -p "$root"/{etc,tmp,proc,sys,dev,run,root,var/tmp}; chmod 1777 "$root/tmp" "$root/var/tmp"
 	[[ -e $root/bin/sh ]] || ln -s bash "$root/bin/sh"
-	printf 'root:x:0:0:root:/root:/bin/sh\nuser-defined-in-image:x:1000:1000::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >"$root/etc/passwd"
-	printf 'root:x:0:\nuser-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\nnogroup:x:65534:\n' >"$root/etc/group"
+	printf 'root:x:0:0:root:/root:/bin/sh\nuser-defined-in-image:x:1000:1000::/:/bin/sh\ntcpdump:x:100:100::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n' >"$root/etc/passwd"
+	printf 'root:x:0:\nuser-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\ntcpdump:x:100:\nnogroup:x:65534:\n' >"$root/etc/group"
 	printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
 }
 
@@ -62,7 +62,7 @@ image_fresh() { [[ -s $IMAGES/$1.tar && $(cat "$IMAGES/.$1.stamp" 2>/dev/null) =
 image_done()  { image_stamp "$@" >"$IMAGES/.$1.stamp"; log "image $1: $(( $(stat -c %s "$IMAGES/$1.tar") >> 20 )) MiB"; }
 
 images_fresh() { image_fresh pause pause && image_fresh coredns coredns && image_fresh tests $TEST_PROGRAMS; }
-TEST_PROGRAMS="agnhost nettool boom-server"
+TEST_PROGRAMS="agnhost nettool boom-server coredns"
 
 build_images() {
 	local root=$CACHE/tmp.rootfs
@@ -87,7 +87,7 @@ build_images() {
 			nginx=$(test_image Nginx) && boom=$(test_image RegressionIssue74839) || die "no test image names in k8s.io/kubernetes@$KUBE_VERSION"
 		debian_rootfs "$root" bash coreutils libc-bin grep sed curl wget netcat-openbsd bind9-dnsutils iproute2 iputils-ping iperf iperf3 tcpdump procps hostname mount util-linux
 		[[ -x $root/usr/bin/nc ]] || ln -s nc.openbsd "$root/usr/bin/nc"
-		cp "$BIN"/{agnhost,nettool,boom-server} "$root/"
+		cp "$BIN"/{agnhost,nettool,boom-server,coredns} "$root/"
 		ln -s agnhost "$root/agnhost-2"; mkdir -p "$root/uploads"
 		cp "$(kube_source)"/test/images/agnhost/porter/localhost.{crt,key} "$root/" && chmod 644 "$root"/localhost.* || die "no agnhost certificates"
 		pack_image "$IMAGES/tests.tar" "$root" \

@@ -84,7 +84,7 @@ node_start() { # NODE
 	) &
 	pid=$!
 	proc_id $pid >"$d/unshare.pid"
-	wait_for 20 "start of $n" "$d/init.log" node_inited "$n"
+	wait_for 60 "start of $n" "$d/init.log" node_inited "$n"
 	local cg=/sys/fs/cgroup/weir-kube/$NAME/$n
 	if [[ -d $cg/init ]]; then
 		echo "$pid" >"$cg/init/cgroup.procs"
@@ -164,7 +164,7 @@ nodes_stop() {
 	done
 	for d in "$STATE"/nodes/*/; do
 		for f in "$d/init.pid" "$d/unshare.pid"; do
-			[[ -f $f ]] && wait_for 20 "end of ${d%/}" - proc_gone "$f"
+			[[ -f $f ]] && wait_for 60 "end of ${d%/}" - proc_gone "$f"
 		done
 	done
 	return 0
