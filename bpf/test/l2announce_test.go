@@ -14,7 +14,7 @@ import (
 
 var (
 	vip4, vip6 = netip.MustParseAddr("172.18.200.1"), netip.MustParseAddr("fc00::200:1")
-	nicMAC     = net.HardwareAddr{2, 0, 0, 0, 0, 0x77}
+	nicMAC     = underlayMAC
 	clientMAC  = net.HardwareAddr{2, 0, 0, 0, 0, 0x99}
 	client4    = netip.MustParseAddr("172.18.0.99")
 	client6    = netip.MustParseAddr("fc00::99")
@@ -75,7 +75,7 @@ func TestARPForAnAnnouncedAddressIsAnsweredByItsHolderOnly(t *testing.T) {
 		{name: "padded", in: append(good, make([]byte, 18)...), out: append(answer(client4), make([]byte, 18)...)},
 		{name: "unicast", in: change(func(a *arp) { a.dstMAC = nicMAC }), out: answer(client4)},
 		{name: "a probe", in: change(func(a *arp) { a.sender = netip.IPv4Unspecified() }), out: answer(netip.IPv4Unspecified())},
-		{name: "for another's MAC", in: change(func(a *arp) { a.dstMAC = podGW })},
+		{name: "for another's MAC", in: change(func(a *arp) { a.dstMAC = strangerMAC })},
 		{name: "an announcement", in: change(func(a *arp) { a.sender = vip4 })},
 		{name: "a reply", in: change(func(a *arp) { a.operation = 2 })},
 		{name: "an address that is not announced", in: whoHas(unknown4).bytes()},
@@ -151,7 +151,7 @@ func TestSolicitationOfAnAnnouncedAddressIsAnsweredByItsHolderOnly(t *testing.T)
 		{name: "the same with a nonce", in: from(none, join(bare, nonce)), out: toAll},
 		{name: "the same with the MAC of nobody's address", in: from(none, body)},
 		{name: "the same unicast", in: ask(none, vip6, nicMAC, 255, 135, 0, bare)},
-		{name: "for another's MAC", in: ask(client6, vip6, podGW, 255, 135, 0, body)},
+		{name: "for another's MAC", in: ask(client6, vip6, strangerMAC, 255, 135, 0, body)},
 		{name: "to all nodes", in: ask(client6, all, net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, 255, 135, 0, body)},
 		{name: "to another group", in: ask(client6, netip.MustParseAddr("ff02::1:ff00:2"), groupMAC, 255, 135, 0, body)},
 		{name: "from a group", in: from(all, body)},
