@@ -306,7 +306,7 @@ func TestThePlainManifestIsOneThatAnAPIServerTakes(t *testing.T) {
 		kinds[o.GetObjectKind().GroupVersionKind().Kind]++
 	}
 	want := map[string]int{"ConfigMap": 1, "DaemonSet": 1, "Deployment": 1, "ServiceAccount": 2, "ClusterRole": 2, "ClusterRoleBinding": 2,
-		"Role": 1, "RoleBinding": 1, "CustomResourceDefinition": 6}
+		"Role": 2, "RoleBinding": 2, "CustomResourceDefinition": 7}
 	if diff := cmp.Diff(want, kinds); diff != "" {
 		t.Error(diff)
 	}
