@@ -49,8 +49,9 @@ STAGE int asked_note(void)
 }
 
 /* The NodePort that a pod asks another node for: every node knows it, and whoever is in the cluster
- * is given the same backends, whichever is asked. */
-static __always_inline const struct service *service_elsewhere(const struct work *w)
+ * is given the same backends, whichever is asked. Where only the backends of the asked node serve
+ * clients from outside, it is left to that node, for which the pod is outside. */
+static __always_inline const struct service *service_elsewhere(struct work *w)
 {
 	struct addr any = {{0, 0, w->p.family == AF_INET ? V4_MAPPED : 0, 0}};
 	const struct service *s = service_find(&any, w->p.dport, w->p.proto);
@@ -59,7 +60,10 @@ static __always_inline const struct service *service_elsewhere(const struct work
 	if (!s || !(s->flags & SERVICE_NODEPORT))
 		return 0;
 	entry = ipcache_lookup(&w->p.dst);
-	return entry && entry->identity == IDENTITY_REMOTE_NODE ? s : 0;
+	if (!entry || entry->identity != IDENTITY_REMOTE_NODE)
+		return 0;
+	w->nat.left = !!(s->flags & SERVICE_KEEP_CLIENT);
+	return w->nat.left ? 0 : s;
 }
 
 /* The service that the packet asks for, or NULL. w->nat.frontend is what its answers come from; 0:

@@ -231,6 +231,9 @@ STAGE int nat_new(void)
 	refused = inside ? REASON_NONE : is_admitted(w, s);
 	if (refused)
 		return refused;
+	if (w->place == PLACE_FROM_NETDEV && s->flags & SERVICE_KEEP_CLIENT)
+		inside = 0; /* another node's pod: its node would have asked for it, were it inside
+			     */
 	from = inside ? &s->inside : &s->outside;
 	hash = tuple_hash(&w->p);
 	if (!is_by_tuple(w, s))
@@ -339,6 +342,13 @@ static __always_inline int is_masqueraded(__u8 family, const struct end *to)
 	return !exempt || *exempt != (family == AF_INET ? MASQUERADE_IPV4 : MASQUERADE_IPV6);
 }
 
+/* Whether a pod asks another node for what that node's own backends serve: in tunnel mode it takes
+ * no pod's address from the underlay for what is for a pod. */
+static __always_inline int is_left(const struct work *w)
+{
+	return w->nat.left && config.tunnel_ifindex && node_takes_place(w->p.family);
+}
+
 /* How a client from outside gets to a backend of another node. With DSR it keeps its address, if it
  * is one that such a node can answer: another node's own does not come from here. */
 static __always_inline __u8 nat_forward(struct work *w)
@@ -371,7 +381,7 @@ static __always_inline int nat_source(struct work *w)
 		w->nat.source = NAT_ROUTER;
 		return REASON_NONE;
 	}
-	if (!is_masqueraded(w->p.family, other))
+	if (!is_masqueraded(w->p.family, other) && !is_left(w))
 		return REASON_NONE;
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP &&
 	    w->p.echo != ECHO_REQUEST)

@@ -83,7 +83,8 @@ static __always_inline int is_loopback(const struct addr *a)
 /*
  * The service of a NodePort, by whatever address of whatever node it is asked for: on the node
  * itself at its loopback addresses, too. Where only backends of the asked node serve clients from
- * outside, who is no pod is left to that node. A HostPort is its own node's only.
+ * outside, which another node is for it, and its pods, it is left to that node. A HostPort is its
+ * own node's only.
  */
 static __always_inline const struct service *node_port_find(void *ctx, const struct sockname *to,
 							    __u8 proto)
@@ -102,9 +103,9 @@ static __always_inline const struct service *node_port_find(void *ctx, const str
 		return 0;
 	if (entry->flags & IPCACHE_HOST)
 		return s;
-	if (entry->identity != IDENTITY_REMOTE_NODE || !(s->flags & SERVICE_NODEPORT))
+	if (entry->identity != IDENTITY_REMOTE_NODE)
 		return 0;
-	return s->flags & SERVICE_KEEP_CLIENT && is_host(ctx) ? 0 : s;
+	return (s->flags & (SERVICE_NODEPORT | SERVICE_KEEP_CLIENT)) == SERVICE_NODEPORT ? s : 0;
 }
 
 /* Finds the backend in whose place to is named. 1: there is one; 0: to is no service; negative: an

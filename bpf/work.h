@@ -99,7 +99,8 @@ struct translation {
 	__u8 known;	  /* an entry says so */
 	__u8 keep_client; /* no address takes the client's place */
 	__u8 dsr;	  /* the backend's node is to answer, if it is another */
-	__u8 pad[3];
+	__u8 left;	  /* the asked node's service: see service_elsewhere */
+	__u8 pad[2];
 };
 
 struct work {

@@ -23,14 +23,13 @@ func (n *node) everyNodes(t testing.TB, f family, proto uint8, flags bpf.Service
 }
 
 // A pod that asks another node for a NodePort is given a backend here, as by its
-// socket, whatever the traffic policy is for clients from outside; answers come
-// from the node that it has asked.
+// socket; answers come from the node that it has asked.
 func TestPodAsksAnotherNodeForANodePort(t *testing.T) {
 	for name, cfg := range map[string]bpf.Config{"tunnel": config(), "native": native()} {
 		n := masquerading(t, cfg)
 		perFamily(t, n, func(t *testing.T, f family) {
 			n.know(t, netip.PrefixFrom(f.node, f.bits()), bpf.IPCacheEntry{Identity: uint32(bpf.IdentityRemoteNode)})
-			for _, flags := range []bpf.ServiceFlag{0, bpf.ServiceKeepClient, bpf.ServiceDSR} {
+			for _, flags := range []bpf.ServiceFlag{0, bpf.ServiceDSR} {
 				for _, proto := range transports {
 					what := name + ": "
 					n.forget(t)
@@ -56,6 +55,38 @@ func TestPodAsksAnotherNodeForANodePort(t *testing.T) {
 			own := p.source(f.router, n.port(t, bpf.ProgFromPod, device(podID), p)).destination(f.pod, 8080)
 			n.passes(t, name+": itself answers", bpf.ProgFromPod, device(podID), own.reply().to(podMAC, podGW),
 				own.reply().to(podMAC, podGW).source(f.node, nodePort).destination(f.pod, 1234).hop().to(podGW, podMAC), bpf.ReasonToEndpoint)
+		})
+	}
+}
+
+// With externalTrafficPolicy Local the node that is asked answers by its own
+// backends, or nobody does: another node's pod is outside, for it.
+func TestPodAsksAnotherNodeForALocalNodePort(t *testing.T) {
+	flags := bpf.ServiceExternal | bpf.ServiceNodePort | bpf.ServiceKeepClient
+	for name, cfg := range map[string]bpf.Config{"tunnel": config(), "native": native()} {
+		n := masquerading(t, cfg)
+		perFamily(t, n, func(t *testing.T, f family) {
+			n.know(t, netip.PrefixFrom(f.node, f.bits()), bpf.IPCacheEntry{Identity: uint32(bpf.IdentityRemoteNode)})
+			odd := uint32(f.pick(0, 1))
+			for _, proto := range transports {
+				n.forget(t)
+				n.everyNodes(t, f, proto, flags, peerBackend)
+				p := forService(f.from(f.node), nodePort, proto)
+				left, client := p, f.remote
+				if name == "tunnel" { // where pods' addresses are not of the underlay
+					left, client = p.source(f.self, n.sourcePort(t, p)), f.node
+				}
+				n.passes(t, name+": left to the other node", bpf.ProgFromPod, device(podID), p, left.hop(), bpf.ReasonToNetwork)
+				asked := forService(f.into(f.self), nodePort, proto)
+				asked.src = client
+				mine := service{id: 230 + odd, at: at(f.self, nodePort), proto: proto, first: 16 * 85, backends: []uint32{2*remoteBackend + odd}, flags: flags | bpf.ServiceDropOutside}
+				mine.outside = []uint32{}
+				n.add(t, mine)
+				n.want(t, name+": no backend here", bpf.ProgFromNetdev, asked, bpf.DropNoBackend)
+				mine.outside = []uint32{2*peerBackend + odd}
+				n.add(t, mine)
+				n.want(t, name+": one here", bpf.ProgFromNetdev, asked, bpf.ReasonToEndpoint)
+			}
 		})
 	}
 }

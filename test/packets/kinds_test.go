@@ -123,7 +123,7 @@ func TestEveryClientByEveryKindOfAddress(t *testing.T) {
 						t.Errorf("the world sees %s, want the node %s", got, want)
 					}
 					for _, s := range kindsOf {
-						c.tryWays(t, c.ways(t, s, is4), mode, is4)
+						c.tryWays(t, c.ways(t, s, is4), mode, routing, is4)
 					}
 				})
 				c.judgesWorld(t, mode == "dsr" || routing == lab.ModeVXLAN)
@@ -178,18 +178,23 @@ func (c *cluster) tellsClients(t *testing.T, pod string, is4 bool) {
 }
 
 // tryWays asks every way from everywhere.
-func (c *cluster) tryWays(t *testing.T, ways []way, mode string, is4 bool) {
+func (c *cluster) tryWays(t *testing.T, ways []way, mode, routing string, is4 bool) {
 	t.Helper()
 	for _, w := range ways {
 		if w.kind != "ClusterIP" { // which is nobody's from outside
 			c.expect(t, "world", w, c.curlOnce(t, "world", w.at), c.worldSees(t, w, mode, is4))
 		}
-		c.expect(t, "client", w, c.curlOnce(t, "client", w.at), c.addr(t, "client", is4).String())
-		c.expect(t, "client, by packets", w, c.askOnce(t, "client", w.at), c.addr(t, "client", is4).String())
-		node := "*"
-		if w.by == "n2" && w.of.policy == "Local" && w.of.app == "one" {
-			node = "" // n1 is outside for n2, which has no backend
+		pod, node := c.addr(t, "client", is4).String(), "*"
+		if w.kind == "NodePort" && w.by == "n2" && w.of.policy == "Local" { // for which n1 and its pods are outside
+			switch {
+			case w.of.app == "one": // n2 has no backend
+				pod, node = "", ""
+			case routing == lab.ModeVXLAN:
+				pod = c.addr(t, "n1", is4).String()
+			}
 		}
+		c.expect(t, "client", w, c.curlOnce(t, "client", w.at), pod)
+		c.expect(t, "client, by packets", w, c.askOnce(t, "client", w.at), pod)
 		c.expect(t, "n1", w, c.curlOnce(t, "n1", w.at), node)
 	}
 }
