@@ -177,7 +177,9 @@ func host(t testing.TB) {
 		attrs.Name, attrs.Index = name, int(index)
 		pair := netlink.NewVeth(attrs)
 		pair.PeerName = name + "-in"
-		pair.HardwareAddr = map[string]net.HardwareAddr{"underlay": underlayMAC, "pod": podGW, "peer": peerGW}[name]
+		if name == "underlay" {
+			pair.HardwareAddr = underlayMAC
+		}
 		if err := netlink.LinkAdd(pair); err != nil {
 			t.Fatalf("make %s with index %d: %v", name, index, err)
 		}

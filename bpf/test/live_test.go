@@ -89,12 +89,13 @@ func (n *node) expect(t *testing.T, program string, want map[bpf.Reason]uint64) 
 func TestHeaderCutAtEveryLengthIsInvalid(t *testing.T) {
 	n := filled(t, config())
 	alone(t)
+	mac := linktest.Link(t, "pod").Attrs().HardwareAddr
 	for _, r := range refusals {
 		t.Run(r.program, func(t *testing.T) {
 			n.attach(t, r.program, device(podID))
 			var frames [][]byte
 			for _, f := range families {
-				whole := f.from(f.peer).bytes()
+				whole := f.from(f.peer).to(podMAC, mac).bytes()
 				header := 20
 				if f.v6 {
 					header = 40
@@ -141,9 +142,10 @@ func TestVLANPassesAsConfigured(t *testing.T) {
 			cfg.VLANBypass = c.bypass
 			n := filled(t, cfg)
 			alone(t)
+			mac := linktest.Link(t, "pod").Attrs().HardwareAddr
 			n.attach(t, c.program, device(podID))
 			for _, f := range families {
-				plain := f.from(f.self).bytes()
+				plain := f.from(f.self).to(podMAC, mac).bytes()
 				n.inject(t, "pod-in", tagged(plain, 0x8100, 100), tagged(plain, 0x8100, 0xe064), tagged(plain, 0x8100, 200), tagged(plain, 0x8100, 0x0fff),
 					tagged(tagged(plain, 0x8100, 7), 0x88a8, 100), tagged(plain, 0x8100, 0xa000))
 			}
