@@ -39,8 +39,9 @@ func TestUpstreamNetwork(t *testing.T) {
 }
 
 // absent are the marks of tests of what is not there: a cloud provider's load
-// balancers and migrations, kube-proxy, and features that Kubernetes has off.
-const absent = `\[Feature:LoadBalancer\]|KubeProxy|kube-proxy|\[Feature:OffByDefault\]`
+// balancers and migrations, kube-proxy, features that Kubernetes has off, and a
+// program of a later version than Debian's.
+const absent = `\[Feature:LoadBalancer\]|KubeProxy|kube-proxy|\[Feature:OffByDefault\]|IPerf2`
 
 // upstream runs tests and wants at least so many of them.
 func upstream(t *testing.T, e kube.E2E, atLeast int) {
