@@ -46,6 +46,7 @@ var meanings = map[string]string{
 	"loadBalancer.mode":                   "how clients from outside get to backends of other nodes: snat, dsr, or hybrid (dsr for TCP)",
 	"loadBalancer.dsrDispatch":            "how the node that answers learns which service was asked: opt, an option of IP",
 	"loadBalancer.acceleration":           "services on other nodes by XDP: disabled, native (the devices' drivers) or best-effort",
+	"l2announcements.enabled":             "answer ARP and NDP for addresses of services whose lease this node holds",
 	"nodePort.range":                      "ports that services may have on nodes",
 	"nodePort.addresses":                  "CIDRs within which addresses of this node's devices have NodePorts; none: all",
 	"cgroupRoot":                          "a folder of a cgroup v2, for the programs that see sockets; empty: where one is mounted",

@@ -201,7 +201,7 @@ func TestAnotherServerTakesOverWithinSeconds(t *testing.T) {
 	first := newFront(t, s.Addr())
 	c := run(t, Options{Servers: []string{first.url(), s.URL()}})
 	uses(t, c, first.url(), "")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	get := func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://cluster/api/v1/pods", http.NoBody)

@@ -104,13 +104,13 @@ func TestRewritingKeepsWhatCountsAndForgetsTheRest(t *testing.T) {
 		j.Put("Pod", fmt.Sprintf("default/%d", i%7), uint64(i), []byte(filler))
 	}
 	j.Delete("Pod", "default/0")
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		if list, err := j.segments(); err == nil && !slices.Contains(list, 1) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("not rewritten within 10 s")
+			t.Fatal("not rewritten within a minute")
 		}
 		time.Sleep(10 * time.Millisecond)
 		j.Put("Pod", "default/1", 0, []byte(filler))
