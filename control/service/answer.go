@@ -90,6 +90,14 @@ func (m *model) problems() []Problem {
 			}
 		}
 	}
+	for of, waiting := range m.of {
+		if s := m.services[ofService(of)]; of.Name == "" || s != nil && s.row != nil {
+			continue
+		}
+		for name := range waiting {
+			out = append(out, Problem{ofService(of), fmt.Sprintf("EndpointSlice %s/%s waits: there is no such service", name.Namespace, name.Name)})
+		}
+	}
 	slices.SortFunc(out, func(a, b Problem) int {
 		return cmp.Or(a.Of.compare(b.Of), cmp.Compare(a.Text, b.Text))
 	})

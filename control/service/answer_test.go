@@ -3,6 +3,7 @@ package service
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,5 +110,23 @@ func TestAServiceSaysWhyAnEndpointIsNotUsed(t *testing.T) {
 	}
 	if _, ok = c.Service(state.ServiceName{Namespace: "d", Name: "none"}); ok {
 		t.Error("there is one that is not")
+	}
+}
+
+func TestASliceOfAnUnknownServiceIsNamedUntilTheServiceIsThere(t *testing.T) {
+	c, tables := answering(t)
+	before := len(c.Problems())
+	tables.Slices.Put(state.Slice{Name: state.SliceName{Namespace: "d", Name: "early-1"}, Service: state.ServiceName{Namespace: "d", Name: "early"}})
+	step(t, c)
+	list := c.Problems()
+	if len(list) != before+1 || !slices.ContainsFunc(list, func(p Problem) bool {
+		return p.Of.Name == "early" && p.Text == "EndpointSlice d/early-1 waits: there is no such service"
+	}) {
+		t.Errorf("problems are %v", list)
+	}
+	tables.Services.Put(simple("early", "10.96.0.77"))
+	step(t, c)
+	if list := c.Problems(); len(list) != before {
+		t.Errorf("with the service, problems are %v", list)
 	}
 }
