@@ -136,7 +136,11 @@ done
 title "a NodePort, without kube-proxy"
 run weir lab apply -f demo/service.yaml
 run weir lab services
-node=$(weir lab exec n1 -- ip -4 -o addr show eth0 | awk '{sub("/.*", "", $4); print $4}')
+node_addr() { weir lab exec "$1" -- ip -4 -o addr show eth0 | awk '{sub("/.*", "", $4); print $4}'; }
+node=$(node_addr n1)
+# With a rule that asks for it, the node's stack tracks every connection that it sees.
+tracked=(INPUT -m conntrack --ctstate NEW -j ACCEPT)
+run weir lab exec n1 -- iptables -A "${tracked[@]}"
 capture source net eth0 'tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn'
 for _ in 1 2 3 4 5 6; do
 	run weir lab exec net -- curl -sS --max-time 3 "http://$node:32000/" | tee -a "$tmp/nodeport" || true
@@ -151,8 +155,14 @@ for from in n1 world; do
 	run weir lab exec "$from" -- curl -sS --max-time 3 "http://$node:32000/" | tee "$tmp/answer" || true
 	expect "an answer by http://$node:32000/ from $from" "$(grep -c '^PodName: evescn-' "$tmp/answer" || true)" 1
 done
-expect "rules of iptables about it" "$(weir lab exec n1 -- iptables-save 2>/dev/null | grep -cE '32000|KUBE-' || true)" 0
-expect "entries of conntrack about it" "$(weir lab exec n1 -- cat /proc/net/nf_conntrack 2>/dev/null | grep -c 32000 || true)" 0
+other=$(node_addr n2)
+weir lab exec n1 -- ping -c 1 -W 1 "$other" >/dev/null
+weir lab exec n1 -- iptables-save >"$tmp/rules"
+weir lab exec n1 -- cat /proc/net/nf_conntrack >"$tmp/tracked"
+weir lab exec n1 -- iptables -D "${tracked[@]}"
+expect "rules of iptables about it" "$(grep -cE '32000|KUBE-' "$tmp/rules" || true)" 0
+expect "entries of conntrack about it" "$(grep -c 32000 "$tmp/tracked" || true)" 0
+expect "entries of conntrack about a ping to n2, so that there are any" "$(grep -c "^ipv4 .* icmp .* dst=$other " "$tmp/tracked" || true)" 1
 run weir lab exec n1 -- weir service list
 
 title "what the agent of n1 says"
