@@ -162,6 +162,13 @@ static __always_inline int entry_store(struct work *w)
 
 enum { OWN = 0, TAKEN = 1, NO_ROOM = 2, NAMELESS = 3 };
 
+/* Whether the port that is tried is the tunnel's: what comes to it of UDP is no answer. */
+static __always_inline int is_tunnels(const struct work *w)
+{
+	return w->p.proto == IPPROTO_UDP && w->p.sport == config.tunnel_port &&
+	       w->nat.source == NAT_NODE && !w->nat.known;
+}
+
 /* Makes the answers' entry by the addresses that w->p has, if no other connection has it. */
 STAGE int reverse_insert(void)
 {
@@ -171,6 +178,8 @@ STAGE int reverse_insert(void)
 
 	if (!w)
 		return NO_ROOM;
+	if (is_tunnels(w))
+		return TAKEN;
 	r = (struct ct_reverse *)&w->next;
 	__builtin_memset(r, 0, sizeof(*r));
 	r->opener = ct_key_set(&w->p, &w->inner);
@@ -238,6 +247,21 @@ static __always_inline int is_over(__u8 flags)
 	       (flags & (CT_FIN_ORIGINAL | CT_FIN_REPLY)) == (CT_FIN_ORIGINAL | CT_FIN_REPLY);
 }
 
+/* Whether the opener's entry at w->ended is of the connection that has w->inner. Not where it has
+ * got another backend since, or leaves by another port. */
+static __always_inline int is_of_inner(const struct ct_entry *e, const struct work *w)
+{
+	const struct ct_forward *f = (const struct ct_forward *)e;
+	const struct backend *b;
+
+	if (!(e->flags & CT_IS_FORWARD) || f->nat_port != w->nat.port)
+		return 0;
+	if (!f->backend)
+		return 1;
+	b = backend_still(f->backend, f->generation);
+	return b && b->port == w->p.dport && addr_equal(&b->addr, &w->p.dst);
+}
+
 /*
  * The same, in place of a connection that has ended: its entries wait for what
  * may still be under way, and whoever needs the port now needs it more. A packet of it that comes
@@ -253,7 +277,7 @@ STAGE int reverse_replace(void)
 		return got;
 	there = ct_find(&w->ended, CT_TABLE);
 	back = ct_find(&w->inner, CT_TABLE);
-	if (!there || !back || !is_over(there->flags | back->flags))
+	if (!there || !back || !is_of_inner(there, w) || !is_over(there->flags | back->flags))
 		return TAKEN;
 	if (entry_remove(&w->ended) || entry_remove(&w->inner))
 		return TAKEN;
