@@ -74,7 +74,7 @@ static __always_inline __u32 timeout_of(const struct ct_expire *t, const struct 
 /* What the program's functions pass on: one key after the other. */
 struct expiry {
 	__u8 head[HEAD];
-	struct ct_key key, other;
+	struct ct_key key, other, back;
 };
 
 struct {
@@ -91,20 +91,34 @@ static __always_inline struct expiry *expiry_slot(void)
 	return bpf_map_lookup_elem(&expiry, &zero);
 }
 
-/* Whether the connection of x->key is a translated one with another entry: x->other. The two live
- * as long as either is used. */
-__weak int expire_partner(void)
+/* The other entry of a key's connection, to x->other, or, of x->other, to x->back. */
+__weak int expire_other(int back)
 {
 	struct expiry *x = expiry_slot();
-	struct ct_entry *e = x ? ct_find(&x->key, CT_TABLE) : 0;
+	struct ct_entry *e;
 
-	return e && is_translated(e) && partner_key(&x->key, e, &x->other);
+	if (!x)
+		return 0;
+	e = ct_find(back ? &x->other : &x->key, CT_TABLE);
+	if (!e || !is_translated(e))
+		return 0;
+	return partner_key(back ? &x->other : &x->key, e, back ? &x->back : &x->other);
 }
 
-/* A client that asks its service's backend itself may have taken over the answers' key. */
-static __always_inline int is_partner(const struct ct_entry *e, const struct ct_entry *other)
+static __always_inline int key_equal(const struct ct_key *a, const struct ct_key *b)
 {
-	return other->flags & (e->flags & CT_IS_FORWARD ? CT_IS_REVERSE : CT_IS_FORWARD);
+	return addr_equal(&a->a, &b->a) && addr_equal(&a->b, &b->b) && a->port_a == b->port_a &&
+	       a->port_b == b->port_b && a->proto == b->proto && a->echo == b->echo;
+}
+
+/*
+ * Whether the connection of x->key is a translated one with another entry: x->other. The two live
+ * as long as either is used. Not where only one of them says so: the opener has got another backend
+ * since, or somebody else the answers' key.
+ */
+static __always_inline int expire_partner(const struct expiry *x)
+{
+	return expire_other(0) && expire_other(1) && key_equal(&x->key, &x->back);
 }
 
 /* What neither entry of a translated connection knows by itself: whether both ends have answered.
@@ -166,9 +180,7 @@ __weak int expire_one(void)
 	now = bpf_jiffies64();
 	idle = now - e->seen;
 	flags = e->flags | dsr_flags(e);
-	partner = expire_partner() ? bpf_map_lookup_elem(table, &x->other) : 0;
-	if (partner && !is_partner(e, partner))
-		partner = 0;
+	partner = expire_partner(x) ? bpf_map_lookup_elem(table, &x->other) : 0;
 	if (partner) {
 		flags |= partner->flags | answered(e, partner);
 		if ((__s32)(now - partner->seen) < (__s32)idle)

@@ -237,3 +237,34 @@ func TestEntriesOfATranslatedConnectionGoTogether(t *testing.T) {
 		n.noEntries(t, "both")
 	})
 }
+
+// A sender of datagrams that gets other backends leaves no entries behind.
+func TestAnswersEntryOfALeftBackendExpiresWhileItsOpenerGoesOn(t *testing.T) {
+	n := serviceNode(t, config())
+	perFamily(t, n, func(t *testing.T, f family) {
+		row := uint32(10 + f.pick(0, 1))
+		n.add(t, service{id: 90 + row, at: at(vip[f.v6], servicePort), proto: unix.IPPROTO_UDP, first: 16 * 90, backends: []uint32{row}})
+		p := f.asks(unix.IPPROTO_UDP)
+		for i, a := range []netip.Addr{f.peer, f.remote} {
+			n.backend(t, row, uint32(7+i), at(a, 8080), 0)
+			n.send(t, bpf.ProgFromPod, p)
+		}
+		if got := len(n.entries(t)); got != 3 {
+			t.Fatalf("%d entries, want that of the opener and one of each backend's answers", got)
+		}
+		limits := bpf.CTExpire{UDPNew: 900, UDPEstablished: 900}
+		now := n.expire(t, limits).Now
+		var keys []bpf.CTKey
+		for k, e := range n.entries(t) {
+			keys = append(keys, k)
+			if _, ok := e.Reverse(); ok && (k.A == bpf.AddrFrom(f.peer) || k.B == bpf.AddrFrom(f.peer)) {
+				e.Seen = now - 100_000
+				n.put(t, n.table, k, e)
+			}
+		}
+		n.expire(t, limits, keys...)
+		if got := n.expire(t, limits, keys...).Count; got != 1 {
+			t.Errorf("%d deleted, want the answers' entry of the first backend", got)
+		}
+	})
+}
