@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -58,9 +59,9 @@ func (d *Datapath) L2Responses(k bpf.L2Key) (uint64, error) {
 // L2Link speaks to the neighbours of this node about addresses that no device of it
 // has. Close lets go of the groups.
 type L2Link struct {
-	mu     sync.Mutex
-	socket int // that is in the groups; 0: none yet
-	joined map[bpf.L2Key]bool
+	mu      sync.Mutex
+	sockets []int             // that are in the groups: each has room for some hundreds
+	joined  map[bpf.L2Key]int // by which of them
 }
 
 // Listen joins the solicited-node groups of the IPv6 addresses among keys, and leaves
@@ -74,44 +75,58 @@ func (l *L2Link) Listen(keys []bpf.L2Key) error {
 			wanted[bpf.L2Key{Addr: bpf.AddrFrom(solicitedNode(a)), Ifindex: k.Ifindex}] = true
 		}
 	}
-	if l.socket == 0 {
-		if len(wanted) == 0 {
-			return nil
-		}
-		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("open socket for IPv6 groups: %w", err)
-		}
-		l.socket, l.joined = fd, map[bpf.L2Key]bool{}
-	}
 	var errs []error
-	for k := range l.joined {
+	for k, fd := range l.joined {
 		if !wanted[k] { // a device that is gone has left by itself
-			_ = unix.SetsockoptIPv6Mreq(l.socket, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, membership(k))
+			_ = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP, membership(k))
 			delete(l.joined, k)
 		}
 	}
 	for k := range wanted {
-		if l.joined[k] {
+		if _, ok := l.joined[k]; ok {
 			continue
 		}
-		if err := unix.SetsockoptIPv6Mreq(l.socket, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, membership(k)); err != nil {
+		if err := l.join(k); err != nil {
 			errs = append(errs, fmt.Errorf("join group %s: %w", k, err))
-			continue
 		}
-		l.joined[k] = true
 	}
 	return errors.Join(errs...)
+}
+
+// join joins a group by a socket that has room, the last one first (net.core.optmem_max).
+func (l *L2Link) join(k bpf.L2Key) error {
+	for _, fd := range slices.Backward(l.sockets) {
+		err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, membership(k))
+		if err == nil {
+			l.joined[k] = fd
+		}
+		if !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.ENOBUFS) {
+			return err
+		}
+	}
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, membership(k)); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	if l.joined == nil {
+		l.joined = map[bpf.L2Key]int{}
+	}
+	l.sockets, l.joined[k] = append(l.sockets, fd), fd
+	return nil
 }
 
 // Close leaves every group.
 func (l *L2Link) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.socket != 0 {
-		unix.Close(l.socket)
+	for _, fd := range l.sockets {
+		unix.Close(fd)
 	}
-	l.socket, l.joined = 0, nil
+	l.sockets, l.joined = nil, nil
 }
 
 func membership(k bpf.L2Key) *unix.IPv6Mreq {

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
 	"weir/bpf"
+	"weir/datapath/link/linktest"
 )
 
 // What is sent is what another implementation makes of the RFCs.
@@ -44,6 +47,36 @@ func TestAnnouncementsAreWhatRFCsSay(t *testing.T) {
 func TestSolicitedNodeGroupHasTheLastOctets(t *testing.T) {
 	if got, want := solicitedNode(netip.MustParseAddr("fc00::12:3456")), netip.MustParseAddr("ff02::1:ff12:3456"); got != want {
 		t.Errorf("group %s, want %s", got, want)
+	}
+}
+
+// One socket has room for two thousand groups, or for some hundreds before Linux 6.8.
+func TestGroupsOfManyAddressesAreJoinedAndLeft(t *testing.T) {
+	linktest.Enter(t)
+	linktest.Veth(t, "l2a", "l2b")
+	device := uint32(linktest.Link(t, "l2a").Attrs().Index)
+	var keys []bpf.L2Key
+	for i := range 5000 {
+		a := netip.AddrFrom16([16]byte{0xfc, 14: byte(i >> 8), 15: byte(i)})
+		keys = append(keys, bpf.L2Key{Addr: bpf.AddrFrom(a), Ifindex: device})
+	}
+	var l L2Link
+	defer l.Close()
+	groups := func() int {
+		b, err := os.ReadFile("/proc/thread-self/net/igmp6")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(b), "ff0200000000000000000001ff00")
+	}
+	before := groups()
+	for _, want := range []int{5000, 3, 4000, 0} {
+		if err := l.Listen(keys[:want]); err != nil {
+			t.Fatalf("%d groups: %v", want, err)
+		}
+		if got := groups() - before; got != want {
+			t.Errorf("the node is in %d groups, want %d", got, want)
+		}
 	}
 }
 
