@@ -64,13 +64,15 @@ func natPortsOf(cfg config.Config) [2]uint16 {
 const fewPorts = 4096
 
 // natPortsBeside shares ports with the node's own sockets where these leave too
-// few: of the two, only a socket that asks the same port of the same host from the
-// same port loses.
-func natPortsBeside(own, nodePorts [2]uint16) [2]uint16 {
-	if p := natPorts(own, nodePorts); p[1]-p[0] >= fewPorts {
-		return p
+// few, and with NodePorts where those do: of the two, only who asks the same port of
+// the same host from the same port loses.
+func natPortsBeside(own, nodePorts [2]uint16) (p [2]uint16) {
+	for _, beside := range [][][2]uint16{{own, nodePorts}, {nodePorts}, {own}, nil} {
+		if p = natPorts(beside...); p[1]-p[0] >= fewPorts {
+			return p
+		}
 	}
-	return natPorts(nodePorts)
+	return p
 }
 
 // socketEnder ends sockets of backends that are no more.
