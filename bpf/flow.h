@@ -91,19 +91,25 @@ static __always_inline int hit_destination(const struct ct_entry *e, __u8 dir, s
 	return !dir && forward_destination((const struct ct_forward *)e, p);
 }
 
-/* And its source, once nothing can hold it up. */
-static __always_inline void hit_source(const struct ct_entry *e, struct packet *p)
+/* And its source, once nothing else can hold it up. 0: nobody knows any more whom the opener has
+ * asked. */
+static __always_inline int hit_source(const struct ct_entry *e, struct packet *p)
 {
 	const struct ct_reverse *r = (const struct ct_reverse *)e;
 	const struct frontend *from;
 
-	if (e->flags & CT_IS_FORWARD)
-		return forward_source((const struct ct_forward *)e, p);
-	from = r->frontend ? frontend_find(r->frontend) : 0;
-	if (from) {
-		p->src = from->addr;
-		p->sport = from->port;
+	if (e->flags & CT_IS_FORWARD) {
+		forward_source((const struct ct_forward *)e, p);
+		return 1;
 	}
+	if (!r->frontend)
+		return 1;
+	from = asked_frontend(r);
+	if (!from)
+		return 0;
+	p->src = from->addr;
+	p->sport = from->port;
+	return 1;
 }
 
 /* Whether the packet, which comes from here, is to come from the service that another node was
@@ -168,7 +174,10 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 		return 1;
 	}
 	if (translated) {
-		hit_source(e, p);
+		if (!hit_source(e, p)) {
+			decide(d, WAY_DROP, DROP_NO_BACKEND);
+			return 1;
+		}
 		d->dsr = dsr_hit(e, p);
 		if (dir) {
 			reverse_account((struct ct_reverse *)e, p->tcp_flags, segments_of(skb),

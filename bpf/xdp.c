@@ -100,9 +100,8 @@ static __always_inline enum known xdp_hit(struct xdp_md *ctx, struct work *w, __
 		p->dport = asked_port;
 		return KNOWN_NOT;
 	}
-	if (!xdp_route(ctx, w))
+	if (!xdp_route(ctx, w) || !hit_source(e, p))
 		return KNOWN_ELSEWHERE;
-	hit_source(e, p);
 	if (dir) {
 		reverse_account((struct ct_reverse *)e, p->tcp_flags, 1, bytes);
 		return KNOWN_HERE;
