@@ -195,6 +195,11 @@ func (c *Control) load(local state.Node, base link.Base, mtu int, devices []stat
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if loaded.Loaded > 0 { // what connections were judged by may be another now, as the node's address
+		if err := c.dp.Generations().BumpAll(); err != nil {
+			return err
+		}
+	}
 	c.dp.MarkReady()
 	tree := c.dp.Tree()
 	return errors.Join(c.accelerate(devices),
