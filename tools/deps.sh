@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 # command:package; bpftool is linux-tools-generic on Ubuntu.
 needs="clang:clang clang-format:clang-format gcc:gcc make:make git:git ip:iproute2 ping:iputils-ping
-tcpdump:tcpdump curl:curl iptables:iptables nft:nftables bpftool:bpftool arp:net-tools"
+tcpdump:tcpdump curl:curl jq:jq openssl:openssl iptables:iptables nft:nftables bpftool:bpftool arp:net-tools"
 . /etc/os-release 2>/dev/null || true
 [ "${ID:-}" = ubuntu ] && needs=${needs/bpftool:bpftool/bpftool:linux-tools-generic}
 
