@@ -76,6 +76,9 @@ var startKernel = sync.OnceValues(func() (*kernel, error) {
 	return k, <-started
 })
 
+// addressed is the hardware address of every device: frames are for whom they come to.
+var addressed = net.HardwareAddr{2, 0, 0, 0, 0, 2}
+
 func makeDevices() error {
 	devices := map[string]int{"underlay": underlayIfindex, "weir_host": hostIfindex, "orphan": device(orphanID), "health": device(healthID)}
 	for i := 1; i <= lastPod; i++ {
@@ -83,7 +86,7 @@ func makeDevices() error {
 	}
 	for name, index := range devices {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.Index, attrs.Flags = name, index, net.FlagUp
+		attrs.Name, attrs.Index, attrs.Flags, attrs.HardwareAddr = name, index, net.FlagUp, addressed
 		pair := netlink.NewVeth(attrs)
 		pair.PeerName = name + "-in"
 		if err := netlink.LinkAdd(pair); err != nil {
@@ -329,7 +332,7 @@ func frame(p oracle.Packet) []byte {
 	const sport = 40000
 	var stack []gopacket.SerializableLayer
 	var network gopacket.NetworkLayer
-	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv4}
+	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: addressed, EthernetType: layers.EthernetTypeIPv4}
 	if p.Src.Is4() {
 		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocol(p.Proto), SrcIP: p.Src.AsSlice(), DstIP: p.Dst.AsSlice()}
 		network, stack = ip, append(stack, eth, ip)
