@@ -8,12 +8,15 @@ import (
 	"github.com/gopacket/gopacket/layers"
 )
 
+// addressed is the hardware address of the node's device: others' frames are passed over.
+var addressed = net.HardwareAddr{2, 0, 0, 0, 0, 2}
+
 // frame is a TCP segment of one byte with the largest TTL.
 func frame(src, dst netip.Addr) ([]byte, error) { return segment(src, dst, 80, false, 1) }
 
 // segment is one of an established connection, or the one that opens it.
 func segment(src, dst netip.Addr, port int, syn bool, payload int) ([]byte, error) {
-	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv4}
+	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: addressed, EthernetType: layers.EthernetTypeIPv4}
 	tcp := &layers.TCP{SrcPort: 40000, DstPort: layers.TCPPort(port), SYN: syn, ACK: !syn, PSH: !syn, Window: 1000}
 	stack := []gopacket.SerializableLayer{eth}
 	if src.Is4() {

@@ -87,7 +87,7 @@ func (b *Bench) devices() error {
 	err := b.netns.Do(func(h *netlink.Handle) error {
 		return errors.Join(
 			h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "pod1", Index: podIndex}, PeerName: "pod1x"}),
-			h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0x"}))
+			h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0", HardwareAddr: addressed}, PeerName: "eth0x"}))
 	})
 	if err != nil {
 		return err
