@@ -106,6 +106,7 @@ func TestGatewayAnswersNeighbourSolicitationsForItselfOnly(t *testing.T) {
 	claims := with(icmpv6(f.pod, f.router, 255, 135, full), 18, 0, 8) // the header ends before the target
 	hopopts := packet{src: local, dst: netip.MustParseAddr("ff02::16"), srcMAC: podMAC, dstMAC: podGW, ttl: 1,
 		proto: layers.IPProtocolIPv6HopByHop, raw: append([]byte{58, 0, 5, 2, 0, 0, 1, 0}, 143, 0, 0, 0, 0, 0, 0, 0)}
+	masquerades := masquerading(t, config())
 	for _, c := range []fixture{
 		{name: "with its MAC", in: icmpv6(f.pod, group, 255, 135, full), verdict: redirect, out: advertisement(f.pod, f.router), reason: bpf.ReasonNDPAnswered},
 		{name: "unicast", in: icmpv6(f.pod, f.router, 255, 135, full), verdict: redirect, out: advertisement(f.pod, f.router), reason: bpf.ReasonNDPAnswered},
@@ -127,7 +128,27 @@ func TestGatewayAnswersNeighbourSolicitationsForItselfOnly(t *testing.T) {
 	} {
 		c.program = bpf.ProgFromPod
 		t.Run(c.name, func(t *testing.T) { n.check(t, c) })
+		t.Run(c.name+", masquerading", func(t *testing.T) { masquerades.check(t, c) })
 	}
+}
+
+// Masquerading leaves the node's own router and neighbour messages (RFC 4861), in both
+// directions, and what hears of groups (RFC 3810), as they are.
+func TestNeighboursMessagesAreNotMasqueraded(t *testing.T) {
+	n := masquerading(t, native())
+	f := families[1]
+	for _, kind := range []byte{130, 133, 134, 135, 136, 143} {
+		for _, to := range []netip.Addr{f.gateway, netip.MustParseAddr("ff02::1"), netip.MustParseAddr("fe80::1")} {
+			in, out := f.message(f.arriving(f.gateway), kind, 0), f.message(f.leaving(to), kind, 0)
+			reason := bpf.ReasonToHost
+			if to.IsMulticast() {
+				in.dst, reason = to, bpf.ReasonPassed
+			}
+			n.passes(t, fmt.Sprint("type in ", kind), bpf.ProgFromNetdev, underlayIfindex, in, in, reason)
+			n.passes(t, fmt.Sprint("type out ", kind), bpf.ProgToNetdev, underlayIfindex, out, out, bpf.ReasonPassed)
+		}
+	}
+	n.noEntries(t, "neighbours' messages")
 }
 
 func TestGatewayOfAFamilyThatIsOffAnswersNothing(t *testing.T) {
