@@ -218,6 +218,9 @@ func (c *cluster) expect(t *testing.T, from string, w way, got, client string) {
 	want := w.of.app + " " + client
 	if client == "" {
 		want = ""
+		if strings.HasSuffix(got, "i/o timeout") { // as askOnce says it
+			return
+		}
 	}
 	if client == "*" && strings.HasPrefix(got, w.of.app+" ") {
 		return
