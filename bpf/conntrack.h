@@ -74,6 +74,13 @@ static __always_inline struct ct_entry *ct_find_any(const struct ct_key *key)
 	return e ? e : ct_find(key, CT_PREDECESSOR);
 }
 
+/* Whether both ends of a TCP connection are done, or one has reset. */
+static __always_inline int is_over(__u8 flags)
+{
+	return flags & (CT_RESET | CT_RESET_REPLY) ||
+	       (flags & (CT_FIN_ORIGINAL | CT_FIN_REPLY)) == (CT_FIN_ORIGINAL | CT_FIN_REPLY);
+}
+
 static __always_inline int is_translated(const struct ct_entry *e)
 {
 	return e->flags & (CT_IS_FORWARD | CT_IS_REVERSE);

@@ -62,8 +62,7 @@ static __always_inline __u32 timeout_of(const struct ct_expire *t, const struct 
 		return t->icmp;
 	if (k->proto != IPPROTO_TCP)
 		return flags & CT_REPLIED ? t->udp_established : t->udp_new;
-	if (flags & (CT_RESET | CT_RESET_REPLY) ||
-	    (flags & (CT_FIN_ORIGINAL | CT_FIN_REPLY)) == (CT_FIN_ORIGINAL | CT_FIN_REPLY))
+	if (is_over(flags))
 		return t->tcp_closing;
 	return flags & CT_ESTABLISHED ? t->tcp_established : t->tcp_new;
 }

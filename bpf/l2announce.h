@@ -20,12 +20,7 @@ static __always_inline struct l2_entry *l2_lookup(struct work *w, struct __sk_bu
  * everything sees those of others, too. */
 static __always_inline int l2_is_for(const __u8 *dest, const struct mac *mac)
 {
-	__u8 i, differs = 0;
-
-#pragma unroll
-	for (i = 0; i < ETH_ALEN; i++)
-		differs |= dest[i] ^ mac->bytes[i];
-	return dest[0] & 1 || !differs;
+	return dest[0] & 1 || mac_equal(dest, mac->bytes);
 }
 
 /* Turns an ARP request for such an address into its answer. 0: it is none, and as it was. Who only

@@ -37,6 +37,16 @@ static __always_inline int is_mapped(const struct addr *a)
 	return a->w[2] == V4_MAPPED && !a->w[0] && !a->w[1];
 }
 
+static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
+{
+	__u8 i, differs = 0;
+
+#pragma unroll
+	for (i = 0; i < ETH_ALEN; i++)
+		differs |= a[i] ^ b[i];
+	return !differs;
+}
+
 static __always_inline struct addr addr_from_ipv4(__be32 ip)
 {
 	return (struct addr){{0, 0, V4_MAPPED, ip}};

@@ -240,13 +240,6 @@ STAGE int ended_key(void)
 	return 1;
 }
 
-/* Whether both ends are done, or one has reset. */
-static __always_inline int is_over(__u8 flags)
-{
-	return flags & (CT_RESET | CT_RESET_REPLY) ||
-	       (flags & (CT_FIN_ORIGINAL | CT_FIN_REPLY)) == (CT_FIN_ORIGINAL | CT_FIN_REPLY);
-}
-
 /* Whether the opener's entry at w->ended is of the connection that has w->inner. Not where it has
  * got another backend since, or leaves by another port. */
 static __always_inline int is_of_inner(const struct ct_entry *e, const struct work *w)

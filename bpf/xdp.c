@@ -19,14 +19,8 @@
 static __always_inline int is_for_device(struct xdp_md *ctx, const __u8 *mac)
 {
 	const __u8 *dest = (void *)(long)ctx->data;
-	__u8 differs = 0;
-	int i;
 
-	if ((void *)(dest + ETH_ALEN) > (void *)(long)ctx->data_end)
-		return 0;
-	for (i = 0; i < ETH_ALEN; i++)
-		differs |= dest[i] ^ mac[i];
-	return !differs;
+	return (void *)(dest + ETH_ALEN) <= (void *)(long)ctx->data_end && mac_equal(dest, mac);
 }
 
 /*
