@@ -11,11 +11,7 @@ import (
 // A connection that has got another backend leaves the answers' entry of the first
 // behind. Who takes that port takes nothing from the connection as it is.
 func TestPortOfABackendThatWasLeftIsTakenFromNoLivingConnection(t *testing.T) {
-	cfg := serving(native())
-	cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
-	cfg.NATFirst, cfg.NATLast = 20000, 20000
-	n := filled(t, cfg)
-	n.services(t)
+	n := natNode(t, native(), 20000, 20000)
 	perFamily(t, n, func(t *testing.T, f family) {
 		row := uint32(10 + f.pick(0, 1))
 		leads := func(to uint32) {
@@ -43,12 +39,9 @@ func TestPortOfABackendThatWasLeftIsTakenFromNoLivingConnection(t *testing.T) {
 
 // What comes to the tunnel's port is the tunnel's, so no datagram leaves from there.
 func TestNoDatagramLeavesFromTheTunnelsPort(t *testing.T) {
-	cfg := serving(config())
+	cfg := config()
 	cfg.TunnelPort = bpf.Network(vxlanPort)
-	cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
-	cfg.NATFirst, cfg.NATLast = vxlanPort, vxlanPort+1
-	n := filled(t, cfg)
-	n.services(t)
+	n := natNode(t, cfg, vxlanPort, vxlanPort+1)
 	perFamily(t, n, func(t *testing.T, f family) {
 		for range 8 {
 			n.forget(t)

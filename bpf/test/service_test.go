@@ -239,14 +239,20 @@ func TestServiceRefusesWhomItIsNotFor(t *testing.T) {
 	})
 }
 
+// natNode masquerades by these ports.
+func natNode(t *testing.T, cfg bpf.Config, first, last uint16) *node {
+	t.Helper()
+	cfg = serving(cfg)
+	cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
+	cfg.NATFirst, cfg.NATLast = first, last
+	n := filled(t, cfg)
+	n.services(t)
+	return n
+}
+
 // Each port serves one connection to a destination, and nearly all of them are found.
 func TestPortsAreFoundUntilNearlyAllAreInUse(t *testing.T) {
-	cfg := native()
-	cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
-	c := serving(cfg)
-	c.NATFirst, c.NATLast = 20000, 20199
-	n := filled(t, c)
-	n.services(t)
+	n := natNode(t, native(), 20000, 20199)
 	f := families[0]
 	seen := map[uint16]bool{}
 	for i := range 190 { // 95 %
@@ -286,11 +292,7 @@ func TestPortsOfEndedConnectionsAreTakenWhenNoneIsFree(t *testing.T) {
 		{"by the server", "", "FA", false}, {"by the client", "FA", "", false}, {"by nobody", "", "", false},
 	} {
 		t.Run(ended.name, func(t *testing.T) {
-			cfg := serving(native())
-			cfg.Masquerade = uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)
-			cfg.NATFirst, cfg.NATLast = 20000, 20003
-			n := filled(t, cfg)
-			n.services(t)
+			n := natNode(t, native(), 20000, 20003)
 			perFamily(t, n, func(t *testing.T, f family) {
 				ports := map[uint16]bool{}
 				for i := range uint16(4) {

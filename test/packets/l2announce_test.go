@@ -24,15 +24,7 @@ var (
 )
 
 // announced is a service of a server on each node, and who may answer for it.
-var announced = `
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: nginx}]}
+var announced = webServers + `
 ---
 apiVersion: v1
 kind: Service

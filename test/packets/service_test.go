@@ -13,8 +13,8 @@ import (
 	"weir/lab"
 )
 
-// webs are three servers with a service, and a client beside one of them.
-const webs = `
+// webServers are a server on each node.
+const webServers = `
 apiVersion: apps/v1
 kind: DaemonSet
 metadata: {name: web}
@@ -23,6 +23,10 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: c, image: nginx}]}
+`
+
+// webs are three servers with a service, and a client beside one of them.
+const webs = webServers + `
 ---
 apiVersion: v1
 kind: Pod
