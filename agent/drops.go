@@ -90,7 +90,7 @@ func (a *Agent) drop(e bpf.Event) api.Drop {
 func (a *Agent) decided(e bpf.Event, src, dst netip.Addr, out *api.Drop) {
 	switch bpf.Reason(e.Reason) {
 	case bpf.DropPolicyDeny:
-		if r, ok := a.policy.DecideRule(e.Rule); ok {
+		if r, ok := a.policy.DecideRule(e.Rule[e.Direction&1]); ok {
 			out.Policies = r.Origins
 		}
 	case bpf.DropPolicy:

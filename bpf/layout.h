@@ -524,23 +524,42 @@ struct l2_entry {
 	__u16 pad;
 };
 
-/* A drop, or what else is worth saying: what weir_events carries. */
+/* Why an event was sent. */
+enum event_kind {
+	EVENT_DROP = 1,	  /* a packet was not let through: reason says why */
+	EVENT_NEW = 2,	  /* a connection was judged and let through: reason says where to */
+	EVENT_GOING = 3,  /* it goes on: its first answer, an end's FIN or RST, another interval */
+	EVENT_PACKET = 4, /* one of its packets, where each is told of */
+};
+
+/*
+ * What became of a packet: what the rings carry. Addresses and ports are those that the packet was
+ * judged by: its sender's own and, of a service, the backend's. Ports are in network byte order.
+ */
 struct event {
 	__u64 time; /* nanoseconds of CLOCK_MONOTONIC */
 	struct addr src, dst;
+	struct addr asked; /* the service's address that the opener asked; all zero: none */
+	struct addr taken; /* that took the opener's place beyond this node; all zero: none */
 	__u32 src_identity, dst_identity;
-	__u32 rule;	    /* that denied it, or 0 */
+	__u32 rule[2];	    /* that allowed or denied, [0] egress, [1] ingress; 0: none */
 	__u32 endpoint;	    /* whose policy denied it; 0 is the host, ENDPOINTS_MAX nobody */
 	__u32 ifindex;	    /* where the program runs */
 	__u32 len;	    /* of the packet, from the Ethernet header on */
-	__u16 sport, dport; /* network byte order; of ICMP dport is the type */
-	__u8 family;	    /* AF_INET, AF_INET6, or 0: not parsed */
+	__u32 out;	    /* where to, by reason: row of weir_endpoints or weir_nodes, or 0 */
+	__u16 sport, dport; /* of ICMP dport is the type */
+	__u16 asked_port, taken_port;
+	__u8 family; /* AF_INET, AF_INET6, or 0: not parsed */
 	__u8 proto;
 	__u8 reason;	/* enum reason */
 	__u8 place;	/* enum place */
-	__u8 direction; /* of the policy: 0 egress, 1 ingress */
+	__u8 direction; /* of the policy that denied: 0 egress, 1 ingress */
 	__u8 tcp_flags;
 	__u16 protocol; /* EtherType, network byte order */
+	__u8 kind;	/* enum event_kind */
+	__u8 reply;	/* 1: of the one who did not open the connection */
+	__u8 flags;	/* enum ct_flag, after this packet */
+	__u8 pad[5];
 };
 
 /* Value of weir_metrics, one for each CPU. */
@@ -616,6 +635,6 @@ _Static_assert(sizeof(struct policy_rule_key) == 12, "policy_rule_key");
 _Static_assert(sizeof(struct policy_range_key) == 12, "policy_range_key");
 _Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
 _Static_assert(sizeof(struct fragment) == 8, "fragment");
-_Static_assert(sizeof(struct event) == 80, "event");
+_Static_assert(sizeof(struct event) == 128, "event");
 _Static_assert(sizeof(struct l2_key) == 20, "l2_key");
 _Static_assert(sizeof(struct l2_entry) == 16, "l2_entry");

@@ -197,14 +197,19 @@ type Event struct {
 	Time        uint64
 	Src         Addr
 	Dst         Addr
+	Asked       Addr
+	Taken       Addr
 	SrcIdentity uint32
 	DstIdentity uint32
-	Rule        uint32
+	Rule        [2]uint32
 	Endpoint    uint32
 	Ifindex     uint32
 	Len         uint32
+	Out         uint32
 	Sport       uint16
 	Dport       uint16
+	AskedPort   uint16
+	TakenPort   uint16
 	Family      uint8
 	Proto       uint8
 	Reason      uint8
@@ -212,8 +217,21 @@ type Event struct {
 	Direction   uint8
 	TCPFlags    uint8
 	Protocol    uint16
-	_           [4]byte
+	Kind        uint8
+	Reply       uint8
+	Flags       uint8
+	Pad         [5]uint8
 }
+
+// EventKind is enum event_kind of layout.h.
+type EventKind uint32
+
+const (
+	EventDrop   EventKind = 1
+	EventNew    EventKind = 2
+	EventGoing  EventKind = 3
+	EventPacket EventKind = 4
+)
 
 // Fragment is struct fragment of layout.h.
 type Fragment struct {

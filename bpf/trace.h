@@ -50,6 +50,7 @@ STAGE int drop_report(struct __sk_buff *skb)
 	}
 	__builtin_memset(e, 0, sizeof(*e));
 	e->time = bpf_ktime_get_ns();
+	e->kind = EVENT_DROP;
 	e->src = w->p.src;
 	e->dst = w->p.dst;
 	e->sport = w->p.sport;
@@ -69,7 +70,7 @@ STAGE int drop_report(struct __sk_buff *skb)
 	if (w->reason == DROP_POLICY || w->reason == DROP_POLICY_DENY ||
 	    w->reason == DROP_NO_POLICY) {
 		e->endpoint = w->denied_at;
-		e->rule = w->denied_by;
+		e->rule[w->ingress & 1] = w->denied_by;
 		e->direction = w->ingress;
 		e->src_identity = w->ends[w->dir & 1].identity;
 		e->dst_identity = w->ends[!w->dir].identity;

@@ -52,6 +52,7 @@ struct everything {
 	enum policy_flag policy_flag;
 	enum policy_level policy_level;
 	enum rule_flag rule_flag;
+	enum event_kind event_kind;
 };
 
 struct everything everything;

@@ -57,7 +57,7 @@ func TestDropSaysWhoWhereAndWhy(t *testing.T) {
 		spoofed.src = f.remote
 		tcp := tcpOf(f.from(f.peer))
 		tcp.flags = "S"
-		sent := bpf.Event{Src: bpf.AddrFrom(f.pod), Dst: bpf.AddrFrom(f.peer), SrcIdentity: 1000 + podID, DstIdentity: 1000 + peerID, Family: fam,
+		sent := bpf.Event{Kind: uint8(bpf.EventDrop), Src: bpf.AddrFrom(f.pod), Dst: bpf.AddrFrom(f.peer), SrcIdentity: 1000 + podID, DstIdentity: 1000 + peerID, Family: fam,
 			Proto: udp, Sport: bpf.Network(1234), Dport: bpf.Network(53), Place: uint8(bpf.PlaceFromPod), Ifindex: device(podID)}
 		for name, c := range map[string]struct {
 			program string
@@ -66,7 +66,7 @@ func TestDropSaysWhoWhereAndWhy(t *testing.T) {
 		}{
 			"isolated": {bpf.ProgFromPod, f.from(f.peer), func(e *bpf.Event) { e.Reason, e.Endpoint, e.Direction = uint8(bpf.DropPolicy), peerID, 1 }},
 			"denied by a rule": {bpf.ProgFromPod, tcp, func(e *bpf.Event) {
-				e.Reason, e.Endpoint, e.Direction, e.Rule = uint8(bpf.DropPolicyDeny), peerID, 1, 31
+				e.Reason, e.Endpoint, e.Direction, e.Rule[1] = uint8(bpf.DropPolicyDeny), peerID, 1, 31
 				e.Proto, e.Dport, e.TCPFlags = 6, bpf.Network(80), 2
 			}},
 			"ping": {bpf.ProgFromPod, f.ping(f.from(f.peer), 77), func(e *bpf.Event) {
