@@ -157,7 +157,7 @@ func (b *bench) ratios(what string, m measured, list []against) {
 				note = "met"
 			}
 			note = fmt.Sprintf(">= %.2f: %s", x.want, note)
-			b.report.goal(fmt.Sprintf("%s %s, of %s", x.kind, x.path, x.base), fmt.Sprintf(">= %.2f", x.want), fmt.Sprintf("%.3f (%s)", r.Median, interval(r)), r.Median >= x.want)
+			b.report.goal(fmt.Sprintf("%s: %s %s, of %s", what, x.kind, x.path, x.base), fmt.Sprintf(">= %.2f", x.want), fmt.Sprintf("%.3f (%s)", r.Median, interval(r)), r.Median >= x.want)
 		}
 		t.Rows = append(t.Rows, row{Bar: &r, Cells: []string{string(x.kind), x.path, x.base, fmt.Sprintf("%.3f", r.Median), interval(r), note, fmt.Sprintf("%.3f", clock.Median), interval(clock)}})
 	}

@@ -29,6 +29,8 @@ const (
 	ByXDP   = "Weir, XDP"
 	ByTC    = "Weir, tc"
 	ByTCAA  = "Weir, tc, another node (A/A)"
+	Wire    = "mirror in XDP: the wire alone"
+	WireTC  = "mirror in tc: the way there and back"
 	askedBy = 40000 // the client's port
 )
 
@@ -37,8 +39,8 @@ func elsewhere(number byte) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 46, number, 0}), 24)
 }
 
-// MakeNodePorts makes them: Weir's by XDP and by tc, and those of peers. Close the
-// set in any case.
+// MakeNodePorts makes them: Weir's by XDP and by tc, those of peers, and two that
+// translate nothing. Close the set in any case.
 func MakeNodePorts(ctx context.Context, prefix, dir, bin string, peers []Peer) (*Set, []NodePort, error) {
 	s := &Set{prefix: prefix, dir: dir, bin: bin}
 	var out []NodePort
@@ -56,7 +58,35 @@ func MakeNodePorts(ctx context.Context, prefix, dir, bin string, peers []Peer) (
 		}
 		out = append(out, NodePort{p.Name, w})
 	}
+	for i, name := range []string{Wire, WireTC} {
+		w, err := s.mirror(byte(200+i), name == Wire)
+		if err != nil {
+			return s, nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out = append(out, NodePort{name, w})
+	}
 	return s, out, nil
+}
+
+// mirror is a node that sends frames back as they are.
+func (s *Set) mirror(number byte, xdp bool) (*live.Wire, error) {
+	short := fmt.Sprintf("np%d", number)
+	node, err := s.node(short + "-n1")
+	if err != nil {
+		return nil, err
+	}
+	far, addr, err := s.peerUnderlay(node, short, number)
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.wire(far, node, netip.AddrFrom4([4]byte{172, 29, number, 254}), addr, true)
+	if err != nil {
+		return w, err
+	}
+	if xdp {
+		return w, w.MirrorXDP(node, "eth0")
+	}
+	return w, w.MirrorTC(node, "eth0")
 }
 
 func (s *Set) weirNodePort(ctx context.Context, number byte, xdp bool) (*live.Wire, error) {
