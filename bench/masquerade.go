@@ -36,7 +36,8 @@ func (b *bench) masquerade(ctx context.Context) (err error) {
 			want = 1.2
 		}
 		list = append(list, against{kind, path.MasqueradedAgain, path.Masqueraded, 0},
-			against{kind, path.Masqueraded, path.MasqueradedNft, want}, against{kind, path.Masqueraded, path.MasqueradedIpt, 0})
+			against{kind, path.Masqueraded, path.MasqueradedNft, want}, against{kind, path.Masqueraded, path.MasqueradedIpt, 0},
+			against{kind, path.NotMasqueraded, path.MasqueradedNft, 0})
 	}
 	b.ratios("Masquerading", all, list)
 	return nil

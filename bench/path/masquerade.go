@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 
 	"weir/bench/topo"
@@ -15,6 +16,7 @@ const (
 	MasqueradedAgain = "Weir, masqueraded, another pod (A/A)"
 	MasqueradedNft   = "nftables masquerade"
 	MasqueradedIpt   = "iptables MASQUERADE"
+	NotMasqueraded   = "routed by the kernel, nothing masquerades: the most there is to win"
 )
 
 // MakeMasquerade makes the paths of pods to the world: Weir's, and those of nodes
@@ -23,8 +25,18 @@ const (
 func MakeMasquerade(ctx context.Context, prefix, dir, bin string) (*Set, error) {
 	s := &Set{prefix: prefix, dir: dir, bin: bin}
 	return s, s.make(ctx, s.weirMasquerade,
-		func(ctx context.Context) error { return s.netfilter(ctx, MasqueradedNft, 1, nftRule) },
-		func(ctx context.Context) error { return s.netfilter(ctx, MasqueradedIpt, 2, iptRule) })
+		func(context.Context) error { return s.netfilter(MasqueradedNft, 1, nftRule) },
+		func(context.Context) error { return s.netfilter(MasqueradedIpt, 2, iptRule) },
+		s.routed)
+}
+
+// routed is a node that does nothing but route: the host outside knows the way back.
+func (s *Set) routed(context.Context) error {
+	r, err := s.router(NotMasqueraded, 3)
+	if err != nil {
+		return err
+	}
+	return r.far.Route(r.pods, r.addr.String(), "eth0")
 }
 
 func (s *Set) weirMasquerade(ctx context.Context) error {
@@ -43,22 +55,37 @@ func (s *Set) weirMasquerade(ctx context.Context) error {
 }
 
 // netfilter is a node that masquerades by a rule that the command makes.
-func (s *Set) netfilter(ctx context.Context, name string, number byte, rule func(pods string) *exec.Cmd) error {
+func (s *Set) netfilter(name string, number byte, rule func(pods string) *exec.Cmd) error {
+	r, err := s.router(name, number)
+	if err != nil {
+		return err
+	}
+	return run(r.node, rule(r.pods))
+}
+
+// router is a node that forwards between a pod and a host outside.
+type router struct {
+	node, far topo.Netns
+	addr      netip.Addr // the node's, on the side of the host
+	pods      string
+}
+
+// router makes one, and a path from its pod to the host.
+func (s *Set) router(name string, number byte) (r router, err error) {
 	short := fmt.Sprintf("nf%d", number)
-	node, err := s.node(short + "-n1")
-	if err != nil {
-		return err
+	r.pods = fmt.Sprintf("10.45.%d.0/24", number)
+	if r.node, err = s.node(short + "-n1"); err != nil {
+		return r, err
 	}
-	far, _, err := s.peerUnderlay(node, short, 200+number)
-	if err != nil {
-		return err
+	if r.far, r.addr, err = s.peerUnderlay(r.node, short, 200+number); err != nil {
+		return r, err
 	}
-	client, err := s.pod(node, short+"-a", "pod1", fmt.Sprintf("10.45.%d.1", number), 1500)
+	client, err := s.pod(r.node, short+"-a", "pod1", fmt.Sprintf("10.45.%d.1", number), 1500)
 	if err != nil {
-		return err
+		return r, err
 	}
-	s.add(name, client, far, fmt.Sprintf("172.29.%d.254", 200+number))
-	return run(node, rule(fmt.Sprintf("10.45.%d.0/24", number)))
+	s.add(name, client, r.far, fmt.Sprintf("172.29.%d.254", 200+number))
+	return r, nil
 }
 
 func nftRule(pods string) *exec.Cmd {
