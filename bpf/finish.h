@@ -100,6 +100,12 @@ static __always_inline int answer_pass(struct __sk_buff *skb, __u32 place)
 	return pass(skb, place, REASON_PASSED);
 }
 
+/* Whether to_netdev looks at packets: at the host's own, for its policy and services. */
+static __always_inline int judges_leaving(void)
+{
+	return config.host_firewall || config.services;
+}
+
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 				  const struct decision *d, __u32 place)
 {
@@ -127,7 +133,7 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *p,
 		action = bpf_redirect(config.tunnel_ifindex, 0);
 		break;
 	case WAY_NEIGH:
-		if (config.host_firewall) /* to_netdev asks, and takes it away */
+		if (judges_leaving()) /* to_netdev asks, and takes it away */
 			skb->tc_index = JUDGED;
 		action = to_neighbour(skb, d);
 		break;

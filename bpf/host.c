@@ -257,9 +257,9 @@ int to_netdev(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_ACT_SHOT;
-	if (!config.host_firewall && !config.services)
+	if (!judges_leaving())
 		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
-	if (config.host_firewall && skb->tc_index == JUDGED) {
+	if (skb->tc_index == JUDGED) {
 		skb->tc_index = 0; /* a pod's, or a client's, maybe as this node's */
 		return pass(skb, PLACE_TO_NETDEV, REASON_PASSED);
 	}

@@ -16,10 +16,11 @@
 #include "ports.h"
 #include "work.h"
 
-/* Ports that are tried, each by chance: at 95 % in use, all of them are once in 500,000 times.
- * Tried in a row, those in use would come in rows, too. */
+/* Ports that are tried, all but the first by chance: at 95 % in use, all of them are once in
+ * 500,000 times. Tried in a row, those in use would come in rows, too. */
 #define NAT_TRIES 256
-/* After as many tries, ports of connections that have ended will do, too, for as many. */
+/* After as many tries, ports of connections that have ended will do, too, for as many; for the
+ * first try they do, too. */
 #define NAT_TRIES_FREE 32
 
 /* In translation.is, beside the flags of entries: an ICMP error about a translated connection. */

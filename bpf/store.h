@@ -323,14 +323,30 @@ STAGE int nat_store(void)
 	return PORT_WANTED;
 }
 
-/* Tries ports by chance, up to a number of tries. Returns how many have been made, and in *got what
- * became of the last one. */
+/*
+ * The port to be tried, in host byte order. The first follows from the opener's own, so that two of
+ * one opener do not want the same, and is taken from a connection that has ended, too: whoever
+ * opens connections as fast as they end finds a port at once, however many are still remembered.
+ * It is as hard to guess as the opener's own.
+ */
+static __always_inline __u16 port_tried(const struct work *w, __u32 number)
+{
+	__u32 span = config.nat_last - config.nat_first + 1;
+	__u32 by = bpf_get_prandom_u32();
+
+	if (!number)
+		by = bpf_ntohs(w->nat.client_port) + (addr_slot(&w->nat.client));
+	return config.nat_first + by % span;
+}
+
+/* Tries ports, up to a number of tries. Returns how many have been made, and in *got what became of
+ * the last one. */
 static __always_inline __u32 ports_try(struct work *w, __u32 from, __u32 to, int ended, int *got)
 {
-	__u32 i, span = config.nat_last - config.nat_first + 1;
+	__u32 i;
 
 	for (i = from; i < to; i++) {
-		w->nat.port = bpf_htons(config.nat_first + bpf_get_prandom_u32() % span);
+		w->nat.port = bpf_htons(port_tried(w, i));
 		w->p.sport = w->nat.port;
 		*got = ended ? reverse_replace() : reverse_insert();
 		if (*got == OWN || *got == NO_ROOM)
@@ -348,7 +364,9 @@ STAGE int nat_store_port(void)
 
 	if (!w)
 		return DROP_NO_POLICY;
-	tries = ports_try(w, 0, NAT_TRIES_FREE, 0, &got);
+	tries = ports_try(w, 0, 1, 1, &got);
+	if (tries == 1)
+		tries = ports_try(w, 1, NAT_TRIES_FREE, 0, &got);
 	if (tries == NAT_TRIES_FREE)
 		tries = ports_try(w, NAT_TRIES_FREE, 2 * NAT_TRIES_FREE, 1, &got);
 	if (tries == 2 * NAT_TRIES_FREE)

@@ -257,7 +257,7 @@ func TestPortsAreFoundUntilNearlyAllAreInUse(t *testing.T) {
 	seen := map[uint16]bool{}
 	for i := range 190 { // 95 %
 		p := f.from(f.world)
-		p.sport = uint16(2000 + i)
+		p.sport = uint16(2000 + 200*i) // whose first port would be the same
 		port := n.port(t, bpf.ProgFromPod, device(podID), p)
 		if port < 20000 || port > 20199 || seen[port] {
 			t.Fatalf("connection %d got port %d", i, port)
@@ -267,17 +267,30 @@ func TestPortsAreFoundUntilNearlyAllAreInUse(t *testing.T) {
 	full := false
 	for i := range 20 {
 		p := f.from(f.world)
-		p.sport = uint16(3000 + i)
+		p.sport = uint16(41000 + 200*i)
 		full = full || n.send(t, bpf.ProgFromPod, p).reason == bpf.DropNATPorts
 	}
 	if !full {
 		t.Error("210 connections have a port each, of 200")
 	}
-	if rows := n.retries(t); rows[0] < 90 || rows[0] > 180 || rows[5] == 0 || rows[9] != 1 {
+	if rows := n.retries(t); rows[0] > 30 || rows[1] < 90 || rows[1] > 180 || rows[5] == 0 || rows[9] != 1 {
 		t.Errorf("tries until a port was free: %v", rows)
 	}
 	other := f.from(f.narrow)
 	n.want(t, "another destination", bpf.ProgFromPod, other, bpf.ReasonToNetwork)
+}
+
+// One opener's ports lead to as many others, at the first try; another's are in the
+// way, unless they have ended.
+func TestOneOpenersPortsAreFoundAtOnce(t *testing.T) {
+	n := natNode(t, native(), 20000, 20199)
+	f := families[0]
+	for i := range uint16(200) {
+		n.port(t, bpf.ProgFromPod, device(podID), f.connects(2000+i))
+	}
+	if rows := n.retries(t); rows[0] != 200 {
+		t.Errorf("tries until a port was free: %v, want one for each of 200", rows)
+	}
 }
 
 // When no port is free, those of connections that have ended are: by both ends, or
