@@ -339,20 +339,10 @@ static __always_inline __u16 port_tried(const struct work *w, __u32 number)
 	return config.nat_first + by % span;
 }
 
-/* Tries ports, up to a number of tries. Returns how many have been made, and in *got what became of
- * the last one. */
-static __always_inline __u32 ports_try(struct work *w, __u32 from, __u32 to, int ended, int *got)
+/* Whether the try may take the port of a connection that has ended. */
+static __always_inline int takes_ended(__u32 number)
 {
-	__u32 i;
-
-	for (i = from; i < to; i++) {
-		w->nat.port = bpf_htons(port_tried(w, i));
-		w->p.sport = w->nat.port;
-		*got = ended ? reverse_replace() : reverse_insert();
-		if (*got == OWN || *got == NO_ROOM)
-			break;
-	}
-	return i;
+	return !number || (number >= NAT_TRIES_FREE && number < 2 * NAT_TRIES_FREE);
 }
 
 /* The same with a port of its own for the connection. */
@@ -360,18 +350,16 @@ STAGE int nat_store_port(void)
 {
 	struct work *w = work_slot();
 	int got = TAKEN;
-	__u32 tries;
+	__u32 i;
 
 	if (!w)
 		return DROP_NO_POLICY;
-	tries = ports_try(w, 0, 1, 1, &got);
-	if (tries == 1)
-		tries = ports_try(w, 1, NAT_TRIES_FREE, 0, &got);
-	if (tries == NAT_TRIES_FREE)
-		tries = ports_try(w, NAT_TRIES_FREE, 2 * NAT_TRIES_FREE, 1, &got);
-	if (tries == 2 * NAT_TRIES_FREE)
-		tries = ports_try(w, 2 * NAT_TRIES_FREE, NAT_TRIES, 0, &got);
-	retries_count(tries);
+	for (i = 0; i < NAT_TRIES && got != OWN && got != NO_ROOM; i++) {
+		w->nat.port = bpf_htons(port_tried(w, i));
+		w->p.sport = w->nat.port;
+		got = takes_ended(i) ? reverse_replace() : reverse_insert();
+	}
+	retries_count(got == OWN ? i - 1 : i);
 	if (got == OWN)
 		return REASON_NONE;
 	return got == NO_ROOM ? DROP_CT_FULL : DROP_NAT_PORTS;
