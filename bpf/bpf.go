@@ -54,6 +54,8 @@ const (
 	MapL2 = "weir_l2" // L2Key -> L2Entry
 
 	MapEvents = "weir_events" // ring of Event
+	MapWalk   = "weir_walk"   // 0: Walk
+	MapSteps  = "weir_steps"  // ring of Step
 )
 
 // Names of the programs, and of the objects that hold them.

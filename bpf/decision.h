@@ -34,7 +34,10 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 fragment; /* enum fragment_of */
 	__u8 echo;     /* enum echo */
-	__u32 dsr;     /* key of weir_dsr: the service that was asked, as another node says; or 0 */
+	__u8 how;      /* enum step_how */
+	__u8 kept;     /* 1: work.came is how the packet came */
+	__u8 pad[2];
+	__u32 dsr; /* key of weir_dsr: the service that was asked, as another node says; or 0 */
 };
 
 enum way {

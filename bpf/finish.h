@@ -51,6 +51,8 @@ static __always_inline int pass(struct __sk_buff *skb, __u32 place, __u8 reason)
 {
 	if (config.build)
 		count(skb, place, reason);
+	if (walk_wanted())
+		walk_pass(skb, place, reason);
 	return TC_NEXT;
 }
 

@@ -15,6 +15,7 @@
 #include "kubeproxy.h"
 #include "route.h"
 #include "store.h"
+#include "walk.h"
 
 /* The way out that an entry names. 0: the slow path is to find another. */
 static __always_inline int flow_route(struct __sk_buff *skb, const struct packet *p, __u8 way,
@@ -132,6 +133,7 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 	struct translation *nat = &work_of(p)->nat;
 	__u8 dir, side, translated;
 
+	walk_came(p);
 	if (p->kind != KIND_PLAIN || p->fragment || is_syn(p))
 		return 0;
 	side = ct_key_set(p, &key);
@@ -169,6 +171,7 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 		d->translate = 0;
 		return 0;
 	}
+	p->how = STEP_HIT;
 	if (d->reason >= DROP_FIRST) { /* the stack answers, about the packet as it came */
 		d->translate = 0;
 		return 1;

@@ -227,6 +227,8 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	int refused = judge_connection(skb, 0);
 	struct work *w = work_slot();
 
+	if (w)
+		w->p.how = STEP_JUDGED;
 	if (refused && w)
 		rule_account(w->denied_by, w->segments, w->bytes);
 	return refused;

@@ -42,6 +42,7 @@ enum limits {
 	CT_EXPIRE_MAX = 64,  /* connections in one run of expire */
 	ROW_SLOTS = 16,	     /* backends in one row of weir_slots */
 	NAT_RETRY_ROWS = 10, /* rows of weir_nat_retries */
+	WALK_FILTERS = 4,    /* rows of weir_walk; a power of two */
 	PEERS_MAX = 16,	     /* services that an unconnected socket can hear from at a time */
 };
 
@@ -560,6 +561,58 @@ struct event {
 	__u8 reply;	/* 1: of the one who did not open the connection */
 	__u8 flags;	/* enum ct_flag, after this packet */
 	__u8 pad[5];
+};
+
+/* What a packet walk follows: packets of the connections between two ends, in both directions. */
+struct walk_filter {
+	struct addr a, b;     /* all zero: whoever */
+	__u16 port_a, port_b; /* network byte order; 0: any */
+	__u8 proto;	      /* 0: any */
+	__u8 used;
+	__u8 pad[2];
+};
+
+/* Value of weir_walk, a single row. */
+struct walk {
+	__u64 netns; /* cookie of the namespace whose sockets are followed; 0: none */
+	__u32 on;    /* rows in use; 0: nobody follows anything */
+	__u32 pad;
+	struct walk_filter filter[WALK_FILTERS];
+};
+
+/* What a program saw of a packet that is followed, and what it did to it. */
+enum step_how {
+	STEP_PASSED = 0, /* asked no connection */
+	STEP_HIT = 1,	 /* its connection has an entry that holds */
+	STEP_JUDGED = 2, /* both ends' policies were asked */
+};
+
+/* One program's part in the way of a packet: what weir_steps carries. */
+struct step {
+	__u64 time;			/* nanoseconds of CLOCK_MONOTONIC, when the program ends */
+	struct addr came_src, came_dst; /* as the packet came */
+	struct addr src, dst;		/* as it goes on */
+	struct addr via;		/* REASON_TO_NETWORK: the next hop */
+	__u32 src_identity, dst_identity; /* that were judged, or that weir_ipcache has */
+	__u32 rule[2];	   /* that allowed or denied: [0] egress, [1] ingress; 0: none */
+	__u32 endpoint;	   /* whose policy denied it; ENDPOINTS_MAX: nobody's */
+	__u32 ifindex;	   /* where the program runs */
+	__u32 out_ifindex; /* REASON_TO_NETWORK: the device it leaves by */
+	__u32 len;	   /* from the Ethernet header on */
+	__u32 stamp;	   /* of the connection's entry */
+	__u32 backend;	   /* row of weir_backends, or 0 */
+	__u32 frontend;	   /* number of the service's address that was asked, or 0 */
+	__u16 came_sport, came_dport, sport, dport; /* network byte order */
+	__u16 out;				    /* index of the entry's way out */
+	__u8 way;				    /* enum ct_out of the entry, or 0 */
+	__u8 place;				    /* enum place */
+	__u8 reason;				    /* enum reason */
+	__u8 family, proto, tcp_flags, ttl;
+	__u8 how;    /* enum step_how */
+	__u8 reply;  /* 1: of the one who did not open the connection */
+	__u8 flags;  /* enum ct_flag of the entry; 0: there is none */
+	__u8 source; /* enum nat_source */
+	__u8 pad;
 };
 
 /* Value of weir_metrics, one for each CPU. */

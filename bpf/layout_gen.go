@@ -345,6 +345,7 @@ const (
 	CTExpireMax       Limits = 64
 	RowSlots          Limits = 16
 	NATRetryRows      Limits = 10
+	WalkFilters       Limits = 4
 	PeersMax          Limits = 16
 )
 
@@ -625,4 +626,73 @@ type SourceRange struct {
 	PrefixLen uint32
 	Service   uint32
 	Addr      Addr
+}
+
+// Step is struct step of layout.h.
+type Step struct {
+	_           structs.HostLayout
+	Time        uint64
+	CameSrc     Addr
+	CameDst     Addr
+	Src         Addr
+	Dst         Addr
+	Via         Addr
+	SrcIdentity uint32
+	DstIdentity uint32
+	Rule        [2]uint32
+	Endpoint    uint32
+	Ifindex     uint32
+	OutIfindex  uint32
+	Len         uint32
+	Stamp       uint32
+	Backend     uint32
+	Frontend    uint32
+	CameSport   uint16
+	CameDport   uint16
+	Sport       uint16
+	Dport       uint16
+	Out         uint16
+	Way         uint8
+	Place       uint8
+	Reason      uint8
+	Family      uint8
+	Proto       uint8
+	TCPFlags    uint8
+	TTL         uint8
+	How         uint8
+	Reply       uint8
+	Flags       uint8
+	Source      uint8
+	Pad         uint8
+	_           [6]byte
+}
+
+// StepHow is enum step_how of layout.h.
+type StepHow uint32
+
+const (
+	StepPassed StepHow = 0
+	StepHit    StepHow = 1
+	StepJudged StepHow = 2
+)
+
+// Walk is struct walk of layout.h.
+type Walk struct {
+	_      structs.HostLayout
+	Netns  uint64
+	On     uint32
+	Pad    uint32
+	Filter [4]WalkFilter
+}
+
+// WalkFilter is struct walk_filter of layout.h.
+type WalkFilter struct {
+	_     structs.HostLayout
+	A     Addr
+	B     Addr
+	PortA uint16
+	PortB uint16
+	Proto uint8
+	Used  uint8
+	Pad   [2]uint8
 }

@@ -52,6 +52,8 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapL2: {unsafe.Sizeof(L2Key{}), unsafe.Sizeof(L2Entry{})},
 
 	MapEvents: {0, 0}, // a ring of Event
+	MapWalk:   {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Walk{})},
+	MapSteps:  {0, 0}, // a ring of Step
 }
 
 // inner are the same of the maps that are in other maps.

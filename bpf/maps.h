@@ -314,6 +314,21 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } weir_l2 SEC(".maps");
 
+/* Which packets are followed. Written by the agent while somebody asks for it, read once for each
+ * packet that is looked up, and once when it goes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct walk);
+	__uint(max_entries, 1);
+} weir_walk SEC(".maps");
+
+/* Their steps: struct step. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} weir_steps SEC(".maps");
+
 /* What is worth saying: struct event. Written by every program, which never wakes the reader; the
  * agent looks now and then. Full: counted and lost. */
 struct {

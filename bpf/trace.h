@@ -6,7 +6,7 @@
 #pragma once
 #include "ip.h"
 #include "ports.h"
-#include "work.h"
+#include "walk.h"
 
 static __always_inline struct metric *metric_of(__u32 place, __u8 reason)
 {
@@ -82,12 +82,24 @@ STAGE int drop_report(struct __sk_buff *skb)
 	return 0;
 }
 
+/* The step of a packet that goes on as it came, whether it was looked at or not. */
+STAGE int walk_pass(struct __sk_buff *skb, __u32 place, __u32 reason)
+{
+	struct packet *p = packet_begin();
+
+	if (!p || parse(skb, p) || ports_parse(skb, p))
+		return 0;
+	return walk_step(place, reason, skb->ifindex, skb->len);
+}
+
 /* A packet that is not let through, or only to the stack for its error: counted and reported. */
 static __always_inline void report(struct __sk_buff *skb, __u32 place, __u8 reason)
 {
 	struct work *w = work_slot();
 
 	count(skb, place, reason);
+	if (walk_wanted())
+		walk_step(place, reason, skb->ifindex, skb->len);
 	if (reason < DROP_FIRST || !w)
 		return;
 	w->place = place;

@@ -108,6 +108,8 @@ struct work {
 	struct ct_key key;
 	struct bpf_fib_lookup fib;
 	struct packet quoted; /* by an ICMP error */
+	struct packet came;   /* of a packet that is followed: see walk.h */
+	struct step step;
 	union {
 		struct iphdr ip4;
 		struct ipv6hdr ip6;

@@ -96,6 +96,7 @@ static __always_inline enum known xdp_hit(struct xdp_md *ctx, struct work *w, __
 	}
 	if (!xdp_route(ctx, w) || !hit_source(e, p))
 		return KNOWN_ELSEWHERE;
+	p->how = STEP_HIT;
 	if (dir) {
 		reverse_account((struct ct_reverse *)e, p->tcp_flags, 1, bytes);
 		return KNOWN_HERE;
@@ -108,6 +109,10 @@ static __always_inline enum known xdp_hit(struct xdp_md *ctx, struct work *w, __
 
 STAGE int xdp_judge(void)
 {
+	struct work *w = work_slot();
+
+	if (w)
+		w->p.how = STEP_JUDGED;
 	return judge_connection(0, 1);
 }
 
@@ -143,6 +148,7 @@ static __always_inline int xdp_frame(struct xdp_md *ctx, struct work *w, __u32 b
 	if (frame_parse(ctx, &w->p) || !is_candidate(&w->p))
 		return 0;
 	*addrs = sum_addrs(&w->p);
+	walk_came(&w->p);
 	known = xdp_hit(ctx, w, bytes);
 	return known == KNOWN_HERE || (known == KNOWN_NOT && xdp_new(ctx, bytes));
 }
@@ -177,6 +183,8 @@ int from_xdp(struct xdp_md *ctx)
 		return XDP_DROP;
 	}
 	xdp_count(REASON_TO_NETWORK, bytes);
+	if (walk_wanted())
+		walk_step(PLACE_FROM_XDP, REASON_TO_NETWORK, ctx->ingress_ifindex, bytes);
 	return XDP_TX;
 }
 

@@ -104,8 +104,10 @@ func (d *Datapath) view(name string) view {
 		return listed{d.counterRows}
 	case bpf.MapNATRetries:
 		return listed{d.retryRows}
-	case bpf.MapEvents:
+	case bpf.MapEvents, bpf.MapSteps:
 		return listed{func() ([]MapRow, error) { return nil, nil }}
+	case bpf.MapWalk:
+		return written[uint32, bpf.Walk]{kernel[uint32, bpf.Walk]{m}}
 	}
 	if v := d.serviceView(name, m); v != nil {
 		return v

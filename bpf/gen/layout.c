@@ -23,6 +23,9 @@ struct everything {
 	struct policy_rule policy_rule;
 	struct policy_range_key policy_range_key;
 	struct event event;
+	struct walk_filter walk_filter;
+	struct walk walk;
+	struct step step;
 	struct ct_forward ct_forward;
 	struct ct_reverse ct_reverse;
 	struct service_key service_key;
@@ -53,6 +56,7 @@ struct everything {
 	enum policy_level policy_level;
 	enum rule_flag rule_flag;
 	enum event_kind event_kind;
+	enum step_how step_how;
 };
 
 struct everything everything;

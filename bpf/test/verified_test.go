@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite verified.txt")
 const (
 	verifiedFile = "verified.txt"
 	// A program beyond it has a loop or branches that the verifier walks many times over.
-	verifiedMax = 90000
+	verifiedMax = 120000
 	// A kernel's verifier walks a few more or less than another's.
 	slack = 120 // percent
 )
