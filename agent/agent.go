@@ -61,6 +61,7 @@ type Agent struct {
 
 	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
+	walks     walks
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
 	bpfRouted bool           // host routing by BPF
@@ -160,6 +161,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.dp.Close()
 	if err := a.endpoints.Restore(); err != nil {
 		a.log.Warn("some endpoints could not be restored", "err", err)
+	}
+	if err := a.dp.Follow(bpf.Walk{}); err != nil { // an agent that was killed may have left one
+		return err
 	}
 	cfg := a.cfg.Config
 	g := run.New(ctx)

@@ -88,6 +88,7 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathBackends, read(a.listBackends))
 	m.HandleFunc("GET "+api.PathConnections, read(a.listConnections))
 	m.HandleFunc("GET "+api.PathDrops, read(a.listDrops))
+	m.HandleFunc("POST "+api.PathWalk, handle(a.walk))
 	m.HandleFunc("GET "+api.PathHealth, read(a.listPeers))
 	return m
 }

@@ -182,16 +182,16 @@ func TestFiltersOfAWalk(t *testing.T) {
 		filter bpf.WalkFilter
 		want   int
 	}{
-		"everybody":       {bpf.WalkFilter{}, 1},
-		"one end":         {bpf.WalkFilter{A: b}, 1},
-		"both":            {bpf.WalkFilter{A: a, B: b}, 1},
-		"the other way":   {bpf.WalkFilter{A: b, B: a}, 1},
-		"one and a port":  {bpf.WalkFilter{A: a, PortB: bpf.Network(53)}, 1},
-		"another port":    {bpf.WalkFilter{A: a, PortB: bpf.Network(54)}, 0},
-		"a protocol":      {bpf.WalkFilter{A: a, Proto: udp}, 1},
-		"another one":     {bpf.WalkFilter{A: a, Proto: 6}, 0},
-		"somebody else":   {bpf.WalkFilter{A: bpf.AddrFrom(netip.MustParseAddr("10.9.9.9"))}, 0},
-		"it and itself": {bpf.WalkFilter{A: a, B: a}, 0},
+		"everybody":      {bpf.WalkFilter{}, 1},
+		"one end":        {bpf.WalkFilter{A: b}, 1},
+		"both":           {bpf.WalkFilter{A: a, B: b}, 1},
+		"the other way":  {bpf.WalkFilter{A: b, B: a}, 1},
+		"one and a port": {bpf.WalkFilter{A: a, PortB: bpf.Network(53)}, 1},
+		"another port":   {bpf.WalkFilter{A: a, PortB: bpf.Network(54)}, 0},
+		"a protocol":     {bpf.WalkFilter{A: a, Proto: udp}, 1},
+		"another one":    {bpf.WalkFilter{A: a, Proto: 6}, 0},
+		"somebody else":  {bpf.WalkFilter{A: bpf.AddrFrom(netip.MustParseAddr("10.9.9.9"))}, 0},
+		"it and itself":  {bpf.WalkFilter{A: a, B: a}, 0},
 	} {
 		r := n.follow(t, c.filter)
 		n.want(t, name, bpf.ProgFromPod, p, bpf.ReasonToEndpoint)
