@@ -94,7 +94,7 @@ func build(log *slog.Logger, cfg config.Config, rc *rest.Config, name string) (*
 	if err != nil {
 		return nil, err
 	}
-	sweep := min(10*time.Second, cfg.Unused.Endpoints, cfg.Unused.Nodes, cfg.Unused.Identities)
+	sweep := min(10*time.Second, cfg.Unused.Endpoints, cfg.Unused.Nodes, cfg.Unused.Identities, cfg.Unused.Leases)
 	return &Operator{log: log, cfg: cfg, name: name, kube: k, ours: o, report: newReport(name), sweep: sweep}, nil
 }
 
