@@ -23,7 +23,7 @@ var podDevice = regexp.MustCompile(`^weir[0-9a-f]{11}$`)
 // Nothing that Weir did not make is touched. Doing it twice is fine; doing it
 // to a running agent is refused.
 func Cleanup(log *slog.Logger, cfg config.Config) error {
-	unlock, err := (&Agent{cfg: config.Loaded{Config: cfg}}).lock()
+	unlock, err := (&Agent{log: log, cfg: config.Loaded{Config: cfg}}).lock()
 	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}

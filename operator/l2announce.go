@@ -36,11 +36,12 @@ type L2Input struct {
 // The same input gives the same leases, in whatever order it comes, so that it can be
 // asked again after any change of an object, and by whoever leads.
 func L2Leases(in L2Input) []state.Lease {
-	shares := map[state.LeaseName][]state.Service{}
+	e := in.election()
+	shares := map[state.LeaseName][]candidate{}
 	for _, s := range in.Services {
-		if slices.ContainsFunc(in.Policies, func(p state.L2Policy) bool { return p.OfService(s) }) {
+		if c := in.candidate(s); len(c.policies) > 0 {
 			name := state.L2Lease(s.Name)
-			shares[name] = append(shares[name], s)
+			shares[name] = append(shares[name], c)
 		}
 	}
 	holders := map[state.LeaseName]string{}
@@ -49,7 +50,7 @@ func L2Leases(in L2Input) []state.Lease {
 	}
 	var out []state.Lease
 	for name, services := range shares {
-		out = append(out, state.Lease{Name: name, Holder: in.holder(name, services, holders[name])})
+		out = append(out, state.Lease{Name: name, Holder: e.holder(name, services, holders[name])})
 	}
 	slices.SortFunc(out, func(a, b state.Lease) int {
 		return cmp.Or(cmp.Compare(a.Name.Namespace, b.Name.Namespace), cmp.Compare(a.Name.Name, b.Name.Name))
@@ -57,28 +58,85 @@ func L2Leases(in L2Input) []state.Lease {
 	return out
 }
 
-// holder is the node that answers for all services of a lease; old is who does now.
-func (in L2Input) holder(name state.LeaseName, services []state.Service, old string) string {
-	best, most := "", uint64(0)
+// candidate is a service with an address to answer for.
+type candidate struct {
+	state.Service
+	policies []int // that select it, by their places in the input
+}
+
+func (in L2Input) candidate(s state.Service) candidate {
+	out := candidate{Service: s}
+	for i, p := range in.Policies {
+		if p.OfService(s) {
+			out.policies = append(out.policies, i)
+		}
+	}
+	return out
+}
+
+// election is what is asked of each pair of service and node, found once.
+type election struct {
+	nodes []string                              // that are ready and stay
+	may   []map[string]bool                     // those that each policy selects
+	ready map[state.ServiceName]map[string]bool // those with a ready endpoint, of services that ask for it
+}
+
+func (in L2Input) election() election {
+	e := election{may: make([]map[string]bool, len(in.Policies)), ready: map[state.ServiceName]map[string]bool{}}
+	for i := range e.may {
+		e.may[i] = map[string]bool{}
+	}
 	for _, n := range in.Nodes {
-		can := n.Unready == "" && n.Leaves == "" && !slices.ContainsFunc(services, func(s state.Service) bool { return !in.answers(n, s) })
-		switch weight := weightOf(name, n.Name); {
-		case !can:
-		case n.Name == old:
-			return old
-		case best == "" || weight > most:
-			best, most = n.Name, weight
+		if n.Unready != "" || n.Leaves != "" {
+			continue
+		}
+		e.nodes = append(e.nodes, n.Name)
+		for i, p := range in.Policies {
+			if p.OfNode(n) {
+				e.may[i][n.Name] = true
+			}
+		}
+	}
+	for _, s := range in.Services {
+		if s.ExternalLocal {
+			e.ready[s.Name] = map[string]bool{}
+		}
+	}
+	for _, x := range in.Slices {
+		for _, end := range x.Endpoints {
+			if nodes, ok := e.ready[x.Service]; ok && end.Ready {
+				nodes[end.Node] = true
+			}
+		}
+	}
+	return e
+}
+
+// holder is the node that answers for all services of a lease; old is who does now,
+// and is asked before the others are weighed.
+func (e election) holder(name state.LeaseName, services []candidate, old string) string {
+	can := func(node string) bool {
+		return !slices.ContainsFunc(services, func(c candidate) bool { return !e.answers(node, c) })
+	}
+	if can(old) {
+		return old
+	}
+	best, most := "", uint64(0)
+	for _, n := range e.nodes {
+		if !can(n) {
+			continue
+		}
+		if weight := weightOf(name, n); best == "" || weight > most {
+			best, most = n, weight
 		}
 	}
 	return best
 }
 
 // answers reports whether a node may answer for a service, and has what to answer with.
-func (in L2Input) answers(n state.Node, s state.Service) bool {
-	selected := slices.ContainsFunc(in.Policies, func(p state.L2Policy) bool { return p.OfService(s) && p.OfNode(n) })
-	return selected && (!s.ExternalLocal || slices.ContainsFunc(in.Slices, func(x state.Slice) bool {
-		return x.Service == s.Name && slices.ContainsFunc(x.Endpoints, func(e state.SliceEndpoint) bool { return e.Ready && e.Node == n.Name })
-	}))
+func (e election) answers(node string, c candidate) bool {
+	selected := slices.ContainsFunc(c.policies, func(i int) bool { return e.may[i][node] })
+	return selected && (!c.ExternalLocal || e.ready[c.Name][node])
 }
 
 // weightOf is how much a node is the one for a lease.

@@ -81,6 +81,19 @@ func L2Lease(s ServiceName) LeaseName {
 	return LeaseName{L2LeaseNamespace, l2LeasePrefix + s.Namespace + "-" + s.Name}
 }
 
+// L2Services are the services that a lease of this name can be of: of a-b-c those of
+// a/b-c and a-b/c.
+func L2Services(lease string) []ServiceName {
+	rest, ok := strings.CutPrefix(lease, l2LeasePrefix)
+	var out []ServiceName
+	for i := range len(rest) {
+		if ok && rest[i] == '-' && i > 0 && i+1 < len(rest) {
+			out = append(out, ServiceName{Namespace: rest[:i], Name: rest[i+1:]})
+		}
+	}
+	return out
+}
+
 // OfL2 reports whether the lease is of L2 announcements.
 func (l Lease) OfL2() bool {
 	return l.Name.Namespace == L2LeaseNamespace && strings.HasPrefix(l.Name.Name, l2LeasePrefix)

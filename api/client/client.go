@@ -19,6 +19,7 @@ import (
 // Client is a connection to the group cilium.io.
 type Client struct {
 	rest   rest.Interface
+	alpha  rest.Interface // of kinds that have no later version than v2alpha1
 	params runtime.ParameterCodec
 }
 
@@ -30,6 +31,7 @@ type (
 	Endpoints   = gentype.ClientWithList[*v1.CiliumEndpoint, *v1.CiliumEndpointList]
 	Identities  = gentype.ClientWithList[*v1.CiliumIdentity, *v1.CiliumIdentityList]
 	Nodes       = gentype.ClientWithList[*v1.CiliumNode, *v1.CiliumNodeList]
+	L2Policies  = gentype.ClientWithList[*v1.CiliumL2AnnouncementPolicy, *v1.CiliumL2AnnouncementPolicyList]
 )
 
 // New returns a client of the API server that cfg describes.
@@ -39,20 +41,26 @@ func New(cfg *rest.Config) (*Client, error) {
 		return nil, err
 	}
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"}) // Status, which errors are told in
-	c := rest.CopyConfig(cfg)
-	gv := v1.GroupVersion()
-	c.APIPath, c.GroupVersion = "/apis", &gv
-	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // custom resources have no other
-	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	r, err := rest.RESTClientFor(c)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the API server: %w", err)
+	out := &Client{params: runtime.NewParameterCodec(scheme)}
+	for gv, into := range map[schema.GroupVersion]*rest.Interface{v1.GroupVersion(): &out.rest, v1.GroupVersionAlpha(): &out.alpha} {
+		c := rest.CopyConfig(cfg)
+		c.APIPath, c.GroupVersion = "/apis", &gv
+		c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // custom resources have no other
+		c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+		r, err := rest.RESTClientFor(c)
+		if err != nil {
+			return nil, fmt.Errorf("connect to the API server: %w", err)
+		}
+		*into = r
 	}
-	return &Client{rest: r, params: runtime.NewParameterCodec(scheme)}, nil
+	return out, nil
 }
 
 // REST returns the connection itself, for watches.
 func (c *Client) REST() rest.Interface { return c.rest }
+
+// AlphaREST returns the connection of kinds that have no later version than v2alpha1.
+func (c *Client) AlphaREST() rest.Interface { return c.alpha }
 
 // Policies returns the client of CiliumNetworkPolicies; "" means all namespaces.
 func (c *Client) Policies(namespace string) *Policies {
@@ -94,4 +102,11 @@ func (c *Client) Nodes() *Nodes {
 	return gentype.NewClientWithList(v1.ResourceNodes, c.rest, c.params, "",
 		func() *v1.CiliumNode { return &v1.CiliumNode{} },
 		func() *v1.CiliumNodeList { return &v1.CiliumNodeList{} })
+}
+
+// L2Policies returns the client of CiliumL2AnnouncementPolicies.
+func (c *Client) L2Policies() *L2Policies {
+	return gentype.NewClientWithList(v1.ResourceL2Policies, c.alpha, c.params, "",
+		func() *v1.CiliumL2AnnouncementPolicy { return &v1.CiliumL2AnnouncementPolicy{} },
+		func() *v1.CiliumL2AnnouncementPolicyList { return &v1.CiliumL2AnnouncementPolicyList{} })
 }

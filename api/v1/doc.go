@@ -19,6 +19,7 @@ const (
 	Version    = "v2"
 	APIVersion = Group + "/" + Version
 
-	// VersionAlpha is the version under which CIDR groups are served as well.
+	// VersionAlpha is the version of L2 announcement policies, under which CIDR
+	// groups are served as well.
 	VersionAlpha = "v2alpha1"
 )

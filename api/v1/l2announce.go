@@ -10,12 +10,13 @@ import (
 // how it is written.
 const (
 	KindL2Policy       = "CiliumL2AnnouncementPolicy"
-	APIVersionL2Policy = Group + "/v2alpha1"
+	APIVersionL2Policy = Group + "/" + VersionAlpha
 )
 
 // CiliumL2AnnouncementPolicy says which addresses of services nodes answer for on
 // the networks that they are in.
 //
+// +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=ciliuml2announcementpolicies,singular=ciliuml2announcementpolicy,shortName=l2announcement,categories=cilium
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
@@ -28,6 +29,15 @@ type CiliumL2AnnouncementPolicy struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Status json.RawMessage `json:"status,omitempty"`
+}
+
+// CiliumL2AnnouncementPolicyList is what the API server lists.
+//
+// +kubebuilder:object:root=true
+type CiliumL2AnnouncementPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []CiliumL2AnnouncementPolicy `json:"items"`
 }
 
 // L2PolicySpec chooses services, their addresses, nodes and devices.

@@ -6,8 +6,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// GroupVersion returns the group and version of all kinds.
+// GroupVersion returns the group and version of all kinds but one.
 func GroupVersion() schema.GroupVersion { return schema.GroupVersion{Group: Group, Version: Version} }
+
+// GroupVersionAlpha returns those of L2 announcement policies.
+func GroupVersionAlpha() schema.GroupVersion {
+	return schema.GroupVersion{Group: Group, Version: VersionAlpha}
+}
 
 // AddToScheme makes a scheme know all kinds.
 func AddToScheme(s *runtime.Scheme) error {
@@ -19,7 +24,9 @@ func AddToScheme(s *runtime.Scheme) error {
 		&CiliumIdentity{}, &CiliumIdentityList{},
 		&CiliumNode{}, &CiliumNodeList{},
 	)
+	s.AddKnownTypes(GroupVersionAlpha(), &CiliumL2AnnouncementPolicy{}, &CiliumL2AnnouncementPolicyList{})
 	metav1.AddToGroupVersion(s, GroupVersion())
+	metav1.AddToGroupVersion(s, GroupVersionAlpha())
 	return nil
 }
 
@@ -31,4 +38,5 @@ const (
 	ResourceEndpoints                  = "ciliumendpoints"
 	ResourceIdentities                 = "ciliumidentities"
 	ResourceNodes                      = "ciliumnodes"
+	ResourceL2Policies                 = "ciliuml2announcementpolicies"
 )

@@ -24,6 +24,7 @@ type Config struct {
 	IPv6   Enabled `json:"ipv6"`
 	IPAM   IPAM    `json:"ipam"`
 	Policy Policy  `json:"policy"`
+	L2     Enabled `json:"l2announcements"` // the leases of L2 announcements are given
 
 	Agent  Agent  `json:"agent"`
 	Nodes  Nodes  `json:"nodes"`
@@ -91,6 +92,7 @@ type Unused struct {
 	Identities time.Duration `json:"identities"`
 	Nodes      time.Duration `json:"nodes"`
 	Endpoints  time.Duration `json:"endpoints"`
+	Leases     time.Duration `json:"leases"` // of L2 announcements
 }
 
 // Defaults returns the configuration of whoever sets nothing.
@@ -105,7 +107,7 @@ func Defaults() Config {
 		Agent:      Agent{Selector: "k8s-app=weir"},
 		Nodes:      Nodes{Taint: operator.AgentNotReady, RemoveTaint: true, Network: true},
 		Lease:      Lease{Name: "weir-operator", Duration: 15 * time.Second, Renew: 10 * time.Second, Retry: 2 * time.Second},
-		Unused:     Unused{Identities: 15 * time.Minute, Nodes: 10 * time.Minute, Endpoints: time.Minute},
+		Unused:     Unused{Identities: 15 * time.Minute, Nodes: 10 * time.Minute, Endpoints: time.Minute, Leases: time.Minute},
 		HealthAddr: "127.0.0.1:9234",
 	}
 }
@@ -155,7 +157,7 @@ func (c Config) check() map[string]string {
 	say(l.Retry <= 0, "leaderElection.retryPeriod", "%s: use more than 0", l.Retry)
 	say(float64(l.Renew) <= 1.2*float64(l.Retry), "leaderElection.renewDeadline", "%s is not longer than 1.2 times retryPeriod (%s)", l.Renew, l.Retry)
 	say(l.Duration <= l.Renew, "leaderElection.leaseDuration", "%s is not longer than renewDeadline (%s)", l.Duration, l.Renew)
-	for key, d := range map[string]time.Duration{"identities": c.Unused.Identities, "nodes": c.Unused.Nodes, "endpoints": c.Unused.Endpoints} {
+	for key, d := range map[string]time.Duration{"identities": c.Unused.Identities, "nodes": c.Unused.Nodes, "endpoints": c.Unused.Endpoints, "leases": c.Unused.Leases} {
 		say(d < time.Second, "garbageCollection."+key, "%s: use at least 1s", d)
 	}
 	return bad

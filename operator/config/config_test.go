@@ -26,9 +26,12 @@ ipam:
 nodes: {setTaint: true}
 leaderElection: {leaseDuration: 30s}
 policy: {cidrMatchMode: [nodes]}
+l2announcements: {enabled: true}
+garbageCollection: {leases: 2m}
 debug:
 `))
 	if err != nil || c.Cluster.Name != "blue" || c.Lease.Duration != 30*time.Second || !c.Marks().SetTaint || !c.Marks().RemoveTaint ||
+		!c.L2.Enabled || c.Unused.Leases != 2*time.Minute || c.Unused.Endpoints != time.Minute ||
 		fmt.Sprint(c.Pools(), c.Policy) != "[{10.1.0.0/16 25} {10.2.0.0/16 25} {fd01::/104 120}] {[nodes]}" {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -49,6 +52,7 @@ func TestWhatIsWrongIsNamedWithTheWayOut(t *testing.T) {
 		"leaderElection: {leaseDuration: 5s}":                            "leaderElection.leaseDuration: 5s is not longer than renewDeadline (10s)",
 		"leaderElection: {retryPeriod: often}":                           `leaderElection.retryPeriod: "often" is no duration such as 15s`,
 		"garbageCollection: {identities: 0s}":                            "garbageCollection.identities: 0s: use at least 1s",
+		"garbageCollection: {leases: 10ms}":                              "garbageCollection.leases: 10ms: use at least 1s",
 		"policy: {cidrMatchMode: [world]}":                               `"world": use pods or nodes`,
 		"agent: {selector: ''}":                                          "agent.selector: is empty",
 		"x: [":                                                           "o.yaml:",

@@ -55,6 +55,8 @@ type tables struct {
 	netpols    *table.Table[state.PolicyKey, policy]
 	identities *table.Table[string, object[*v1.CiliumIdentity]]
 	endpoints  *table.Table[name, object[*v1.CiliumEndpoint]]
+
+	l2 l2Tables
 }
 
 func newTables() *tables {
@@ -71,6 +73,7 @@ func newTables() *tables {
 		netpols:    table.New("networkpolicies", key),
 		identities: table.New("ciliumidentities", func(r object[*v1.CiliumIdentity]) string { return r.o.Name }),
 		endpoints:  table.New("ciliumendpoints", func(r object[*v1.CiliumEndpoint]) name { return nameOf(r.o) }),
+		l2:         newL2Tables(),
 	}
 }
 
@@ -79,11 +82,13 @@ func slim(m *metav1.ObjectMeta) {
 	m.ManagedFields, m.Annotations, m.Finalizers, m.OwnerReferences = nil, nil, nil, nil
 }
 
+// slimNode leaves the object as it is: it becomes a row of l2Tables, too.
 func slimNode(o *corev1.Node) object[*corev1.Node] {
-	slim(&o.ObjectMeta)
-	o.Labels = nil
-	o.Status = corev1.NodeStatus{Addresses: o.Status.Addresses, Conditions: o.Status.Conditions}
-	return object[*corev1.Node]{o}
+	out := &corev1.Node{ObjectMeta: o.ObjectMeta, Spec: o.Spec}
+	slim(&out.ObjectMeta)
+	out.Labels = nil
+	out.Status = corev1.NodeStatus{Addresses: o.Status.Addresses, Conditions: o.Status.Conditions}
+	return object[*corev1.Node]{out}
 }
 
 func slimAgent(o *corev1.Pod) object[*corev1.Pod] {
@@ -117,14 +122,6 @@ func namespaceRow(o *corev1.Namespace) state.Namespace {
 		return state.Namespace{Name: o.Name}
 	}
 	return n
-}
-
-func serviceRow(o *corev1.Service) state.Service {
-	s, err := convert.Service(o)
-	if err != nil {
-		return state.Service{Name: state.ServiceName{Namespace: o.Namespace, Name: o.Name}}
-	}
-	return s
 }
 
 func whole(o *v1.CiliumNode) object[*v1.CiliumNode] { return object[*v1.CiliumNode]{o} }

@@ -82,7 +82,10 @@ func ownNamespace() string {
 
 // build makes a replica of its parts.
 func build(log *slog.Logger, cfg config.Config, rc *rest.Config, name string) (*Operator, error) {
-	rc = rest.CopyConfig(rc)
+	rc, err := client.FreshToken(rest.CopyConfig(rc))
+	if err != nil {
+		return nil, err
+	}
 	rc.UserAgent = "weir-operator"
 	rc.QPS, rc.Burst = 100, 200 // of a leader alone; the server limits by priority
 	rc.Timeout = 0              // of watches: each write has its own
@@ -94,7 +97,7 @@ func build(log *slog.Logger, cfg config.Config, rc *rest.Config, name string) (*
 	if err != nil {
 		return nil, err
 	}
-	sweep := min(10*time.Second, cfg.Unused.Endpoints, cfg.Unused.Nodes, cfg.Unused.Identities)
+	sweep := min(10*time.Second, cfg.Unused.Endpoints, cfg.Unused.Nodes, cfg.Unused.Identities, cfg.Unused.Leases)
 	return &Operator{log: log, cfg: cfg, name: name, kube: k, ours: o, report: newReport(name), sweep: sweep}, nil
 }
 

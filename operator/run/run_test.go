@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -25,8 +27,9 @@ import (
 // cluster is a fake API server, and replicas that work at it.
 type cluster struct {
 	*fakeapi.Server
-	t   *testing.T
-	cfg config.Config
+	t     *testing.T
+	cfg   config.Config
+	token string // a file; empty: nobody asks for one
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -55,7 +58,7 @@ type replica struct {
 func (c *cluster) start(name string) *replica {
 	c.t.Helper()
 	log := slog.New(slog.NewTextHandler(logger{c.t}, nil))
-	o, err := build(log.With("replica", name), c.cfg, &rest.Config{Host: c.URL()}, name)
+	o, err := build(log.With("replica", name), c.cfg, &rest.Config{Host: c.URL(), BearerTokenFile: c.token}, name)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -364,6 +367,39 @@ func TestALeaderWithoutItsLeaseEnds(t *testing.T) {
 	c.put(node(2))
 	c.start("b")
 	c.wantCIDRs("n2", "[10.0.1.0/24 fd00::100/120]")
+}
+
+// A leader whose token is renewed, and the old one refused, leads on.
+func TestALeaderTakesTheTokenThatIsRenewed(t *testing.T) {
+	c := newCluster(t)
+	c.token = filepath.Join(t.TempDir(), "token")
+	renew := func(token string) {
+		t.Helper()
+		err := os.WriteFile(c.token+".new", []byte(token), 0o600)
+		if err == nil {
+			err = os.Rename(c.token+".new", c.token)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.RequireToken(token)
+	}
+	renew("one")
+	c.put(node(1))
+	a := c.start("a")
+	c.wantCIDRs("n1", "[10.0.0.0/24 fd00::/120]")
+	renew("two")
+	if err := c.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	c.put(node(2))
+	c.wantCIDRs("n2", "[10.0.1.0/24 fd00::100/120]")
+	always(t, 2*time.Second, func() string { // longer than its lease
+		if leader := a.report.status().Leader; leader != "a" || len(a.ended) > 0 {
+			return "it leads no longer, but " + leader
+		}
+		return ""
+	})
 }
 
 func TestIdentitiesComeWithPodsAndGoLater(t *testing.T) {

@@ -54,6 +54,21 @@ func into[K comparable, R table.Row, O kubeObject](t *table.Table[K, R], key fun
 	return sink[K, R, O]{t, key, row, same}
 }
 
+// judged is into for objects that may be refused: the last version that was accepted
+// counts, as it does on agents, and without one what bare says.
+func judged[K comparable, R table.Row, O kubeObject](t *table.Table[K, R], key func(O) K, row func(O) (R, error), bare func(O) R, same func(a, b R) bool) sink[K, R, O] {
+	return into(t, key, func(o O) R {
+		r, err := row(o)
+		if err == nil {
+			return r
+		}
+		if old, ok := t.Get(key(o)); ok {
+			return old
+		}
+		return bare(o)
+	}, same)
+}
+
 func (s sink[K, R, O]) object(obj any) (O, error) {
 	o, ok := obj.(O)
 	if !ok {

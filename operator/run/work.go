@@ -49,7 +49,7 @@ func (o *Operator) duties(ctx context.Context, t *tables) []duty {
 	nodes, ids := newNodes(o, t), newIdentities(o, t)
 	ends, pols := newEndpoints(o, t), newPolicies(o, t)
 	marks, strangers := newMarks(o, t), newStrangers(o, t)
-	return []duty{
+	out := []duty{
 		{"nodes", nodes.step, []reconcile.Input{t.nodes, t.ours, t.pods, sweep}},
 		{"gone nodes", nodes.sweep, []reconcile.Input{t.nodes, t.ours, t.pods, sweep}},
 		{"identities", ids.step, []reconcile.Input{t.pods, t.namespaces, t.services, t.cnps, t.ccnps, t.netpols, t.identities}},
@@ -59,6 +59,21 @@ func (o *Operator) duties(ctx context.Context, t *tables) []duty {
 		{"marks", marks.step, []reconcile.Input{t.nodes, t.agents}},
 		{"unmanaged pods", strangers.step, []reconcile.Input{reconcile.Once(t.pods), reconcile.Once(t.endpoints), reconcile.Once(t.agents), sweep}},
 	}
+	if !o.cfg.L2.Enabled {
+		return out
+	}
+	leases := newLeases(o, t)
+	inputs := t.l2.inputs(t.services)
+	return append(out, duty{"leases", leases.step, inputs}, duty{"unused leases", leases.sweep, append(onceEach(inputs), sweep)})
+}
+
+// onceEach are inputs that have to be synced, and wake nobody after that.
+func onceEach(inputs []reconcile.Input) []reconcile.Input {
+	var out []reconcile.Input
+	for _, in := range inputs {
+		out = append(out, reconcile.Once(in))
+	}
+	return out
 }
 
 // watches are those of all tables.
@@ -67,11 +82,17 @@ func (o *Operator) watches(t *tables) []watch {
 	scope := convert.Scope{Cluster: o.cfg.Cluster.Name, CIDRMatchMode: o.cfg.Policy.CIDRMatchMode}
 	agents := follow(core, "pods", &corev1.Pod{}, into(t.agents, nameOf, slimAgent, sameVersion))
 	agents.name, agents.from, agents.tune = "pods", o.cfg.Agent.Namespace, func(l *metav1.ListOptions) { l.LabelSelector = o.cfg.Agent.Selector }
-	return []watch{
+	var nodes cache.ReflectorStore = into(t.nodes, plainName, slimNode, sameVersion)
+	var more []watch
+	if o.cfg.L2.Enabled {
+		nodes, more = both{nodes, t.l2.nodeSink(scope)}, o.l2Watches(t)
+	}
+	return append([]watch{
 		agents,
-		follow(core, "nodes", &corev1.Node{}, into(t.nodes, plainName, slimNode, sameVersion)),
+		follow(core, "nodes", &corev1.Node{}, nodes),
 		follow(core, "namespaces", &corev1.Namespace{}, into(t.namespaces, plainName, namespaceRow, state.Namespace.Same)),
-		follow(core, "services", &corev1.Service{}, into(t.services, serviceName, serviceRow, state.Service.Same)),
+		follow(core, "services", &corev1.Service{}, judged(t.services, serviceName, convert.Service,
+			func(o *corev1.Service) state.Service { return state.Service{Name: serviceName(o)} }, state.Service.Same)),
 		follow(core, "pods", &corev1.Pod{}, into(t.pods, nameOf, podRow, state.Pod.Same)),
 		follow(ours, v1.ResourceNodes, &v1.CiliumNode{}, into(t.ours, plainName, whole, sameVersion)),
 		follow(ours, v1.ResourceIdentities, &v1.CiliumIdentity{}, into(t.identities, plainName, slimIdentity, sameVersion)),
@@ -86,7 +107,7 @@ func (o *Operator) watches(t *tables) []watch {
 				return convert.CiliumClusterwideNetworkPolicy(p, scope)
 			},
 			func(p *v1.CiliumClusterwideNetworkPolicy) []v1.PolicyCondition { return p.Status.Conditions })),
-	}
+	}, more...)
 }
 
 func follow(r rest.Interface, resource string, of kubeObject, store cache.ReflectorStore) watch {

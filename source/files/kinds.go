@@ -40,7 +40,7 @@ var kinds = map[string]kind{
 	state.KindNetworkPolicy: {versions: []string{networkingv1.SchemeGroupVersion.String()}, strict: true, row: decoded(unscoped(convert.NetworkPolicy))},
 	state.KindCNP:           {versions: []string{v1.APIVersion}, strict: true, row: decoded(convert.CiliumNetworkPolicy)},
 	state.KindCCNP:          {versions: []string{v1.APIVersion}, strict: true, row: decoded(convert.CiliumClusterwideNetworkPolicy)},
-	state.KindCIDRGroup:     {versions: []string{v1.APIVersion, v1.Group + "/v2alpha1"}, strict: true, row: decoded(unscoped(convert.CIDRGroup))},
+	state.KindCIDRGroup:     {versions: []string{v1.APIVersion, v1.Group + "/" + v1.VersionAlpha}, strict: true, row: decoded(unscoped(convert.CIDRGroup))},
 }
 
 // coreNode is the row of a Kubernetes Node. When the node has a CiliumNode, only

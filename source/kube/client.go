@@ -23,10 +23,12 @@ var scheme, parameters = func() (*runtime.Scheme, runtime.ParameterCodec) {
 	utilruntime.Must(discoveryv1.AddToScheme(s))
 	utilruntime.Must(networkingv1.AddToScheme(s))
 	for _, k := range kinds() {
-		if k.strict {
-			s.AddKnownTypeWithName(k.group.WithKind(k.name), &raw{})
-			s.AddKnownTypeWithName(k.group.WithKind(k.name+"List"), &rawList{})
-			metav1.AddToGroupVersion(s, k.group)
+		for _, v := range k.versions() {
+			if k.strict {
+				s.AddKnownTypeWithName(v.WithKind(k.name), &raw{})
+				s.AddKnownTypeWithName(v.WithKind(k.name+"List"), &rawList{})
+				metav1.AddToGroupVersion(s, v)
+			}
 		}
 	}
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})

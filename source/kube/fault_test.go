@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,50 @@ func TestAKindThatIsNotDefinedIsEmptyAndBlocksNobody(t *testing.T) {
 	w.put(everyKind()[4])
 	w.within(20*time.Second, "the kind is watched once it is defined", func() bool { return w.tables.CIDRGroups.Len() == 1 })
 	w.eventually("the problem is settled", func() bool { return w.problem("ciliumcidrgroups.cilium.io") == "" })
+}
+
+// Definitions of CiliumCIDRGroup from before its version v2 serve as well, and a newer
+// one takes over.
+func TestAnOlderDefinitionIsFollowed(t *testing.T) {
+	w := newWorld(t)
+	group := func(version, name string) {
+		t.Helper()
+		text := fmt.Sprintf(`{"metadata":{"name":%q},"spec":{"externalCIDRs":["192.0.2.0/24"]}}`, name)
+		if err := w.api.PutJSON("cilium.io/"+version, v1.KindCiliumCIDRGroup, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	define := func(version string) {
+		w.api.Unserve("ciliumcidrgroups")
+		w.api.Serve(fakeapi.Kind{Group: v1.Group, Version: version, Resource: "ciliumcidrgroups", Kind: v1.KindCiliumCIDRGroup})
+	}
+	follows := func(version string, names ...string) {
+		t.Helper()
+		w.eventually(fmt.Sprint(names, " of version ", version), func() bool {
+			for _, name := range names {
+				if _, ok := w.tables.CIDRGroups.Get(name); !ok {
+					return false
+				}
+			}
+			return w.tables.CIDRGroups.Len() == len(names) && w.problem("ciliumcidrgroups.cilium.io") == "" &&
+				slices.Contains(w.source.Status().APIs, "cilium/"+version+"::CiliumCIDRGroup")
+		})
+	}
+	define("v2alpha1")
+	group("v2alpha1", "old")
+	w.ready()
+	follows("v2alpha1", "old")
+	group("v2alpha1", "more")
+	follows("v2alpha1", "more", "old")
+	w.stop()
+	w.start() // what is on disk is the same in either version
+	follows("v2alpha1", "more", "old")
+	define("v2")
+	group("v2", "old")
+	group("v2", "more")
+	follows("v2", "more", "old")
+	group("v2", "new")
+	follows("v2", "more", "new", "old")
 }
 
 func TestAKindThatIsNoLongerDefinedKeepsItsRows(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 type kind struct {
 	name     string // "Pod"
 	group    schema.GroupVersion
+	older    string // a version of the group that is followed where group is not served; empty: none
 	resource string // "pods"
 	label    string // as the status lists it: "core/v1::Pods"
 	fields   string // selector of those that are watched
@@ -31,6 +32,14 @@ func (k *kind) where() string {
 		return k.resource
 	}
 	return k.resource + "." + k.group.Group
+}
+
+// versions are those that can be followed, the best first.
+func (k *kind) versions() []schema.GroupVersion {
+	if k.older == "" {
+		return []schema.GroupVersion{k.group}
+	}
+	return []schema.GroupVersion{k.group, {Group: k.group.Group, Version: k.older}}
 }
 
 // leases are those of the namespace in which nodes are chosen to answer for
@@ -61,13 +70,15 @@ func customOf(group schema.GroupVersion, name, resource string) *kind {
 func kinds() []*kind {
 	pods := core("Pod", "pods", "Pods", func() runtime.Object { return &corev1.Pod{} }, func() runtime.Object { return &corev1.PodList{} })
 	pods.fields = notFinished
+	groups := custom(v1.KindCiliumCIDRGroup, "ciliumcidrgroups")
+	groups.older = v1.VersionAlpha // as clusters of before v2 define it, with the same fields
 	return []*kind{
 		core("Namespace", "namespaces", "Namespace", func() runtime.Object { return &corev1.Namespace{} }, func() runtime.Object { return &corev1.NamespaceList{} }),
 		core("Node", "nodes", "Node", func() runtime.Object { return &corev1.Node{} }, func() runtime.Object { return &corev1.NodeList{} }),
 		custom(v1.KindCiliumNode, "ciliumnodes"),
 		custom(v1.KindCiliumIdentity, "ciliumidentities"),
-		custom(v1.KindCiliumCIDRGroup, "ciliumcidrgroups"),
-		customOf(schema.GroupVersion{Group: v1.Group, Version: "v2alpha1"}, v1.KindL2Policy, "ciliuml2announcementpolicies"),
+		groups,
+		customOf(schema.GroupVersion{Group: v1.Group, Version: v1.VersionAlpha}, v1.KindL2Policy, "ciliuml2announcementpolicies"),
 		leases(),
 		core("Service", "services", "Service", func() runtime.Object { return &corev1.Service{} }, func() runtime.Object { return &corev1.ServiceList{} }),
 		{name: "EndpointSlice", group: discoveryv1.SchemeGroupVersion, resource: "endpointslices", label: "discovery/v1::EndpointSlice",

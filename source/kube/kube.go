@@ -97,7 +97,7 @@ func (s *Source) Run(ctx context.Context) error {
 	g.Go("connection", s.conn.Run)
 	for _, st := range s.stores {
 		f := &follower{store: st}
-		if f.client, err = newClient(st.group, s.conn); err != nil {
+		if err := f.connect(s.conn); err != nil {
 			g.Stop()
 			return fmt.Errorf("client of %s: %w", st.where(), err)
 		}
@@ -219,7 +219,7 @@ func (s *Source) Status() Status {
 	for _, st := range s.stores {
 		st.mu.Lock()
 		if st.watched && out.OK {
-			out.APIs = append(out.APIs, st.label)
+			out.APIs = append(out.APIs, strings.Replace(st.label, st.group.Version, st.versions()[st.served].Version, 1))
 		}
 		st.mu.Unlock()
 	}

@@ -28,6 +28,7 @@ type store struct {
 	complete bool   // all objects have been told, by a server or an earlier agent's journal
 	synced   bool   // and their table knows
 	watched  bool   // a watch is open
+	served   int    // the version that is followed, of kind.versions
 	doubt    *doubt // nil: there is none
 	confirm  chan struct{}
 }

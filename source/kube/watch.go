@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -19,7 +20,25 @@ import (
 // goes wrong with it.
 type follower struct {
 	*store
-	client *rest.RESTClient
+	clients []*rest.RESTClient // of each version
+}
+
+func (f *follower) connect(rt http.RoundTripper) error {
+	for _, v := range f.versions() {
+		c, err := newClient(v, rt)
+		if err != nil {
+			return err
+		}
+		f.clients = append(f.clients, c)
+	}
+	return nil
+}
+
+// client is that of the version that is followed.
+func (f *follower) client() *rest.RESTClient {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.clients[f.served]
 }
 
 func (f *follower) get(o metav1.ListOptions) *rest.Request {
@@ -30,7 +49,7 @@ func (f *follower) get(o metav1.ListOptions) *rest.Request {
 		}
 		f.mu.Unlock()
 	}
-	return f.client.Get().NamespaceIfScoped(f.within, f.within != "").Resource(f.resource).VersionedParams(&o, parameters)
+	return f.client().Get().NamespaceIfScoped(f.within, f.within != "").Resource(f.resource).VersionedParams(&o, parameters)
 }
 
 // ListWithContext lists for the reflector.
@@ -92,9 +111,7 @@ func (f *follower) judge(ctx context.Context, err error) {
 	case err == nil:
 		f.src.settle(f.kind, aboutKind)
 	case apierrors.IsNotFound(err):
-		if f.undefined(ctx) {
-			f.absent()
-		}
+		f.missing(ctx)
 	case apierrors.IsForbidden(err):
 		f.src.complain(f.kind, aboutKind, fmt.Sprintf("%s%s: let the agent's ClusterRole get, list and watch %s", err, f.stays(), f.where()))
 	case apierrors.IsUnauthorized(err):
@@ -112,18 +129,49 @@ func (f *follower) stays() string {
 	return fmt.Sprintf("; the last %d known objects stay in force", len(f.held))
 }
 
-// undefined asks the server itself whether it has the kind: a 404 alone may come
-// from one that is only starting.
-func (f *follower) undefined(ctx context.Context) bool {
+// missing looks for a version that the server has, when it has not the one that is
+// followed: another one is followed from the next list on.
+func (f *follower) missing(ctx context.Context) {
+	for i := range f.clients {
+		switch f.defines(ctx, i) {
+		case unsure:
+			return
+		case yes:
+			f.mu.Lock()
+			f.served = i
+			f.mu.Unlock()
+			return
+		}
+	}
+	f.absent()
+}
+
+// certainty is an answer of a server that may not have answered.
+type certainty int
+
+const (
+	unsure certainty = iota
+	yes
+	no
+)
+
+// defines asks the server itself whether it has a version of the kind: a 404 of the
+// kind alone may come from one that is only starting.
+func (f *follower) defines(ctx context.Context, version int) certainty {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var list metav1.APIResourceList
-	err := f.client.Get().AbsPath("/apis", f.group.Group, f.group.Version).Do(ctx).Into(&list)
-	if err != nil {
-		status, is := err.(apierrors.APIStatus)
-		return is && status.Status().Code == http.StatusNotFound
+	err := f.clients[version].Get().AbsPath("/apis", f.group.Group, f.versions()[version].Version).Do(ctx).Into(&list)
+	var status apierrors.APIStatus
+	switch {
+	case errors.As(err, &status) && status.Status().Code == http.StatusNotFound:
+		return no
+	case err != nil:
+		return unsure
+	case slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == f.resource }):
+		return yes
 	}
-	return !slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == f.resource })
+	return no
 }
 
 // absent takes note that the cluster does not define the kind. Where nothing is

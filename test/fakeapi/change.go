@@ -38,6 +38,9 @@ func (s *Server) change(w http.ResponseWriter, q *request) {
 
 // apply does what a request asks for. The lock is held.
 func (s *Server) apply(q *request, body []byte) (int, []byte, *metav1.Status) {
+	if fault := s.unwritable(q, body); fault != nil {
+		return 0, nil, fault
+	}
 	if q.Method == http.MethodDelete && q.name == "" {
 		for _, o := range s.snapshot(q) {
 			s.finish(q.resource, o)

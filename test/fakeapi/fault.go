@@ -20,6 +20,7 @@ type faults struct {
 	silent    bool          // watches tell nothing more
 	forbidden map[string]bool
 	hidden    map[string]func(key string) bool // of lists, by kind
+	unwritten map[string]func(key string) bool // whose writes fail, by kind
 	shuffle   bool
 	duplicate bool
 	noStream  bool
@@ -104,6 +105,17 @@ func (s *Server) Hide(resource string, hide func(key string) bool) {
 			f.hidden = map[string]func(string) bool{}
 		}
 		f.hidden[resource] = hide
+	})
+}
+
+// FailWrites answers 500 to whoever creates, changes or deletes an object of a kind;
+// fails is asked with "namespace/name", and nil ends it.
+func (s *Server) FailWrites(resource string, fails func(key string) bool) {
+	s.fault(func(f *faults) {
+		if f.unwritten == nil {
+			f.unwritten = map[string]func(string) bool{}
+		}
+		f.unwritten[resource] = fails
 	})
 }
 
@@ -196,6 +208,19 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	return true
+}
+
+// unwritable fails a write that FailWrites speaks of. The lock is held.
+func (s *Server) unwritable(q *request, body []byte) *metav1.Status {
+	fails := s.faults.unwritten[q.resource.Resource]
+	name := q.name
+	if h, _, err := parse(body); err == nil && name == "" {
+		name = h.Metadata.Name
+	}
+	if fails == nil || !fails(q.namespace+"/"+name) {
+		return nil
+	}
+	return status(http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: %s %q is not written", q.resource.Resource, name)
 }
 
 func (s *Server) forbidden(q *request) *metav1.Status {

@@ -311,7 +311,7 @@ func TestForeignMapAtOurPinIsRefusedAndLeftAlone(t *testing.T) {
 	attach(t, l, "n1", "late").add(t)
 }
 
-func TestSecondAgentOfOneRunFolderIsRefused(t *testing.T) {
+func TestSecondAgentOfOneNodeIsRefused(t *testing.T) {
 	l := ownLab(t, lab.Spec{Name: "ltb-two", Nodes: lab.Nodes(1)}, bare("a", "n1"))
 	n := node(t, l, "n1")
 	before := pins(t, n)
@@ -322,10 +322,20 @@ func TestSecondAgentOfOneRunFolderIsRefused(t *testing.T) {
 		if r.Code != 1 {
 			t.Errorf("second agent with %s: exit code %d, want 1", flag, r.Code)
 		}
-		wantText(t, "second agent", r.Stderr, "another agent", fmt.Sprintf("pid %d", n.Agent.PID), "weir.pid", "another runDir")
+		wantText(t, "second agent", r.Stderr, "another agent", fmt.Sprintf("pid %d", n.Agent.PID), "weir.pid", "stop it")
 		if diff := cmp.Diff(before, pins(t, n)); diff != "" {
 			t.Errorf("what the second agent with %s did to the pins of the first (-before +after):\n%s", flag, diff)
 		}
+	}
+	// Other folders do not make it another node.
+	for _, verb := range [][]string{nil, {"cleanup"}} {
+		argv := append(append([]string{"weir-agent"}, verb...), "-config", filepath.Join(n.Dir, "weir.yaml"), "-set", "runDir="+t.TempDir(),
+			"-set", "stateDir="+t.TempDir(), "-set", "bpf.root="+t.TempDir())
+		r := l.Exec(ctx, "n1", argv...)
+		if r.Code != 1 {
+			t.Errorf("%v: exit code %d, want 1", argv, r.Code)
+		}
+		wantText(t, "agent with folders of its own", r.Stderr, "another agent", fmt.Sprintf("pid %d", n.Agent.PID), "this network namespace", "stop it")
 	}
 	r := l.Exec(ctx, "n1", "weir-agent", "cleanup", "-config", filepath.Join(n.Dir, "weir.yaml"))
 	if r.Code != 1 {

@@ -45,7 +45,7 @@ var sets = map[string][]string{
 		"hubble.relay.enabled=true", "bpf.lbMapMax=65536", "encryption.enabled=false", "socketLB.enabled=true", "kubeProxyReplacement=disabled", "l7Proxy=false"},
 	"extra": {"extraConfig.bpf.ctSize=1048576", "extraConfig.conntrack.tcpEstablished=21600", "ipMasqAgent.enabled=true",
 		"ipMasqAgent.config.nonMasqueradeCIDRs={10.0.0.0/8,172.16.0.0/12}", "bpf.vlanBypass={7,9}", "hostFirewall.enabled=true",
-		"nodePort.range=31000-31999", "nodePort.addresses={172.18.0.0/16}"},
+		"l2announcements.enabled=true", "nodePort.range=31000-31999", "nodePort.addresses={172.18.0.0/16}"},
 }
 
 // objects decodes what was rendered as an API server does: unknown fields are errors.
@@ -276,6 +276,38 @@ func TestNobodyMayReadSecretsOrDoEverything(t *testing.T) {
 			if !slices.Contains([]string{"get", "list", "watch"}, v) && !slices.Equal(r.Resources, []string{"ciliumendpoints"}) {
 				t.Errorf("the agent may %s %v", v, r.Resources)
 			}
+		}
+	}
+}
+
+// The operator may write leases beside its own only where it has to.
+func TestLeasesMayBeWrittenWithL2AnnouncementsOnly(t *testing.T) {
+	for _, set := range []string{"l2announcements.enabled=true", "extraConfig.l2announcements.enabled=true", "l2announcements.enabled=false"} {
+		_, all, _ := rendered1(t, set)
+		got := map[string][]string{}
+		for _, o := range all {
+			if r, ok := o.(*rbacv1.Role); ok && strings.HasPrefix(r.Name, "weir-operator") {
+				for _, rule := range r.Rules {
+					got[r.Namespace+"/"+r.Name] = append(got[r.Namespace+"/"+r.Name], fmt.Sprint(rule.Resources, rule.ResourceNames, rule.Verbs))
+				}
+			}
+		}
+		want := map[string][]string{"kube-system/weir-operator": {"[leases] [] [create]", "[leases] [weir-operator] [get update patch]"}}
+		kinds := 0
+		if strings.HasSuffix(set, "=true") {
+			want["kube-system/weir-operator-l2announcements"] = []string{"[leases] [] [list watch create update delete]"}
+			kinds = 2
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: roles (-want +got):\n%s", set, diff)
+		}
+		for _, r := range find[*rbacv1.ClusterRole](t, all, "weir-operator").Rules {
+			if slices.Contains(r.Resources, "endpointslices") || slices.Contains(r.Resources, "ciliuml2announcementpolicies") {
+				kinds--
+			}
+		}
+		if kinds != 0 {
+			t.Errorf("%s: the operator's rules differ by %d kinds", set, kinds)
 		}
 	}
 }

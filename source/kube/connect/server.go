@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"weir/api/client"
 )
 
 // server is one API server and how it is spoken to.
@@ -34,6 +36,9 @@ func newServer(from string, cfg *rest.Config) (*server, error) {
 		return nil, fmt.Errorf("%s: %q is not the URL of an API server", from, cfg.Host)
 	}
 	s := &server{from: from, url: u, conns: map[*conn]bool{}}
+	if cfg, err = client.FreshToken(cfg); err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
 	cfg = rest.CopyConfig(cfg)
 	cfg.Dial = s.dial
 	if s.rt, err = rest.TransportFor(cfg); err != nil {

@@ -31,6 +31,12 @@ func started(t *testing.T) (*fakeapi.Server, *state.Tables) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
+	return s, agentAt(t, s)
+}
+
+// agentAt is the part of an agent of node n1 that writes objects.
+func agentAt(t *testing.T, s *fakeapi.Server) *state.Tables {
+	t.Helper()
 	tables := state.New()
 	tables.Nodes.Put(state.Node{Name: "n1", Local: true, Addresses: []netip.Addr{netip.MustParseAddr("172.18.0.2")}})
 	w, err := New(slog.New(slog.DiscardHandler), to{s}, "n1", tables)
@@ -44,7 +50,7 @@ func started(t *testing.T) (*fakeapi.Server, *state.Tables) {
 	for _, mark := range []func(){tables.Nodes.MarkSynced, tables.Pods.MarkSynced, tables.Endpoints.MarkSynced, tables.EndpointPolicies.MarkSynced} {
 		mark()
 	}
-	return s, tables
+	return tables
 }
 
 func pod(name, uid, node string) state.Pod {
@@ -104,6 +110,30 @@ func TestWhoHasNoObject(t *testing.T) {
 	want(t, s, "known", "256disableddisabled ready {10.0.0.7 fd00::7} 172.18.0.2 u1")
 	if n := s.Count("ciliumendpoints"); n != 1 {
 		t.Errorf("%d objects, want one", n)
+	}
+}
+
+// Two machines of one name are one node for the cluster: what one agent knows nothing of
+// is the other's, and stays.
+func TestTwoAgentsOfOneNameLeaveEachOthersObjects(t *testing.T) {
+	s, one := started(t)
+	two := agentAt(t, s)
+	web, db := pod("web", "u1", "n1"), pod("db", "u2", "n1")
+	for _, tables := range []*state.Tables{one, two} {
+		tables.Pods.Put(web, db)
+	}
+	one.Endpoints.Put(endpoint(7, web))
+	two.Endpoints.Put(endpoint(7, db))
+	for name, uid := range map[string]string{"web": "u1", "db": "u2"} {
+		want(t, s, name, "256disableddisabled ready {10.0.0.7 fd00::7} 172.18.0.2 "+uid)
+	}
+	third := agentAt(t, s) // one that starts knows of neither
+	third.Pods.Put(web, db)
+	two.Endpoints.Delete(7)
+	want(t, s, "db", "none")
+	time.Sleep(300 * time.Millisecond)
+	if got := line(s, "web"); !strings.HasSuffix(got, "u1") {
+		t.Errorf("the other machine's object: %s", got)
 	}
 }
 
