@@ -238,3 +238,45 @@ func TestConfigurationPageHasEveryKeyAndNoOther(t *testing.T) {
 		t.Errorf("docs/configuration.md has %s, which is no key", k)
 	}
 }
+
+const metricsMark = "<!-- made from testdata of observe/metrics and operator/run by `go test -run TestMetricsPage . -update` -->\n"
+
+// TestMetricsPageHasEveryMetric compares the page's table with what the agent and
+// the operator tell when everything has a value.
+func TestMetricsPageHasEveryMetric(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(metricsMark + "\n| Metric | Kind | Labels | |\n|---|---|---|---|\n")
+	for _, file := range []string{"observe/metrics/testdata/node.txt", "operator/run/testdata/metrics.txt"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^# HELP (\w+) (.*)\n# TYPE \w+ (\w+)\n\w+(?:\{(.*)\})? `).FindAllStringSubmatch(string(text), -1) {
+			var labels []string
+			for _, l := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(m[4], -1) {
+				if l[1] != "le" {
+					labels = append(labels, l[1])
+				}
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m[1], m[3], strings.Join(labels, ", "), strings.ReplaceAll(strings.TrimSuffix(m[2], "."), "<error>", "`<error>`"))
+		}
+	}
+	page, err := os.ReadFile("docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := strings.Index(string(page), metricsMark)
+	if at < 0 {
+		t.Fatal("docs/metrics.md has lost its mark")
+	}
+	want := string(page[:at]) + b.String()
+	if want == string(page) {
+		return
+	}
+	if !*update {
+		t.Fatal("docs/metrics.md does not say what is told: run `go test -run TestMetricsPage . -update`")
+	}
+	if err := os.WriteFile("docs/metrics.md", []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -31,9 +31,13 @@ import (
 	"weir/datapath"
 	"weir/internal/reconcile"
 	"weir/internal/run"
+	"weir/observe/metrics"
 	"weir/source/kube"
 	"weir/state"
 )
+
+// metricsPrefix is that of names which dashboards of the field know.
+const metricsPrefix = "cilium"
 
 // nodeNumbers is the rows of weir_nodes: other nodes that connections can name.
 const nodeNumbers = 4096
@@ -58,6 +62,11 @@ type Agent struct {
 	kube       *kube.Source // nil: objects come from files
 	l2         *l2announce.Control
 	l2Link     datapath.L2Link
+	conntrack  *conntrack.Control
+
+	recorder *metrics.Recorder
+	registry metrics.Registry
+	scraped  *metrics.Server // nil: metrics are at the socket only
 
 	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
@@ -76,7 +85,9 @@ func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
 	if missing := datapath.Missing(); len(missing) > 0 {
 		return nil, fmt.Errorf("this kernel lacks what Weir needs: %s; the floor is Linux 5.10", strings.Join(missing, ", "))
 	}
-	a := &Agent{log: log, cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), warnings: cfg.Warnings}
+	recorder := metrics.NewRecorder(metricsPrefix)
+	a := &Agent{log: withRecorder(log, recorder), cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), warnings: cfg.Warnings,
+		recorder: recorder, registry: metrics.New(metricsPrefix)}
 	var err error
 	if a.unlock, err = a.lock(); err != nil { // before anything of another agent could be touched
 		return nil, err
@@ -153,6 +164,8 @@ func (a *Agent) build() {
 	a.sockets = a.socketEnder()
 	a.checks = healthcheck.New(a.log.With("room", "healthcheck"), a.checkOptions(), a.tables)
 	a.health = health.New(a.log, healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
+	a.conntrack = conntrack.New(a.log.With("room", "conntrack"), a.dp.CT, a.timeouts(), a.dp.Ready())
+	a.measure()
 }
 
 // Run is the life of the agent: it ends with ctx, and what is in the kernel stays.
@@ -196,12 +209,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.kube != nil {
 		a.start(g, "endpoint objects", a.publish)
 	}
-	a.start(g, "conntrack", conntrack.New(a.log.With("room", "conntrack"), a.dp.CT, a.timeouts(), a.dp.Ready()).Run)
+	a.start(g, "conntrack", a.conntrack.Run)
 	a.start(g, "events", a.readEvents)
 	if cfg.Health.Enabled {
 		a.start(g, "health", a.health.Run)
 	} else if err := a.health.Remove(ctx); err != nil {
 		a.log.Warn("health endpoint stays", "err", err)
+	}
+	if a.scraped != nil {
+		a.start(g, "metrics", a.scraped.Run)
 	}
 	a.start(g, "api", a.serve)
 	a.start(g, "deletes", a.drainDeletes)

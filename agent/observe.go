@@ -13,7 +13,8 @@ import (
 func (a *Agent) observer(name string) reconcile.Observer {
 	var mu sync.Mutex
 	row := state.ControllerState{Name: name}
-	return func(err error) {
+	return func(took time.Duration, err error) {
+		a.recorder.Run(took, err)
 		mu.Lock()
 		defer mu.Unlock()
 		row.Runs++

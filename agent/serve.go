@@ -19,7 +19,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: a.mux(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second}
+	s := &http.Server{Handler: a.recorder.Requests(a.mux(), api.PathCNI), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	select {
@@ -73,6 +73,7 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathMaps, read(a.listMaps))
 	m.HandleFunc("GET "+api.PathMaps+"/{name}", read(a.dumpMap))
 	m.HandleFunc("GET "+api.PathMetrics, read(a.listMetrics))
+	m.HandleFunc("GET "+api.PathExport, read(a.exportMetrics))
 	m.HandleFunc("GET "+api.PathTables, read(a.listTables))
 	m.HandleFunc("GET "+api.PathTables+"/{name}", read(a.dumpTable))
 	m.HandleFunc("GET "+api.PathNATRetries, read(a.natRetries))

@@ -33,6 +33,9 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 		s.Problems = append(s.Problems, api.Problem{Object: p.Key.Object, File: p.Key.File, Line: p.Line, Error: p.Error})
 	}
 	a.sourceStatus(&s)
+	if a.scraped != nil && a.scraped.Failed() != nil {
+		s.Warnings = append(s.Warnings, "metrics cannot be scraped: "+a.scraped.Failed().Error())
+	}
 	s.Datapath = a.datapathCondition(s.Programs)
 	s.Connections, s.Policy, s.Identities = a.connectionsStatus(), a.policyStatus(), a.identitiesStatus()
 	s.Services, s.Masquerade, s.L2 = a.servicesStatus(), a.masqueradeStatus(), a.l2Status()

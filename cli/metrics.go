@@ -15,7 +15,17 @@ func metricsCommand(env *Env) *cobra.Command {
 	c := verb(env, "list", "List how many packets met which end, and where", cobra.NoArgs,
 		func(ctx context.Context, env *Env, _ []string) error { return metricsList(ctx, env, drops) })
 	c.Flags().BoolVar(&drops, "drops", false, "only what was dropped")
-	return noun("metrics", "Counters of the datapath", c)
+	export := described(verb(env, "export", "Print every metric in Prometheus' text format", cobra.NoArgs, metricsExport),
+		"Print what a scrape of the agent gets, whether prometheus.enabled is set or not.", "  weir metrics export")
+	return noun("metrics", "Counters of the datapath, and all metrics", c, export)
+}
+
+func metricsExport(ctx context.Context, env *Env, _ []string) error {
+	var e agent.Export
+	if err := env.agent.Get(ctx, agent.PathExport, &e); err != nil {
+		return err
+	}
+	return env.show(e, func(w io.Writer) { io.WriteString(w, e.Text) })
 }
 
 func metricsList(ctx context.Context, env *Env, drops bool) error {

@@ -238,6 +238,8 @@ func (g *growing[K, V]) shape() (key, value, entries uint32, memory uint64) {
 	return g.inner.KeySize(), g.inner.ValueSize(), g.inner.MaxEntries(), memory
 }
 
+func (g *growing[K, V]) most() uint32 { return g.limit }
+
 func (g *growing[K, V]) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -18,15 +18,23 @@ type MapInfo struct {
 	KeySize    uint32
 	ValueSize  uint32
 	MaxEntries uint32
+	Limit      uint32 // up to which MaxEntries grows; 0: it does not
 	Entries    int    // -1 where counting means nothing
 	Memory     uint64 // bytes
 	Errors     int    // writes that failed at the last attempt
 	Pin        string
 	Mirrored   bool
+	Ops        Ops // by the agent
 }
 
-// Maps describes every map, sorted by name.
-func (d *Datapath) Maps() ([]MapInfo, error) {
+// Maps describes every map, sorted by name. Entries are counted in the kernel.
+func (d *Datapath) Maps() ([]MapInfo, error) { return d.describe(view.Count) }
+
+// MapUse is Maps for those who ask often: entries that a mirror knows are not
+// counted again, and arrays that have none are not read.
+func (d *Datapath) MapUse() ([]MapInfo, error) { return d.describe(view.Used) }
+
+func (d *Datapath) describe(entries func(view) int) ([]MapInfo, error) {
 	var out []MapInfo
 	for _, name := range slices.Sorted(maps.Keys(d.maps.maps)) {
 		m := d.maps.maps[name]
@@ -38,9 +46,10 @@ func (d *Datapath) Maps() ([]MapInfo, error) {
 		mem, _ := info.Memlock()
 		v := d.view(name)
 		i := MapInfo{Name: name, Type: m.Type().String(), ID: uint32(id), KeySize: m.KeySize(), ValueSize: m.ValueSize(),
-			MaxEntries: m.MaxEntries(), Entries: v.Count(), Errors: v.Errors(), Mirrored: v.Mirrored(), Memory: mem, Pin: d.tree.Map(name)}
+			MaxEntries: m.MaxEntries(), Entries: entries(v), Errors: v.Errors(), Mirrored: v.Mirrored(), Memory: mem, Pin: d.tree.Map(name), Ops: v.Ops()}
 		if v, ok := v.(shaped); ok {
 			i.KeySize, i.ValueSize, i.MaxEntries, i.Memory = v.shape()
+			i.Limit = v.most()
 		}
 		out = append(out, i)
 	}

@@ -32,7 +32,11 @@ type Mirror[K comparable, V comparable] struct {
 	held    map[K]V // what the store holds
 	desired map[K]V // what it should hold
 	errors  int     // writes that failed at the last attempt
+	ops     Ops
 }
+
+// Ops counts entries that were written and deleted since a mirror was opened.
+type Ops struct{ Updated, Deleted, Failed uint64 }
 
 // OpenMirror reads the store back.
 func OpenMirror[K comparable, V comparable](name string, store Store[K, V]) (*Mirror[K, V], error) {
@@ -135,6 +139,20 @@ func (m *Mirror[K, V]) Desired() map[K]V {
 	return maps.Clone(m.desired)
 }
 
+// Len is how many entries the store holds.
+func (m *Mirror[K, V]) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.held)
+}
+
+// Ops counts what was written.
+func (m *Mirror[K, V]) Ops() Ops {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ops
+}
+
 // Errors is the number of writes that failed at the last attempt.
 func (m *Mirror[K, V]) Errors() int {
 	m.mu.Lock()
@@ -142,8 +160,12 @@ func (m *Mirror[K, V]) Errors() int {
 	return m.errors
 }
 
-func (m *Mirror[K, V]) write(put map[K]V, gone []K) (Changes, error) {
-	var c Changes
+func (m *Mirror[K, V]) write(put map[K]V, gone []K) (c Changes, err error) {
+	defer func() {
+		m.ops.Updated += uint64(c.Added + c.Updated)
+		m.ops.Deleted += uint64(c.Deleted)
+		m.ops.Failed += uint64(m.errors)
+	}()
 	deleted, err := m.store.Delete(gone)
 	for _, k := range deleted {
 		delete(m.held, k)

@@ -14,6 +14,10 @@ import (
 type view interface {
 	// Count is the number of entries; -1 where counting means nothing.
 	Count() int
+	// Used is the same where it costs little, or -1.
+	Used() int
+	// Ops counts what the agent has written.
+	Ops() Ops
 	Dump() ([]MapRow, error)
 	// Errors is the number of writes that failed at the last attempt.
 	Errors() int
@@ -24,6 +28,7 @@ type view interface {
 // shaped is a view of a map whose entries are in a map of their own.
 type shaped interface {
 	shape() (key, value, entries uint32, memory uint64)
+	most() uint32 // entries, up to which it grows
 }
 
 // mirrored is a map that the agent writes.
@@ -34,6 +39,8 @@ type mirrored[K comparable, V comparable] struct {
 }
 
 func (v mirrored[K, V]) Count() int              { return count(v.store) }
+func (v mirrored[K, V]) Used() int               { return v.mirror.Len() }
+func (v mirrored[K, V]) Ops() Ops                { return v.mirror.Ops() }
 func (v mirrored[K, V]) Dump() ([]MapRow, error) { return dump(v.store, v.mirror.Desired(), v.keys) }
 func (v mirrored[K, V]) Errors() int             { return v.mirror.Errors() }
 func (v mirrored[K, V]) Mirrored() bool          { return true }
@@ -44,8 +51,22 @@ type written[K comparable, V comparable] struct {
 }
 
 func (v written[K, V]) Count() int     { return count(v.store) }
+func (v written[K, V]) Ops() Ops       { return Ops{} }
 func (v written[K, V]) Errors() int    { return 0 }
 func (v written[K, V]) Mirrored() bool { return false }
+
+// Used reads a hash in batches. An array has nothing that could be scarce.
+func (v written[K, V]) Used() int {
+	s, ok := v.store.(kernel[K, V])
+	if !ok || s.array() {
+		return -1
+	}
+	n := 0
+	if err := batches(s.m, func(keys []K, _ []V) error { n += len(keys); return nil }); err != nil {
+		return -1
+	}
+	return n
+}
 
 func (v written[K, V]) Dump() ([]MapRow, error) {
 	held, err := v.store.Load()
@@ -60,6 +81,8 @@ func (v written[K, V]) Dump() ([]MapRow, error) {
 type listed struct{ read func() ([]MapRow, error) }
 
 func (v listed) Count() int              { return -1 }
+func (v listed) Used() int               { return -1 }
+func (v listed) Ops() Ops                { return Ops{} }
 func (v listed) Errors() int             { return 0 }
 func (v listed) Mirrored() bool          { return false }
 func (v listed) Dump() ([]MapRow, error) { return v.read() }
@@ -70,6 +93,9 @@ type table struct{ ct *Connections }
 func (v table) shape() (key, value, entries uint32, memory uint64) { return v.ct.shape() }
 
 func (v table) Count() int     { return int(v.ct.Size().Entries) }
+func (v table) Used() int      { return v.Count() }
+func (v table) Ops() Ops       { return Ops{} }
+func (v table) most() uint32   { return v.ct.Size().Limit }
 func (v table) Errors() int    { return 0 }
 func (v table) Mirrored() bool { return false }
 

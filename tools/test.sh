@@ -15,7 +15,7 @@ status=0
 mkdir -p bin
 "$GO" build -o bin/report ./tools/report
 "$GO" test -json -timeout 20m $unit | tee results/unit.json | bin/report -progress || status=1
-for tool in crd chart image; do
+for tool in crd chart image monitoring; do
 	"$GO" test -C tools/$tool -json ./... | tee -a results/unit.json | bin/report -progress || status=1
 done
 if [ -n "$slow" ]; then

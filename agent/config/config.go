@@ -56,10 +56,11 @@ type Config struct {
 	HostFirewall HostFirewall `json:"hostFirewall"`
 	Conntrack    Conntrack    `json:"conntrack"`
 
-	Health     Health `json:"health"`
-	CNI        CNI    `json:"cni"`
-	CleanState bool   `json:"cleanState"`    // at start: wipe pins and endpoint state
-	CleanBPF   bool   `json:"cleanBPFState"` // at start: wipe pins
+	Health     Health     `json:"health"`
+	Prometheus Prometheus `json:"prometheus"`
+	CNI        CNI        `json:"cni"`
+	CleanState bool       `json:"cleanState"`    // at start: wipe pins and endpoint state
+	CleanBPF   bool       `json:"cleanBPFState"` // at start: wipe pins
 }
 
 // Cluster names the cluster.
@@ -158,6 +159,12 @@ type Health struct {
 	Interval time.Duration `json:"-"`
 }
 
+// Prometheus says where metrics can be scraped.
+type Prometheus struct {
+	Enabled bool `json:"enabled"`
+	Port    int  `json:"port"` // TCP, on every address of the node
+}
+
 // CNI says which files the agent installs for the container runtime.
 type CNI struct {
 	ConfDir string `json:"confDir"` // empty: CNI configuration file management is disabled
@@ -192,7 +199,8 @@ func Defaults() Config {
 		Policy: Policy{EnforcementMode: "default", DenyResponse: "drop"},
 		HostFirewall: HostFirewall{FailSafe: []string{"ingress:TCP/22", "ingress:TCP/6443", "ingress:TCP/10250", "ingress:UDP/68", "ingress:TCP/4240",
 			"egress:UDP/53", "egress:TCP/53", "egress:UDP/67", "egress:TCP/6443", "egress:TCP/4240", "egress:UDP/123"}},
-		Conntrack: Conntrack{TCPNew: 60, TCPEstablished: 8000, TCPClosing: 10, UDPNew: 60, UDPEstablished: 60, ICMP: 60},
-		Health:    Health{Enabled: true, Port: 4240, Interval: 10 * time.Second},
+		Conntrack:  Conntrack{TCPNew: 60, TCPEstablished: 8000, TCPClosing: 10, UDPNew: 60, UDPEstablished: 60, ICMP: 60},
+		Health:     Health{Enabled: true, Port: 4240, Interval: 10 * time.Second},
+		Prometheus: Prometheus{Port: 9962},
 	}
 }

@@ -63,6 +63,8 @@ var meanings = map[string]string{
 	"conntrack.icmp":                      "seconds that an echo request may be idle",
 	"health.enabled":                      "the health endpoint, and probes between nodes",
 	"health.port":                         "TCP port of the health endpoint and of nodes",
+	"prometheus.enabled":                  "metrics of the node can be scraped, at /metrics",
+	"prometheus.port":                     "TCP port of the metrics, on every address of the node",
 	"cni.confDir":                         "folder of the runtime that gets 05-weir.conflist; empty: none",
 	"cni.binDir":                          "folder of the runtime that gets weir-cni; empty: none",
 	"cleanState":                          "at start: wipe pins and endpoints",

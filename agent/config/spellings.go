@@ -63,8 +63,6 @@ func Spellings() []Spelling {
 		{Other: "nodePort.enabled", Why: "NodePorts are there wherever kubeProxyReplacement is true"},
 		{Other: "k8sNetworkPolicy.enabled", Why: "NetworkPolicy is always in force; policy.enforcementMode never switches all policy off"},
 		{Other: "l7Proxy", Why: "rules for layer 7 deny what they are about until there is a proxy"},
-		{Other: "operator.prometheus.enabled", Why: "there are no metrics to scrape yet"},
-		{Other: "prometheus.enabled", Why: "there are no metrics to scrape yet"},
 		{Other: "hubble.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
 		{Other: "hubble.relay.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
 		{Other: "hubble.ui.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},

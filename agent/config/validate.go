@@ -85,6 +85,7 @@ func check(c Config) []problem {
 	f.policy(c)
 	f.conntrack(c.Conntrack)
 	f.port("health.port", c.Health.Port)
+	f.port("prometheus.port", c.Prometheus.Port)
 	return f
 }
 

@@ -13,6 +13,7 @@ import (
 
 // Paths of the socket's requests. GET unless said otherwise.
 const (
+	PathCNI       = "/v1/cni/"       // what follows is the operation
 	PathCNIAdd    = "/v1/cni/add"    // POST AddRequest -> AddReply
 	PathCNIDel    = "/v1/cni/del"    // POST Attachment -> {}
 	PathCNICheck  = "/v1/cni/check"  // POST CheckRequest -> {}
@@ -26,6 +27,7 @@ const (
 	PathIPs       = "/v1/ips"        // -> []IP
 	PathMaps      = "/v1/maps"       // -> []Map; PathMaps/NAME -> MapDump
 	PathMetrics   = "/v1/metrics"    // -> []Metric
+	PathExport    = "/v1/prometheus" // -> Export
 	PathTables    = "/v1/tables"     // -> []string; PathTables/NAME -> Table
 	PathHealth    = "/v1/health"     // -> []Peer; ?probe=1 probes first
 )
@@ -327,6 +329,11 @@ type Metric struct {
 	Direction string `json:"direction"` // "INGRESS" or "EGRESS"
 	Packets   uint64 `json:"packets"`
 	Bytes     uint64 `json:"bytes"`
+}
+
+// Export is every metric of the agent in the text format of Prometheus.
+type Export struct {
+	Text string `json:"text"`
 }
 
 // Table is any table as text.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"weir/datapath"
@@ -48,6 +49,35 @@ type Control struct {
 	warned bool
 	last   time.Time // of a sweep
 	idle   int       // that it has found
+
+	mu    sync.Mutex
+	stats Stats // guarded by mu
+}
+
+// Stats sums up the sweeps.
+type Stats struct {
+	Sweeps, Failed uint64
+	Deleted        uint64
+	Took           time.Duration // those that did not fail
+}
+
+// Stats returns what was done since the start.
+func (c *Control) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats
+}
+
+func (c *Control) count(swept datapath.Swept, took time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.Deleted += uint64(swept.Deleted)
+	if err != nil {
+		c.stats.Failed++
+		return
+	}
+	c.stats.Sweeps++
+	c.stats.Took += took
 }
 
 // New returns a Control that starts when ready is synced.
@@ -91,7 +121,9 @@ func (c *Control) Step() error {
 		}
 		c.ticks = ticks
 	}
+	began := time.Now()
 	swept, err := c.table.Sweep(c.timeouts, c.ticks)
+	c.count(swept, time.Since(began), err)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"weir/bpf"
 	"weir/datapath/link"
@@ -81,7 +82,7 @@ func (c *Control) introduce(ctx context.Context) {
 		return nil
 	}
 	// How the endpoints do is for the other loop to say.
-	ctx = reconcile.WithObserver(ctx, func(error) {})
+	ctx = reconcile.WithObserver(ctx, func(time.Duration, error) {})
 	// It ends with ctx, and its step never fails.
 	_ = reconcile.Loop(ctx, c.log, step, c.tables.Nodes, c.tables.Pods, c.tables.PodIdentities, c.tables.Identities, c.tables.VisibleLabels)
 }

@@ -19,8 +19,8 @@ type Input interface {
 	Synced() bool
 }
 
-// Observer is told how each run of a step went.
-type Observer func(err error)
+// Observer is told how each run of a step went, and how long it took.
+type Observer func(took time.Duration, err error)
 
 type observerKey struct{}
 
@@ -63,10 +63,11 @@ func Loop(ctx context.Context, log *slog.Logger, step func(context.Context) erro
 		if !synced(inputs) {
 			continue
 		}
+		began := time.Now()
 		err := step(ctx)
 		last = time.Now()
 		if observe != nil {
-			observe(err)
+			observe(last.Sub(began), err)
 		}
 		if err == nil {
 			if said != "" {

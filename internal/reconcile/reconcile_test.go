@@ -168,8 +168,9 @@ func TestAChangeDoesNotWaitForTheBackoff(t *testing.T) {
 func TestTheObserverSeesEveryRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []error
+		var took []time.Duration
 		busy := errors.New("busy")
-		ctx, cancel := context.WithCancel(WithObserver(t.Context(), func(err error) { seen = append(seen, err) }))
+		ctx, cancel := context.WithCancel(WithObserver(t.Context(), func(d time.Duration, err error) { seen, took = append(seen, err), append(took, d) }))
 		steps := 0
 		done := make(chan error)
 		go func() {
@@ -177,14 +178,15 @@ func TestTheObserverSeesEveryRun(t *testing.T) {
 				if steps++; steps == 1 {
 					return busy
 				}
+				time.Sleep(3 * time.Second)
 				return nil
 			})
 		}()
 		pass(time.Minute)
 		cancel()
 		<-done
-		if len(seen) != 2 || seen[0] != busy || seen[1] != nil {
-			t.Errorf("seen %v, want the failure and the success", seen)
+		if len(seen) != 2 || seen[0] != busy || seen[1] != nil || took[0] != 0 || took[1] != 3*time.Second {
+			t.Errorf("seen %v, %v, want the failure and the success, after 0s and 3s", seen, took)
 		}
 	})
 }

@@ -31,6 +31,8 @@ type Config struct {
 	Lease  Lease  `json:"leaderElection"`
 	Unused Unused `json:"garbageCollection"`
 
+	Prometheus Prometheus `json:"prometheus"`
+
 	HealthAddr string `json:"healthAddress"` // of /healthz, /readyz, /metrics and /status; empty: nowhere
 }
 
@@ -42,6 +44,12 @@ type Cluster struct {
 // Enabled switches something on.
 type Enabled struct {
 	Enabled bool `json:"enabled"`
+}
+
+// Prometheus says where metrics can be scraped.
+type Prometheus struct {
+	Enabled bool `json:"enabled"`
+	Port    int  `json:"port"` // TCP, on every address of the node
 }
 
 // IPAM says who deals out pod CIDRs.
@@ -108,6 +116,7 @@ func Defaults() Config {
 		Nodes:      Nodes{Taint: operator.AgentNotReady, RemoveTaint: true, Network: true},
 		Lease:      Lease{Name: "weir-operator", Duration: 15 * time.Second, Renew: 10 * time.Second, Retry: 2 * time.Second},
 		Unused:     Unused{Identities: 15 * time.Minute, Nodes: 10 * time.Minute, Endpoints: time.Minute, Leases: time.Minute},
+		Prometheus: Prometheus{Port: 9963},
 		HealthAddr: "127.0.0.1:9234",
 	}
 }
@@ -152,6 +161,7 @@ func (c Config) check() map[string]string {
 		say(m != "pods" && m != "nodes", "policy.cidrMatchMode", "[%d]: %q: use pods or nodes", i, m)
 	}
 	say(c.Agent.Selector == "", "agent.selector", "is empty: write labels of the agents' pods, such as k8s-app=weir")
+	say(c.Prometheus.Port < 1 || c.Prometheus.Port > 65535, "prometheus.port", "%d is out of range: use 1 to 65535", c.Prometheus.Port)
 	l := c.Lease
 	say(l.Name == "", "leaderElection.name", "is empty: write one")
 	say(l.Retry <= 0, "leaderElection.retryPeriod", "%s: use more than 0", l.Retry)

@@ -80,7 +80,7 @@ func (d *nodes) step(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("write CiliumNode %s: %w", name, err))
 		}
 	}
-	d.o.report.set(&d.o.report.problems, problems)
+	d.o.report.setNodes(len(all), problems)
 	return errors.Join(errs...)
 }
 

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -21,6 +20,7 @@ type report struct {
 	leader     string
 	duties     map[string]DutyStatus
 	unmanaged  []string
+	nodes      int
 	problems   map[string]string // by node
 	identities int
 	unused     int
@@ -32,6 +32,7 @@ type Status struct {
 	Leader     string                `json:"leader"`
 	Duties     map[string]DutyStatus `json:"duties"`
 	Unmanaged  []string              `json:"unmanagedPods"`
+	Nodes      int                   `json:"nodes"`
 	Problems   map[string]string     `json:"nodeProblems"`
 	Identities int                   `json:"identities"`
 	Unused     int                   `json:"unusedIdentities"`
@@ -39,9 +40,10 @@ type Status struct {
 
 // DutyStatus is how one loop is doing.
 type DutyStatus struct {
-	Runs  int       `json:"runs"`
-	Error string    `json:"error,omitempty"` // of the last run
-	Since time.Time `json:"since,omitzero"`  // when it began to fail
+	Runs   int       `json:"runs"`
+	Failed int       `json:"failed"`          // of the runs
+	Error  string    `json:"error,omitempty"` // of the last run
+	Since  time.Time `json:"since,omitzero"`  // when it began to fail
 }
 
 func newReport(name string) *report { return &report{name: name, duties: map[string]DutyStatus{}} }
@@ -55,8 +57,9 @@ func (r *report) leads(who string) {
 func (r *report) did(duty string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := DutyStatus{Runs: r.duties[duty].Runs + 1}
+	s := DutyStatus{Runs: r.duties[duty].Runs + 1, Failed: r.duties[duty].Failed}
 	if err != nil {
+		s.Failed++
 		s.Error, s.Since = err.Error(), r.duties[duty].Since
 		if s.Since.IsZero() {
 			s.Since = time.Now()
@@ -65,10 +68,11 @@ func (r *report) did(duty string, err error) {
 	r.duties[duty] = s
 }
 
-func (r *report) set(field *map[string]string, value map[string]string) {
+// setNodes takes how many nodes there are, and what is wrong with some.
+func (r *report) setNodes(all int, problems map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*field = value
+	r.nodes, r.problems = all, problems
 }
 
 func (r *report) setUnmanaged(pods []name) {
@@ -89,7 +93,7 @@ func (r *report) setIdentities(all, unused int) {
 func (r *report) status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Status{Name: r.name, Leader: r.leader, Duties: maps.Clone(r.duties), Unmanaged: slices.Clone(r.unmanaged), Problems: maps.Clone(r.problems),
+	return Status{Name: r.name, Leader: r.leader, Duties: maps.Clone(r.duties), Unmanaged: slices.Clone(r.unmanaged), Nodes: r.nodes, Problems: maps.Clone(r.problems),
 		Identities: r.identities, Unused: r.unused}
 }
 
@@ -123,43 +127,6 @@ func (o *Operator) handler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(o.report.status()) // the client went away
 	})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		fmt.Fprint(w, metrics(o.report.status()))
-	})
+	mux.Handle("GET /metrics", o.registry.Handler(o.log))
 	return mux
-}
-
-// metrics are in the text format of Prometheus, under the names that dashboards
-// ask for.
-func metrics(s Status) string {
-	failing := 0
-	for _, d := range s.Duties {
-		if d.Error != "" {
-			failing++
-		}
-	}
-	leads := 0
-	if s.Leader == s.Name {
-		leads = 1
-	}
-	text := ""
-	for _, m := range []struct {
-		name, help string
-		value      int
-	}{
-		{"cilium_operator_unmanaged_pods", "Pods that another plugin connects", len(s.Unmanaged)},
-		{"cilium_operator_identity_gc_entries{identity_type=\"crd\",status=\"alive\"}", "Identities of the cluster", s.Identities - s.Unused},
-		{"cilium_operator_identity_gc_entries{identity_type=\"crd\",status=\"unused\"}", "", s.Unused},
-		{"weir_operator_leader", "Whether this replica leads", leads},
-		{"weir_operator_duties_failing", "Duties whose last run failed", failing},
-		{"weir_operator_node_problems", "Nodes without pod CIDRs, or with those of another", len(s.Problems)},
-	} {
-		plain, _, _ := strings.Cut(m.name, "{")
-		if m.help != "" {
-			text += fmt.Sprintf("# HELP %s %s\n# TYPE %s gauge\n", plain, m.help, plain)
-		}
-		text += fmt.Sprintf("%s %d\n", m.name, m.value)
-	}
-	return text
 }

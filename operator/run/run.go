@@ -23,6 +23,7 @@ import (
 
 	"weir/api/client"
 	"weir/internal/run"
+	"weir/observe/metrics"
 	"weir/operator/config"
 )
 
@@ -34,7 +35,9 @@ type Operator struct {
 	kube kubernetes.Interface
 	ours *client.Client
 
-	report *report
+	report   *report
+	recorder *metrics.Recorder
+	registry metrics.Registry
 
 	sweep time.Duration // between two looks for what nobody needs
 }
@@ -98,7 +101,11 @@ func build(log *slog.Logger, cfg config.Config, rc *rest.Config, name string) (*
 		return nil, err
 	}
 	sweep := min(10*time.Second, cfg.Unused.Endpoints, cfg.Unused.Nodes, cfg.Unused.Identities, cfg.Unused.Leases)
-	return &Operator{log: log, cfg: cfg, name: name, kube: k, ours: o, report: newReport(name), sweep: sweep}, nil
+	recorder := metrics.NewRecorder(metricsPrefix)
+	out := &Operator{log: withRecorder(log, recorder), cfg: cfg, name: name, kube: k, ours: o, report: newReport(name), sweep: sweep,
+		recorder: recorder, registry: metrics.New(metricsPrefix)}
+	out.measure()
+	return out, nil
 }
 
 // Run is the life of the replica. It ends with ctx, after the lease was given up,
@@ -108,6 +115,9 @@ func (o *Operator) Run(ctx context.Context) error {
 	g := run.New(ctx)
 	if o.cfg.HealthAddr != "" {
 		g.Go("health", o.serve)
+	}
+	if o.cfg.Prometheus.Enabled {
+		g.Go("metrics", metrics.NewServer(o.log, o.cfg.Prometheus.Port, o.registry).Run)
 	}
 	g.Go("leader", func(ctx context.Context) error {
 		defer g.Stop()

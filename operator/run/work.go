@@ -37,7 +37,7 @@ func (o *Operator) work(ctx context.Context) error {
 	for _, d := range o.duties(g.Context(), t) {
 		log := o.log.With("duty", d.name)
 		g.Go(d.name, func(ctx context.Context) error {
-			ctx = reconcile.WithObserver(ctx, func(err error) { o.report.did(d.name, err) })
+			ctx = reconcile.WithObserver(ctx, func(took time.Duration, err error) { o.did(d.name, took, err) })
 			return reconcile.Loop(ctx, log, d.step, d.inputs...)
 		})
 	}

@@ -53,6 +53,7 @@ type Source struct {
 	journal *journal.Journal
 	stores  []*store
 	shared  sharer
+	ears    ears
 	untold  atomic.Int32  // kinds whose tables do not know all yet
 	all     chan struct{} // closed when there are none
 }

@@ -145,11 +145,13 @@ func (s *store) apply(all []*entry) {
 		digest := sum(e.json)
 		if known && digest == h.seen {
 			s.held[e.key] = h
+			s.say(known, true, nil)
 			continue
 		}
 		bad := h.seen != h.good
 		h.seen = digest
 		row, err := s.make(e)
+		s.say(known, false, err)
 		if err != nil {
 			s.held[e.key] = h
 			s.src.refuse(s.kind, e.key, err)
@@ -186,6 +188,7 @@ func (s *store) remove(gone []key) {
 			continue
 		}
 		delete(s.held, k)
+		s.src.ears.heard(Heard{Kind: s.name, Action: "delete", Valid: true})
 		s.doubt.seen(k)
 		s.src.journal.Delete(s.name, k.String())
 		if h.seen != h.good {

@@ -99,7 +99,8 @@ func (k *kind) raise(t *testing.T) *cluster {
 	l, err := lab.Up(context.Background(), lab.Spec{
 		Name: k.name, Mode: k.mode, Nodes: lab.Nodes(len(nodes)), Bin: bin,
 		// Probes of the health endpoints would be among the packets counted.
-		Agent: map[string]any{"health": map[string]any{"enabled": false}, "hostFirewall": map[string]any{"enabled": k.firewall}},
+		Agent: map[string]any{"health": map[string]any{"enabled": false}, "hostFirewall": map[string]any{"enabled": k.firewall},
+			"prometheus": map[string]any{"enabled": true}},
 	})
 	if err != nil {
 		t.Fatalf("lab %s: %v", k.name, err)

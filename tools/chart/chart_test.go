@@ -16,9 +16,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
 
 	"weir/agent/config"
 	operator "weir/operator/config"
@@ -43,6 +45,7 @@ var sets = map[string][]string{
 	"cilium-names": {"tunnel=vxlan", "MTU=1400", "policyEnforcementMode=always", "policyCIDRMatchMode=nodes", "policyDenyResponse=icmp",
 		"bpf.hostLegacyRouting=true", "bpf.enableTCX=false", "cni.confPath=/etc/cni", "cni.binPath=/opt/bin", "hubble.enabled=true",
 		"hubble.relay.enabled=true", "bpf.lbMapMax=65536", "encryption.enabled=false", "socketLB.enabled=true", "kubeProxyReplacement=disabled", "l7Proxy=false"},
+	"metrics": {"prometheus.enabled=true", "operator.prometheus.enabled=true", "prometheus.port=19962", "operator.prometheus.serviceMonitor.enabled=true"},
 	"extra": {"extraConfig.bpf.ctSize=1048576", "extraConfig.conntrack.tcpEstablished=21600", "ipMasqAgent.enabled=true",
 		"ipMasqAgent.config.nonMasqueradeCIDRs={10.0.0.0/8,172.16.0.0/12}", "bpf.vlanBypass={7,9}", "hostFirewall.enabled=true",
 		"l2announcements.enabled=true", "nodePort.range=31000-31999", "nodePort.addresses={172.18.0.0/16}"},
@@ -61,6 +64,10 @@ func objects(t *testing.T, text string) []runtime.Object {
 		if strings.TrimSpace(regexp.MustCompile(`(?m)^#.*$`).ReplaceAllString(doc, "")) == "" {
 			continue
 		}
+		if strings.Contains(doc, "apiVersion: monitoring.coreos.com/v1\n") {
+			out = append(out, monitor(t, doc))
+			continue
+		}
 		o, kind, err := s.Decode([]byte(doc), nil, nil)
 		if err != nil {
 			t.Errorf("%v: %v\n%s", kind, err, doc)
@@ -69,6 +76,16 @@ func objects(t *testing.T, text string) []runtime.Object {
 		out = append(out, o)
 	}
 	return out
+}
+
+// monitor decodes an object of Prometheus' operator, whose types are not ours.
+func monitor(t *testing.T, doc string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(doc), &o.Object); err != nil {
+		t.Errorf("%v\n%s", err, doc)
+	}
+	return o
 }
 
 func find[T runtime.Object](t *testing.T, all []runtime.Object, name string) T {
@@ -158,13 +175,65 @@ func TestUnsetValuesAreTheAgentsDefaults(t *testing.T) {
 	}
 }
 
+// TestMetricsAreOfferedAsPrometheusFindsThem: closed unless asked for; then by
+// annotations or by a ServiceMonitor, whose service is of the agent's pods.
+func TestMetricsAreOfferedAsPrometheusFindsThem(t *testing.T) {
+	ports := func(all []runtime.Object) string {
+		out := ""
+		for _, name := range []string{"agent", "operator"} {
+			for _, p := range containers(t, all)[name].Ports {
+				if p.Name == "metrics" {
+					out += fmt.Sprintf("%s %d ", name, p.HostPort)
+				}
+			}
+		}
+		return out
+	}
+	annotations := func(all []runtime.Object) string {
+		return find[*appsv1.DaemonSet](t, all, "weir").Spec.Template.Annotations["prometheus.io/port"] + " " +
+			find[*appsv1.Deployment](t, all, "weir-operator").Spec.Template.Annotations["prometheus.io/port"]
+	}
+	monitors := func(all []runtime.Object) (n int) {
+		for _, o := range all {
+			if m, ok := o.(*unstructured.Unstructured); ok && m.GetKind() == "ServiceMonitor" {
+				n++
+				service := find[*corev1.Service](t, all, m.GetName()+"-metrics")
+				want, _, _ := unstructured.NestedStringMap(m.Object, "spec", "selector", "matchLabels")
+				if service.Spec.Selector["app.kubernetes.io/name"] != m.GetName() || service.Labels["app.kubernetes.io/name"] != want["app.kubernetes.io/name"] {
+					t.Errorf("%s selects %v; its service has %v and selects %v", m.GetName(), want, service.Labels, service.Spec.Selector)
+				}
+			}
+		}
+		return n
+	}
+	for _, x := range []struct {
+		sets               []string
+		ports, annotations string
+		monitors           int
+	}{
+		{nil, "", " ", 0},
+		{[]string{"prometheus.enabled=true", "operator.prometheus.enabled=true"}, "agent 9962 operator 9963 ", "9962 9963", 0},
+		{[]string{"prometheus.enabled=true", "prometheus.port=1", "prometheus.serviceMonitor.enabled=true"}, "agent 1 ", " ", 1},
+		{[]string{"operator.prometheus.serviceMonitor.enabled=true"}, "", " ", 0},
+	} {
+		weir, all, _ := rendered1(t, x.sets...)
+		c, _, err := config.Parse("weir.yaml", []byte(weir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ports(all) != x.ports || annotations(all) != x.annotations || monitors(all) != x.monitors || c.Prometheus.Enabled != strings.HasPrefix(x.ports, "agent") {
+			t.Errorf("%q: ports %q, annotations %q, %d monitors, agent %v", x.sets, ports(all), annotations(all), monitors(all), c.Prometheus)
+		}
+	}
+}
+
 func TestValuesAreFewAndSayWhatTheyAre(t *testing.T) {
 	values, err := readValues(filepath.Join(folder, "values.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(values) > 60 || len(values) < 40 {
-		t.Errorf("%d values, want at most 60", len(values))
+	if len(values) > 75 || len(values) < 40 {
+		t.Errorf("%d values, want 40 to 75", len(values))
 	}
 }
 

@@ -109,3 +109,54 @@ app.kubernetes.io/part-of: weir
 {{- . | default list | toJson -}}
 {{- end -}}
 {{- end -}}
+
+{{/* weir.scraped: annotations of pods that Prometheus finds by them; the argument is the
+     component's values of prometheus. */}}
+{{- define "weir.scraped" -}}
+{{- if and .enabled (not .serviceMonitor.enabled) -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .port | quote }}
+prometheus.io/path: /metrics
+{{- end -}}
+{{- end -}}
+
+{{/* weir.monitor: a headless service and a ServiceMonitor; the argument is a list of the
+     component, its values of prometheus, and the namespace. */}}
+{{- define "weir.monitor" -}}
+{{- $component := index . 0 -}}
+{{- $values := index . 1 -}}
+{{- $namespace := index . 2 -}}
+{{- if and $values.enabled $values.serviceMonitor.enabled }}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ $component }}-metrics
+  namespace: {{ $namespace }}
+  labels:
+    {{- include "weir.labels" (printf "%s-metrics" $component) | nindent 4 }}
+spec:
+  clusterIP: None
+  publishNotReadyAddresses: true
+  selector: {app.kubernetes.io/name: {{ $component }}}
+  ports: [{name: metrics, port: {{ $values.port }}, protocol: TCP, targetPort: metrics}]
+---
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  name: {{ $component }}
+  namespace: {{ $namespace }}
+  labels:
+    {{- include "weir.labels" $component | nindent 4 }}
+spec:
+  selector:
+    matchLabels: {app.kubernetes.io/name: {{ $component }}-metrics}
+  namespaceSelector: {matchNames: [{{ $namespace }}]}
+  endpoints:
+  - port: metrics
+    path: /metrics
+    relabelings:
+    - {targetLabel: job, replacement: {{ $component }}}
+    - {sourceLabels: [__meta_kubernetes_pod_node_name], targetLabel: node}
+{{- end -}}
+{{- end -}}
