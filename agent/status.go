@@ -23,7 +23,7 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 	s := api.Status{
 		Version: version.Version, Commit: version.Commit, Node: cfg.NodeName, Cluster: cfg.Cluster.Name, Started: a.started,
 		CNIConfig: a.cniConfig(), BPFRoot: a.dp.Tree().Root(), Endpoints: a.tables.Endpoints.Len(), Kernel: kernelRelease(),
-		Devices: []api.DeviceStatus{}, Problems: []api.Problem{}, Warnings: append([]string{}, a.warnings...),
+		Devices: []api.DeviceStatus{}, Problems: []api.Problem{}, Warnings: append(append([]string{}, a.warnings...), nodeWarnings(a.tables)...),
 		Routing: a.routing(), IPAM: a.poolStatus(), Programs: a.programs(), Controllers: a.controllers(), Health: a.healthStatus(),
 	}
 	for _, d := range a.tables.Devices.Rows(func(x, y state.Device) int { return cmp.Compare(x.Name, y.Name) }) {

@@ -26,6 +26,7 @@ type Pod struct {
 	ServiceAccount string
 	Node           string       // empty until scheduled
 	IPs            []netip.Addr // empty until its network is set up
+	HostIP         netip.Addr   // where it is, as the kubelet says, once it has IPs; zero: not said
 	Ports          []NamedPort  // of its containers that have a name, in the object's order
 	HostPorts      []HostPort   // of its node, likewise; none with HostNetwork
 	HostNetwork    bool         // shares the node's addresses, and has no endpoint
@@ -38,7 +39,7 @@ type Pod struct {
 
 // Same reports whether two rows say the same.
 func (p Pod) Same(o Pod) bool {
-	return p.Name == o.Name && p.UID == o.UID && p.Created.Equal(o.Created) && p.Deleting == o.Deleting && p.ServiceAccount == o.ServiceAccount && p.Node == o.Node &&
+	return p.Name == o.Name && p.UID == o.UID && p.Created.Equal(o.Created) && p.Deleting == o.Deleting && p.ServiceAccount == o.ServiceAccount && p.Node == o.Node && p.HostIP == o.HostIP &&
 		p.HostNetwork == o.HostNetwork && maps.Equal(p.Labels, o.Labels) && slices.Equal(p.IPs, o.IPs) && slices.Equal(p.Ports, o.Ports) &&
 		slices.Equal(p.HostPorts, o.HostPorts)
 }

@@ -58,6 +58,7 @@ type Control struct {
 	alloc  Allocator
 
 	routing  sync.Mutex // held while routes are compared and written
+	unrouted bool       // the host has no routes of ours to pods; guarded by routing
 	settling sync.Mutex // held while a link is made in the place of a filter
 
 	mu       sync.Mutex
@@ -218,12 +219,24 @@ func (c *Control) local() (state.Node, bool) {
 	return state.Node{}, false
 }
 
-// gateways are the router addresses of the families that are on, IPv4 first.
+// gateways are the router addresses of the families that are on, IPv4 first: those that
+// programs answer for, once any are loaded. When the node gets other ones, pods keep
+// theirs until programs know them.
 func (c *Control) gateways() []netip.Addr {
 	n, _ := c.local()
+	router := n.Router
+	if c.dp.Ready().Synced() {
+		cfg := c.dp.Config()
+		router = func(is4 bool) netip.Addr {
+			if is4 {
+				return cfg.RouterIPv4.Netip()
+			}
+			return cfg.RouterIPv6.Netip()
+		}
+	}
 	var out []netip.Addr
 	for _, is4 := range c.families() {
-		if a := n.Router(is4); a.IsValid() {
+		if a := router(is4); a.IsValid() && !a.IsUnspecified() {
 			out = append(out, a)
 		}
 	}

@@ -97,7 +97,7 @@ func (c *Control) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	inputs := []reconcile.Input{reconcile.Every(ctx, lookAgain), c.tables.Nodes, c.tables.Devices, c.tables.HostAddresses,
+	inputs := []reconcile.Input{reconcile.Every(ctx, lookAgain), c.tables.Nodes, c.tables.Devices,
 		reconcile.Once(c.tables.EndpointPolicies), reconcile.Once(c.tables.IPs)}
 	if known := c.opts.Masquerade.Known; known != nil {
 		inputs = append(inputs, reconcile.Once(known))
@@ -147,21 +147,7 @@ func (c *Control) step(context.Context) error {
 	c.mu.Lock()
 	c.base = base
 	c.mu.Unlock()
-	return errors.Join(overlap, c.elsewhere(local), c.load(local, base, mtu, devices))
-}
-
-// elsewhere says that the cluster knows this node by addresses of another machine: two
-// kubelets of one name have one Node, with the addresses of who wrote it last.
-func (c *Control) elsewhere(local state.Node) error {
-	for _, a := range local.Addresses {
-		if _, here := c.tables.HostAddresses.Get(a); here {
-			return nil
-		}
-	}
-	if len(local.Addresses) == 0 || c.tables.HostAddresses.Len() == 0 {
-		return nil
-	}
-	return fmt.Errorf("the cluster has node %s at %v, which is no address of this machine: if another machine has this name, too, give one of them another name", local.Name, local.Addresses)
+	return errors.Join(overlap, c.load(local, base, mtu, devices))
 }
 
 // enabled leaves out addresses of a family that is switched off.

@@ -2,7 +2,6 @@ package host
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -136,29 +135,6 @@ func TestAccelerationIsForDevicesOfTheUnderlay(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, accelerations(tree, o, devices)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
-	}
-}
-
-func TestAddressesOfAnotherMachineAreNamed(t *testing.T) {
-	for name, c := range map[string]struct {
-		has  []netip.Addr
-		want string
-	}{
-		"both":                 {addrs("172.18.0.2", "fc00::2"), ""},
-		"one family":           {addrs("10.9.9.9", "fc00::2"), ""},
-		"not known yet":        {nil, ""},
-		"another machine's":    {addrs("172.18.0.3", "fc00::3"), "the cluster has node n1 at [172.18.0.2 fc00::2], which is no address of this machine"},
-		"a bridge of its own":  {addrs("172.17.0.1"), "give one of them another name"},
-		"on a device of pods'": {addrs("10.0.0.1", "172.18.0.2"), ""},
-	} {
-		tables := state.New()
-		for _, a := range c.has {
-			tables.HostAddresses.Put(state.HostAddress{Addr: a, Device: "eth0"})
-		}
-		err := (&Control{tables: tables}).elsewhere(node)
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 }

@@ -14,6 +14,7 @@ type view struct {
 	dual      bool                  // both families are on
 	underlay6 bool                  // tunnel endpoints are IPv6 addresses
 	nodes     map[string]state.Node // by name
+	local     []netip.Addr          // of this node
 	identity  func(state.PodName) (state.PodIdentity, bool)
 	underlay  []netip.Prefix // networks of this node's devices
 	leaving   map[netip.Addr]bool
@@ -118,11 +119,18 @@ func endpointClaims(e state.Endpoint) []state.IP {
 	return out
 }
 
-// podClaims are those of pods elsewhere: this node's are endpoints.
+// podClaims are those of pods elsewhere: this node's are endpoints. Where the node of a
+// pod is not known, as when it has got another name, what its kubelet has said counts.
 func (v view) podClaims(p state.Pod) []state.IP {
 	n, ok := v.nodes[p.Node]
-	if p.HostNetwork || !ok || n.Local {
+	if p.HostNetwork || p.Node == "" || n.Local {
 		return nil
+	}
+	via := n.Address(!v.underlay6)
+	if !ok {
+		if via = p.HostIP; !via.IsValid() || via.Is4() == v.underlay6 || slices.Contains(v.local, via) {
+			return nil
+		}
 	}
 	id, ok := v.identity(p.Name)
 	if !ok {
@@ -130,7 +138,7 @@ func (v view) podClaims(p state.Pod) []state.IP {
 	}
 	var out []state.IP
 	for _, a := range p.IPs {
-		out = append(out, state.IP{Prefix: single(a), Identity: id.ID, TunnelEndpoint: n.Address(!v.underlay6),
+		out = append(out, state.IP{Prefix: single(a), Identity: id.ID, TunnelEndpoint: via,
 			Source: state.IPPod, Of: p.Name.String(), UID: p.UID})
 	}
 	return out

@@ -172,6 +172,28 @@ func TestPodsThatHaveNoAddressOfTheirOwnHaveNoRow(t *testing.T) {
 	}
 }
 
+// A node that has got another name: its pods' objects name the old one to their end.
+func TestPodsOfANodeThatIsNotKnownAreWhereTheirKubeletSays(t *testing.T) {
+	rows := two()
+	name := func(s string) state.PodName { return state.PodName{Namespace: "default", Name: s} }
+	at := func(s string) netip.Addr { return netip.MustParseAddr(s) }
+	rows.Pods = []state.Pod{
+		{Name: name("moved"), Node: "n9", IPs: addrs("10.0.9.20", "fd00::920"), HostIP: at("172.18.0.9")},
+		{Name: name("here"), Node: "n9", IPs: addrs("10.0.9.21"), HostIP: at("172.18.0.2")},
+		{Name: name("pending"), IPs: addrs("10.0.9.22"), HostIP: at("172.18.0.9")},
+		{Name: name("other-family"), Node: "n9", IPs: addrs("10.0.9.23"), HostIP: at("fc00::9")},
+		{Name: name("known"), Node: "n2", IPs: addrs("10.0.1.24"), HostIP: at("172.18.0.9")},
+	}
+	got := derive(t, rows)
+	for p, want := range map[string]string{"10.0.9.20/32": "172.18.0.9", "fd00::920/128": "172.18.0.9", "10.0.1.24/32": "172.18.0.3",
+		"10.0.9.21/32": "", "10.0.9.22/32": "", "10.0.9.23/32": ""} {
+		row, ok := got[prefix(p)]
+		if ok != (want != "") || ok && row.TunnelEndpoint.String() != want {
+			t.Errorf("%s: got %+v, want it at %q", p, row, want)
+		}
+	}
+}
+
 func TestPodCIDROnTheUnderlayHasNoRow(t *testing.T) {
 	rows := two()
 	rows.Underlay = []netip.Prefix{prefix("10.0.1.128/25")}

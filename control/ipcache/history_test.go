@@ -89,6 +89,10 @@ func agree(t *testing.T, seed uint64, want map[netip.Prefix]state.IP, tables *st
 		}
 		_, value := entry(row, number)
 		entries[key] = value
+		if row.Leaves && number == 0 { // without a number nobody leaves with it, and nobody has to be judged anew
+			row.Leaves = false
+			got[row.Prefix] = row
+		}
 		if a := numbered(row); a.IsValid() {
 			named[bpf.AddrFrom(a)] = true
 		}
@@ -196,7 +200,7 @@ func edit(r *rand.Rand, t *state.Tables) {
 	case 1:
 		t.Nodes.Delete(node)
 	case 2, 3, 4:
-		t.Pods.Put(state.Pod{Name: pod, Node: node, IPs: []netip.Addr{ip}, HostNetwork: r.IntN(8) == 0,
+		t.Pods.Put(state.Pod{Name: pod, Node: node, IPs: []netip.Addr{ip}, HostIP: netip.AddrFrom4([4]byte{172, 18, 0, byte(r.IntN(5))}), HostNetwork: r.IntN(8) == 0,
 			UID: fmt.Sprint(r.IntN(3)), Created: time.Unix(r.Int64N(3), 0), Deleting: r.IntN(3) == 0})
 	case 5:
 		t.Pods.Delete(pod)

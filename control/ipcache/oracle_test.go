@@ -147,8 +147,31 @@ func (c *compiler) endpoint(e state.Endpoint) {
 
 // elsewhere is not so of this node's pods: they are endpoints.
 func (c *compiler) elsewhere(p state.Pod) bool {
-	n, ok := c.nodes[p.Node]
-	return !p.HostNetwork && p.Node != "" && ok && !n.Local
+	return !p.HostNetwork && p.Node != "" && c.via(p) != (at{})
+}
+
+// at is where a pod is: of a node that is known, or where its kubelet says.
+type at struct {
+	known bool
+	addr  netip.Addr
+}
+
+func (c *compiler) via(p state.Pod) at {
+	if n, ok := c.nodes[p.Node]; ok {
+		if n.Local {
+			return at{}
+		}
+		return at{true, n.Address(!c.rows.Underlay6)}
+	}
+	for _, n := range c.rows.Nodes {
+		if n.Local && slices.Contains(n.Addresses, p.HostIP) {
+			return at{}
+		}
+	}
+	if p.HostIP.Is4() && !c.rows.Underlay6 || p.HostIP.Is6() && c.rows.Underlay6 {
+		return at{true, p.HostIP}
+	}
+	return at{}
 }
 
 func (c *compiler) pod(prefix netip.Prefix, p state.Pod) {
@@ -156,6 +179,5 @@ func (c *compiler) pod(prefix netip.Prefix, p state.Pod) {
 	if !ok {
 		id = state.IdentityInit
 	}
-	n := c.nodes[p.Node]
-	c.add(state.IP{Prefix: prefix, Identity: id, TunnelEndpoint: n.Address(!c.rows.Underlay6), Source: state.IPPod, Of: p.Name.String(), UID: p.UID})
+	c.add(state.IP{Prefix: prefix, Identity: id, TunnelEndpoint: c.via(p).addr, Source: state.IPPod, Of: p.Name.String(), UID: p.UID})
 }

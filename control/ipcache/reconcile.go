@@ -131,6 +131,7 @@ func (c *Control) rebuild() {
 	for _, n := range c.tables.Nodes.All() {
 		c.view.nodes[n.Name] = n
 		if n.Local {
+			c.view.local = n.Addresses
 			c.view.leaving = leaving(c.tables.Devices.All(), n)
 		}
 	}

@@ -3,6 +3,7 @@ package convert
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,6 +59,9 @@ func Pod(o *corev1.Pod) (state.Pod, error) {
 			return state.Pod{}, err
 		}
 		p.IPs = append(p.IPs, a)
+	}
+	if a, err := netip.ParseAddr(o.Status.HostIP); err == nil && len(p.IPs) > 0 && a.Zone() == "" {
+		p.HostIP = a.Unmap() // only asked for where its node is not known, so that a bad one costs nothing
 	}
 	return p, nil
 }

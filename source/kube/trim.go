@@ -73,6 +73,9 @@ func trimPod(o *corev1.Pod) *corev1.Pod {
 	p.Spec.NodeName, p.Spec.HostNetwork, p.Spec.ServiceAccountName = o.Spec.NodeName, o.Spec.HostNetwork, o.Spec.ServiceAccountName
 	p.Spec.InitContainers, p.Spec.Containers = trimContainers(o.Spec.InitContainers), trimContainers(o.Spec.Containers)
 	p.Status.Phase, p.Status.PodIP, p.Status.PodIPs = o.Status.Phase, o.Status.PodIP, o.Status.PodIPs
+	if p.Status.PodIP != "" { // before, it tells nobody anything
+		p.Status.HostIP = o.Status.HostIP
+	}
 	if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
 		p.Status.Phase = "" // one that is not finished is there, whatever it waits for
 	}
