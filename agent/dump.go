@@ -181,7 +181,7 @@ func (a *Agent) listPeers(r *http.Request) ([]api.Peer, error) {
 	for _, p := range a.tables.Peers.Rows(func(x, y state.Peer) int { return cmp.Compare(x.Node, y.Node) }) {
 		out = append(out, api.Peer{Node: p.Node, Local: p.Local, NodeIP: p.NodeIP, NodeOK: p.NodeOK, NodeRTT: p.NodeRTT,
 			NodeError: p.NodeError, EndpointIP: p.EndpointIP, EndpointOK: p.EndpointOK, EndpointRT: p.EndpointRTT,
-			Endpoint: p.EndpointErr, LastProbe: p.LastProbe})
+			Endpoint: p.EndpointErr, LastProbe: p.LastProbe, NodePing: api.Ping(p.NodePing), EndpointPing: api.Ping(p.EndpointPing)})
 	}
 	return out, nil
 }
