@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/agent/config"
@@ -71,6 +72,7 @@ type Agent struct {
 	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
 	walks     walks
+	listening atomic.Bool // events of the programs are read
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
 	bpfRouted bool           // host routing by BPF
