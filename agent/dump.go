@@ -121,7 +121,7 @@ func (a *Agent) dumpMap(r *http.Request) (api.MapDump, error) {
 	rows, err := a.dp.Dump(name)
 	dump := api.MapDump{Map: mapOf(infos[i]), Rows: []api.MapRow{}}
 	slices.SortFunc(rows, func(x, y datapath.MapRow) int { return compareKeys(x.Key, y.Key) })
-	for _, row := range rows {
+	for _, row := range rows[:min(len(rows), limitOf(r, len(rows)))] {
 		dump.Rows = append(dump.Rows, api.MapRow{Key: row.Key, Value: row.Value, State: row.State})
 	}
 	return dump, err

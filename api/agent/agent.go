@@ -28,6 +28,7 @@ const (
 	PathMaps      = "/v1/maps"       // -> []Map; PathMaps/NAME -> MapDump
 	PathMetrics   = "/v1/metrics"    // -> []Metric
 	PathExport    = "/v1/prometheus" // -> Export
+	PathLog       = "/v1/log"        // -> []LogLine, oldest first
 	PathTables    = "/v1/tables"     // -> []string; PathTables/NAME -> Table
 	PathHealth    = "/v1/health"     // -> []Peer; ?probe=1 probes first
 )

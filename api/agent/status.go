@@ -35,3 +35,11 @@ type Ping struct {
 	RTT   time.Duration `json:"rtt"`
 	Error string        `json:"error,omitempty"` // why not; empty and not OK: nobody asked
 }
+
+// LogLine is one message of the agent's log.
+type LogLine struct {
+	Time       time.Time         `json:"time"`
+	Level      string            `json:"level"`
+	Message    string            `json:"message"`
+	Attributes map[string]string `json:"attributes"`
+}
