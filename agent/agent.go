@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/agent/config"
@@ -64,6 +65,7 @@ type Agent struct {
 	l2Link     datapath.L2Link
 	conntrack  *conntrack.Control
 
+	tail     *tail
 	recorder *metrics.Recorder
 	registry metrics.Registry
 	scraped  *metrics.Server // nil: metrics are at the socket only
@@ -71,6 +73,7 @@ type Agent struct {
 	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
 	walks     walks
+	listening atomic.Bool // events of the programs are read
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
 	bpfRouted bool           // host routing by BPF
@@ -85,8 +88,9 @@ func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
 	if missing := datapath.Missing(); len(missing) > 0 {
 		return nil, fmt.Errorf("this kernel lacks what Weir needs: %s; the floor is Linux 5.10", strings.Join(missing, ", "))
 	}
-	recorder := metrics.NewRecorder(metricsPrefix)
-	a := &Agent{log: withRecorder(log, recorder), cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), warnings: cfg.Warnings,
+	recorder, last := metrics.NewRecorder(metricsPrefix), &tail{}
+	log = slog.New(tailed{log.Handler(), last, nil})
+	a := &Agent{log: withRecorder(log, recorder), tail: last, cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), warnings: cfg.Warnings,
 		recorder: recorder, registry: metrics.New(metricsPrefix)}
 	var err error
 	if a.unlock, err = a.lock(); err != nil { // before anything of another agent could be touched

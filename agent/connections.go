@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	api "weir/api/agent"
@@ -21,7 +22,9 @@ func (a *Agent) timeouts() datapath.Timeouts {
 		UDPNew: s(c.UDPNew), UDPEstablished: s(c.UDPEstablished), ICMP: s(c.ICMP)}
 }
 
-func (a *Agent) listConnections(*http.Request) (api.Connections, error) {
+// listConnections takes ?limit=N for those who can do without the rest: Count is of
+// all then, too.
+func (a *Agent) listConnections(r *http.Request) (api.Connections, error) {
 	out := api.Connections{Entries: []api.Connection{}}
 	ticks, err := a.ticks()
 	if err != nil {
@@ -48,9 +51,19 @@ func (a *Agent) listConnections(*http.Request) (api.Connections, error) {
 		return cmp.Or(cmp.Compare(x.Proto, y.Proto), cmp.Compare(x.Source, y.Source), cmp.Compare(x.Dest, y.Dest))
 	})
 	size := a.dp.CT.Size()
-	out.Count, out.Capacity, out.Limit, out.Pressure = len(out.Entries), int(size.Capacity), int(size.Limit), size.Pressure()
+	count := len(out.Entries)
+	out.Entries = out.Entries[:min(count, limitOf(r, count))]
+	out.Count, out.Capacity, out.Limit, out.Pressure = count, int(size.Capacity), int(size.Limit), size.Pressure()
 	out.Memory = a.dp.CT.Memory()
 	return out, err
+}
+
+// limitOf is what a request wants at most.
+func limitOf(r *http.Request, all int) int {
+	if n, err := strconv.Atoi(r.URL.Query().Get("limit")); err == nil && n >= 0 {
+		return n
+	}
+	return all
 }
 
 // ticks measures how fast the kernel's clock runs, once.

@@ -58,6 +58,8 @@ func (a *Agent) readEvents(ctx context.Context) error {
 	if !reconcile.Wait(ctx, a.tables.IPs, a.tables.EndpointPolicies) {
 		return nil
 	}
+	a.listening.Store(true)
+	defer a.listening.Store(false)
 	return a.dp.ReadEvents(ctx, lookForEvents, func(e bpf.Event) { a.drops.add(a.drop(e)) })
 }
 

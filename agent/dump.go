@@ -121,7 +121,7 @@ func (a *Agent) dumpMap(r *http.Request) (api.MapDump, error) {
 	rows, err := a.dp.Dump(name)
 	dump := api.MapDump{Map: mapOf(infos[i]), Rows: []api.MapRow{}}
 	slices.SortFunc(rows, func(x, y datapath.MapRow) int { return compareKeys(x.Key, y.Key) })
-	for _, row := range rows {
+	for _, row := range rows[:min(len(rows), limitOf(r, len(rows)))] {
 		dump.Rows = append(dump.Rows, api.MapRow{Key: row.Key, Value: row.Value, State: row.State})
 	}
 	return dump, err
@@ -181,7 +181,7 @@ func (a *Agent) listPeers(r *http.Request) ([]api.Peer, error) {
 	for _, p := range a.tables.Peers.Rows(func(x, y state.Peer) int { return cmp.Compare(x.Node, y.Node) }) {
 		out = append(out, api.Peer{Node: p.Node, Local: p.Local, NodeIP: p.NodeIP, NodeOK: p.NodeOK, NodeRTT: p.NodeRTT,
 			NodeError: p.NodeError, EndpointIP: p.EndpointIP, EndpointOK: p.EndpointOK, EndpointRT: p.EndpointRTT,
-			Endpoint: p.EndpointErr, LastProbe: p.LastProbe})
+			Endpoint: p.EndpointErr, LastProbe: p.LastProbe, NodePing: api.Ping(p.NodePing), EndpointPing: api.Ping(p.EndpointPing)})
 	}
 	return out, nil
 }

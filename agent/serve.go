@@ -73,6 +73,7 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathMaps, read(a.listMaps))
 	m.HandleFunc("GET "+api.PathMaps+"/{name}", read(a.dumpMap))
 	m.HandleFunc("GET "+api.PathMetrics, read(a.listMetrics))
+	m.HandleFunc("GET "+api.PathLog, read(a.listLog))
 	m.HandleFunc("GET "+api.PathExport, read(a.exportMetrics))
 	m.HandleFunc("GET "+api.PathTables, read(a.listTables))
 	m.HandleFunc("GET "+api.PathTables+"/{name}", read(a.dumpTable))

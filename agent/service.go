@@ -249,7 +249,7 @@ func (a *Agent) servicesStatus() *api.ServicesStatus {
 	n, checks := a.services.Count(), a.checks.Status()
 	s := &api.ServicesStatus{Replacement: a.cfg.KubeProxyReplacement, Mode: a.cfg.LoadBalancer.Mode, Algorithm: a.cfg.LoadBalancer.Algorithm, Services: n.Services, Frontends: n.Frontends, Backends: n.Backends,
 		Problems: n.Problems + len(checks.Problems), HealthChecks: checks.Open, Healthz: checks.Healthz, HealthzError: checks.Node,
-		Acceleration: accelerated(a.dp.Attachments())}
+		SocketLB: a.dp.Sockets(), NodePorts: a.cfg.NodePort.Range, Acceleration: accelerated(a.dp.Attachments())}
 	if s.Mode != "snat" {
 		s.Dispatch = a.cfg.LoadBalancer.DSRDispatch
 	}

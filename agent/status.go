@@ -39,6 +39,7 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 	s.Datapath = a.datapathCondition(s.Programs)
 	s.Connections, s.Policy, s.Identities = a.connectionsStatus(), a.policyStatus(), a.identitiesStatus()
 	s.Services, s.Masquerade, s.L2 = a.servicesStatus(), a.masqueradeStatus(), a.l2Status()
+	s.Monitor, s.ClockSource, s.Absent = a.monitorStatus(), a.clockSource(), absentFeatures()
 	s.OK = s.Source.OK && s.Datapath.OK && s.Controllers.Healthy == s.Controllers.Total
 	return s, nil
 }
@@ -57,7 +58,7 @@ func (a *Agent) datapathCondition(programs []api.ProgramStatus) api.Condition {
 
 func (a *Agent) routing() api.RoutingStatus {
 	cfg := a.cfg.Config
-	r := api.RoutingStatus{Mode: "Native", Host: "Legacy", AttachMode: "TCX"}
+	r := api.RoutingStatus{Mode: "Native", Host: "Legacy", AttachMode: "TCX", DeviceMode: "veth"}
 	if cfg.RoutingMode == "tunnel" {
 		r.Mode, r.TunnelPort = "Tunnel ["+cfg.TunnelProtocol+"]", cfg.TunnelPort
 	}
@@ -112,13 +113,17 @@ func (a *Agent) controllers() api.ControllersStatus {
 		if c.Consecutive == 0 {
 			s.Healthy++
 		}
-		s.All = append(s.All, api.Controller{Name: c.Name, Runs: c.Runs, Failures: c.Failures, LastSuccess: c.LastSuccess, LastError: c.LastError})
+		s.All = append(s.All, api.Controller{Name: c.Name, Runs: c.Runs, Failures: c.Failures, LastSuccess: c.LastSuccess, LastFailure: c.LastFailure, LastError: c.LastError})
 	}
 	return s
 }
 
 func (a *Agent) healthStatus() api.HealthStatus {
-	var h api.HealthStatus
+	h := api.HealthStatus{Enabled: a.cfg.Health.Enabled}
+	if !h.Enabled {
+		return h
+	}
+	h.Interval, h.Daemon = a.cfg.Health.Interval.String(), a.healthDaemon()
 	for _, p := range a.tables.Peers.All() {
 		h.Total++
 		if p.Reachable() {
@@ -129,6 +134,18 @@ func (a *Agent) healthStatus() api.HealthStatus {
 		}
 	}
 	return h
+}
+
+// healthDaemon is how this node's own part of the probes does.
+func (a *Agent) healthDaemon() api.Condition {
+	c, ok := a.tables.Controls.Get("health")
+	switch {
+	case !ok:
+		return api.Condition{Message: "starting"}
+	case c.LastError != "":
+		return api.Condition{Message: c.LastError}
+	}
+	return api.Condition{OK: true}
 }
 
 func addrs(d state.Device) []string {

@@ -118,6 +118,8 @@ func TestOutputIsGolden(t *testing.T) {
 		{"config-explain", healthy, "config explain bpf", 0},
 		{"config-explain-json", healthy, "config explain bpf -o json", 0},
 		{"metrics-list", healthy, "metrics list", 0},
+		{"metrics-export", healthy, "metrics export", 0},
+		{"health-verbose", healthy, "health status --verbose", 0},
 		{"metrics-drops", healthy, "metrics list --drops", 0},
 		{"health-status", healthy, "health status", 0},
 		{"health-sick", sick, "health status --probe", 1},

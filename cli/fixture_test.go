@@ -40,6 +40,7 @@ func cluster3() fake {
 			{Reason: "Invalid source ip", Drop: true, Place: "from_pod", Direction: "EGRESS", Packets: 3, Bytes: 294},
 		},
 		agent.PathHealth: peers3(),
+		agent.PathExport: agent.Export{Text: "# HELP cilium_endpoint Endpoints.\n# TYPE cilium_endpoint gauge\ncilium_endpoint 2\n"},
 		agent.PathTables: []string{"nodes", "ips"},
 		agent.PathTables + "/nodes": agent.Table{Name: "nodes", Heading: []string{"Name", "Addresses", "Local"},
 			Rows: [][]string{{"n1", "192.168.1.1,fd01::1", "true"}, {"n2-with-a-long-name", "192.168.1.2", "false"}}},
@@ -64,7 +65,9 @@ func sick() fake {
 	s.Services = &agent.ServicesStatus{Replacement: true, Services: 1, Frontends: 2, Problems: 2,
 		Healthz: ":10256", HealthzError: "health checks at :10256/TCP: address already in use"}
 	s.Controllers = agent.ControllersStatus{Healthy: 34, Total: 35}
-	s.Health = agent.HealthStatus{Total: 3}
+	s.Health = agent.HealthStatus{Enabled: true, Interval: "10s", Total: 3, Daemon: agent.Condition{Message: "answer health probes at 10.0.1.4:4240: address already in use"}}
+	s.Monitor.Lost, s.Monitor.Unknown = 1200, 1
+	s.Flows = &agent.FlowsStatus{OK: true, Current: 4095, Max: 4095, PerSecond: 6.853}
 	s.Routing = agent.RoutingStatus{Mode: "Native", Host: "Legacy", AttachMode: "Legacy TC", RouteMTU: 1500, NativeIPv4: "10.0.0.0/8", NativeIPv6: "fd00::/48"}
 	s.Problems = []agent.Problem{
 		{Object: "Pod default/web", File: "pods.yaml", Line: 12, Error: `unknown field "contianers"`},
@@ -82,7 +85,7 @@ func status3() agent.Status {
 		OK: true, Version: "v0.1.0", Commit: "c0ffee", Node: "n1", Cluster: "demo", Started: now.Add(-90 * time.Minute),
 		Source:    agent.Condition{OK: true, Message: "files /etc/weir/objects"},
 		Devices:   []agent.DeviceStatus{{Name: "eth0", MTU: 1500, Addrs: []string{"192.168.1.1", "fd01::1"}}, {Name: "eth1", MTU: 9000}},
-		Routing:   agent.RoutingStatus{Mode: "Tunnel [vxlan]", Host: "BPF", AttachMode: "TCX", TunnelPort: 8472, RouteMTU: 1450},
+		Routing:   agent.RoutingStatus{Mode: "Tunnel [vxlan]", Host: "BPF", AttachMode: "TCX", DeviceMode: "veth", TunnelPort: 8472, RouteMTU: 1450},
 		CNIConfig: "successfully wrote CNI configuration file to /etc/cni/net.d/05-weir.conflist",
 		IPAM: []agent.PoolStatus{
 			{Family: "IPv4", CIDR: "10.0.1.0/24", Allocated: 6, Capacity: 254},
@@ -94,10 +97,14 @@ func status3() agent.Status {
 			{Device: "eth0", Name: "from_netdev", Direction: "ingress", ProgramID: 41, Attached: true},
 			{Device: "weir0123456789a", Name: "from_pod", Direction: "ingress", ProgramID: 44, Error: "device is gone"},
 		},
-		Health: agent.HealthStatus{Reachable: 3, Total: 3, LastProbe: probed},
+		Health:  agent.HealthStatus{Enabled: true, Daemon: agent.Condition{OK: true}, Interval: "10s", Reachable: 3, Total: 3, LastProbe: probed},
+		Monitor: agent.MonitorStatus{Listening: true, CPUs: 128, Pages: 64, PageSize: 4096}, ClockSource: "jiffies [250 Hz]",
+		Absent: []agent.Absent{{Name: "KVStore", State: "Disabled"}, {Name: "SRv6", State: "Disabled"}, {Name: "CNI Chaining", State: "none"}, {Name: "IPv4 BIG TCP", State: "Disabled"},
+			{Name: "IPv6 BIG TCP", State: "Disabled"}, {Name: "BandwidthManager", State: "Disabled"}, {Name: "Proxy Status", State: "Disabled"},
+			{Name: "Encryption", State: "Disabled"}, {Name: "ClusterMesh", State: "Disabled"}},
 		Controllers: agent.ControllersStatus{Healthy: 2, Total: 2, All: []agent.Controller{
 			{Name: "ipcache", Runs: 12, LastSuccess: now.Add(-3 * time.Second)},
-			{Name: "device", Runs: 3, Failures: 3, LastError: "link eth0: no such device"},
+			{Name: "device", Runs: 3, Failures: 3, LastFailure: now.Add(-time.Second), LastError: "link eth0: no such device"},
 		}},
 		BPFRoot: "/sys/fs/bpf", Endpoints: 2, Kernel: "6.18.0",
 		Connections: &agent.ConnectionsStatus{Count: 120, Capacity: 65536, Limit: 400000, Pressure: 0.0003},
@@ -105,7 +112,7 @@ func status3() agent.Status {
 		Identities:  &agent.IdentitiesStatus{Cluster: 7, Local: 1, Min: 256, Max: 65535},
 		L2:          &agent.L2Status{Addresses: 4, Local: 2},
 		Services: &agent.ServicesStatus{Replacement: true, DirectRouting: "eth0", Mode: "dsr", Dispatch: "opt", Algorithm: "maglev", Services: 2, Frontends: 5, Backends: 1,
-			HealthChecks: 1, Healthz: ":10256", Acceleration: "Native   [eth0]"},
+			HealthChecks: 1, Healthz: ":10256", SocketLB: true, NodePorts: "30000-32767", Acceleration: "Native   [eth0]"},
 	}
 }
 
@@ -148,7 +155,8 @@ func maps3() []agent.Map {
 func peers3() []agent.Peer {
 	return []agent.Peer{
 		{Node: "n1", Local: true, NodeIP: "192.168.1.1", NodeOK: true, NodeRTT: 81 * time.Microsecond, EndpointIP: "10.0.1.4", EndpointOK: true, EndpointRT: 102 * time.Microsecond, LastProbe: probed},
-		{Node: "n2", NodeIP: "192.168.1.2", NodeOK: true, NodeRTT: 1234567, EndpointIP: "10.0.2.4", EndpointOK: true, EndpointRT: 2 * time.Millisecond, LastProbe: probed},
+		{Node: "n2", NodeIP: "192.168.1.2", NodeOK: true, NodeRTT: 1234567, EndpointIP: "10.0.2.4", EndpointOK: true, EndpointRT: 2 * time.Millisecond, LastProbe: probed,
+			NodePing: agent.Ping{OK: true, RTT: 400 * time.Microsecond}, EndpointPing: agent.Ping{Error: "ping 10.0.2.4: i/o timeout"}},
 		{Node: "n3", NodeIP: "fd01::3", NodeOK: true, NodeRTT: 900 * time.Microsecond, LastProbe: probed},
 	}
 }

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,14 +14,15 @@ import (
 )
 
 func healthCommand(env *Env) *cobra.Command {
-	probe := false
+	probe, verbose := false, false
 	status := verb(env, "status", "Show which nodes and health endpoints answer", cobra.NoArgs,
-		func(ctx context.Context, env *Env, _ []string) error { return healthStatus(ctx, env, probe) })
+		func(ctx context.Context, env *Env, _ []string) error { return healthStatus(ctx, env, probe, verbose) })
+	status.Flags().BoolVar(&verbose, "verbose", false, "say of each address how it answers ICMP and HTTP")
 	status.Flags().BoolVar(&probe, "probe", false, "probe first, instead of showing the last round")
 	return noun("health", "Reachability of the nodes", status)
 }
 
-func healthStatus(ctx context.Context, env *Env, probe bool) error {
+func healthStatus(ctx context.Context, env *Env, probe, verbose bool) error {
 	path := agent.PathHealth
 	if probe {
 		path += "?probe=1"
@@ -27,7 +31,17 @@ func healthStatus(ctx context.Context, env *Env, probe bool) error {
 	if err != nil {
 		return err
 	}
-	if err := env.show(peers, func(w io.Writer) { peerGrid(peers).print(w, "") }); err != nil {
+	if len(peers) == 0 && env.output == outputTable {
+		return noPeers(ctx, env)
+	}
+	err = env.show(peers, func(w io.Writer) {
+		if verbose {
+			printPeers(w, peers)
+		} else {
+			peerGrid(peers).print(w, "")
+		}
+	})
+	if err != nil {
 		return err
 	}
 	for _, p := range peers {
@@ -36,6 +50,66 @@ func healthStatus(ctx context.Context, env *Env, probe bool) error {
 		}
 	}
 	return nil
+}
+
+// noPeers says why nobody is probed.
+func noPeers(ctx context.Context, env *Env) error {
+	var s agent.Status
+	if err := env.agent.Get(ctx, agent.PathStatus, &s); err != nil {
+		return err
+	}
+	if !s.Health.Enabled {
+		fmt.Fprintln(env.Stdout, "Disabled: health.enabled is false")
+		return nil
+	}
+	fmt.Fprintln(env.Stdout, "No node is known yet")
+	return nil
+}
+
+// printPeers is in the manner that the field knows.
+func printPeers(w io.Writer, peers []agent.Peer) {
+	last := time.Time{}
+	for _, p := range peers {
+		if p.LastProbe.After(last) {
+			last = p.LastProbe
+		}
+	}
+	fmt.Fprintf(w, "Probe time:%s%s\nNodes:\n", gap, stamp(last))
+	for _, p := range peers {
+		name := p.Node
+		if p.Local {
+			name += " (localhost)"
+		}
+		fmt.Fprintf(w, "  %s:\n    Host connectivity to %s:\n", name, p.NodeIP)
+		ways(p.NodePing, p.NodeOK, p.NodeRTT, p.NodeError, p.LastProbe).print(w, "      ")
+		if p.EndpointIP == "" {
+			continue
+		}
+		fmt.Fprintf(w, "    Endpoint connectivity to %s:\n", p.EndpointIP)
+		ways(p.EndpointPing, p.EndpointOK, p.EndpointRT, p.Endpoint, p.LastProbe).print(w, "      ")
+	}
+}
+
+// ways are how an address answers.
+func ways(ping agent.Ping, ok bool, took time.Duration, trouble string, probed time.Time) grid {
+	return grid{{"ICMP to stack:", answered(ping.OK, ping.RTT, ping.Error)}, {"HTTP to agent:", answered(ok, took, cmp.Or(trouble, unasked(probed)))}}
+}
+
+func unasked(probed time.Time) string {
+	if probed.IsZero() {
+		return "not probed"
+	}
+	return ""
+}
+
+func answered(ok bool, took time.Duration, trouble string) string {
+	switch {
+	case ok:
+		return "OK, RTT=" + took.Round(time.Microsecond).String()
+	case trouble == "":
+		return "not probed"
+	}
+	return strings.ReplaceAll(trouble, "\n", "; ")
 }
 
 func peerGrid(peers []agent.Peer) grid {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -110,18 +109,6 @@ func backendList(ctx context.Context, env *Env, _ []string) error {
 }
 
 // serviceLines are about services, as far as the agent knows them.
-// serviceDetails are what `weir status --verbose` adds, in the words of the field.
-func serviceDetails(s *agent.ServicesStatus) grid {
-	var g grid
-	word := func(of map[string]string, value string) string { return cmp.Or(of[value], value) }
-	g.add("Mode:", word(map[string]string{"snat": "SNAT", "dsr": "DSR", "hybrid": "Hybrid"}, s.Mode))
-	if s.Dispatch != "" {
-		g.add("DSR Dispatch Mode:", word(map[string]string{"opt": "IP Option/Extension"}, s.Dispatch))
-	}
-	g.add("Backend Selection:", word(map[string]string{"random": "Random", "maglev": "Maglev"}, s.Algorithm))
-	return g
-}
-
 func serviceLines(g *grid, s agent.Status) {
 	x := s.Services
 	if x == nil {

@@ -20,7 +20,7 @@ func statusCommand(env *Env) *cobra.Command {
 	c := verb(env, "status", "Show how the agent and its datapath are doing", cobra.NoArgs,
 		func(ctx context.Context, env *Env, _ []string) error { return status(ctx, env, verbose) })
 	c.Long = "Show how the agent and its datapath are doing. Exit code 1 when something is amiss."
-	c.Flags().BoolVar(&verbose, "verbose", false, "add controllers, programs and the health of each node")
+	c.Flags().BoolVar(&verbose, "verbose", false, "add details of services, controllers, programs, maps, and the health of each node")
 	return c
 }
 
@@ -29,10 +29,10 @@ func status(ctx context.Context, env *Env, verbose bool) error {
 	if err := env.agent.Get(ctx, agent.PathStatus, &s); err != nil {
 		return err
 	}
-	var peers []agent.Peer
+	var more details
 	if verbose && env.output == outputTable {
 		var err error
-		if peers, err = list[agent.Peer](ctx, env, agent.PathHealth); err != nil {
+		if more, err = moreDetails(ctx, env); err != nil {
 			return err
 		}
 	}
@@ -40,7 +40,7 @@ func status(ctx context.Context, env *Env, verbose bool) error {
 		statusLines(s, env.Now()).print(w, "")
 		printNotes(w, s)
 		if verbose {
-			printDetails(w, s, peers, env.Now())
+			more.print(w, s, env.Now())
 		}
 	})
 	if err == nil && !s.OK {
@@ -49,9 +49,11 @@ func status(ctx context.Context, env *Env, verbose bool) error {
 	return err
 }
 
-// statusLines are the lines of one label and one value each.
+// statusLines are the lines of one label and one value each: those that the field
+// knows, in its order, and Weir's own where they belong.
 func statusLines(s agent.Status, now time.Time) grid {
 	var g grid
+	absentLines(&g, s, "KVStore")
 	label, message := "Source:", s.Source.Message
 	if rest, ok := strings.CutPrefix(message, "Kubernetes"); ok {
 		label, message = "Kubernetes:", strings.TrimSpace(rest)
@@ -60,30 +62,23 @@ func statusLines(s agent.Status, now time.Time) grid {
 	if len(s.KubernetesAPIs) > 0 {
 		g.add("Kubernetes APIs:", `["`+strings.Join(s.KubernetesAPIs, `", "`)+`"]`)
 	}
-	g.add("Weir:", word(s.OK)+gap+version(s.Version, s.Commit))
-	g.add("Node:", fmt.Sprintf("%s%s(cluster %s, agent started %s)", s.Node, gap, s.Cluster, ago(s.Started, now)))
-	g.add("CNI Config file:", s.CNIConfig)
-	g.add("IPAM:", pools(s.IPAM))
-	g.add("Endpoints:", strconv.Itoa(s.Endpoints))
-	g.add("Routing:", "Network: "+s.Routing.Mode+gap+"Host: "+s.Routing.Host)
-	if s.Routing.TunnelPort != 0 {
-		g.add("Tunnel port:", strconv.Itoa(s.Routing.TunnelPort))
-	}
-	if s.Routing.NativeIPv4 != "" {
-		g.add("IPv4 native routing CIDR:", s.Routing.NativeIPv4)
-	}
-	if s.Routing.NativeIPv6 != "" {
-		g.add("IPv6 native routing CIDR:", s.Routing.NativeIPv6)
-	}
-	g.add("Host Routing:", s.Routing.Host)
-	g.add("Attach Mode:", s.Routing.AttachMode)
-	g.add("Devices:", devices(s.Devices))
-	g.add("Route MTU:", strconv.Itoa(s.Routing.RouteMTU))
-	g.add("Datapath:", word(s.Datapath.OK)+gap+s.Datapath.Message)
 	serviceLines(&g, s)
 	l2Line(&g, s)
-	masqueradeLine(&g, s)
 	policyLines(&g, s)
+	absentLines(&g, s, "SRv6", "CNI Chaining")
+	g.add("CNI Config file:", s.CNIConfig)
+	g.add("Weir:", word(s.OK)+gap+version(s.Version, s.Commit))
+	g.add("Node:", fmt.Sprintf("%s%s(cluster %s, agent started %s)", s.Node, gap, s.Cluster, ago(s.Started, now)))
+	g.add("NodeMonitor:", monitor(s.Monitor))
+	g.add("Weir health daemon:", healthDaemon(s.Health))
+	g.add("IPAM:", pools(s.IPAM))
+	g.add("Endpoints:", strconv.Itoa(s.Endpoints))
+	absentLines(&g, s, "IPv4 BIG TCP", "IPv6 BIG TCP", "BandwidthManager")
+	routingLines(&g, s)
+	masqueradeLine(&g, s)
+	if s.ClockSource != "" {
+		g.add("Clock Source for BPF:", s.ClockSource)
+	}
 	g.add("BPF root:", s.BPFRoot)
 	g.add("Controller Status:", fmt.Sprintf("%d/%d healthy", s.Controllers.Healthy, s.Controllers.Total))
 	for _, c := range s.Controllers.All {
@@ -91,9 +86,88 @@ func statusLines(s agent.Status, now time.Time) grid {
 			g.add("", c.Name+": "+strings.ReplaceAll(c.LastError, "\n", "; "))
 		}
 	}
+	absentLines(&g, s, "Proxy Status")
+	if i := s.Identities; i != nil {
+		g.add("Global Identity Range:", fmt.Sprintf("min %d, max %d", i.Min, i.Max))
+	}
+	g.add("Hubble:", flows(s.Flows))
+	absentLines(&g, s, "Encryption", "ClusterMesh")
 	g.add("Cluster health:", cluster(s.Health))
 	g.add("Kernel:", s.Kernel)
 	return g
+}
+
+// absentLines say of features that the agent does not have that they are off.
+func absentLines(g *grid, s agent.Status, names ...string) {
+	for _, name := range names {
+		for _, a := range s.Absent {
+			if a.Name == name {
+				g.add(name+":", a.State)
+			}
+		}
+	}
+}
+
+// routingLines are about the way of packets.
+func routingLines(g *grid, s agent.Status) {
+	r := s.Routing
+	g.add("Routing:", "Network: "+r.Mode+gap+"Host: "+r.Host)
+	if r.TunnelPort != 0 {
+		g.add("Tunnel port:", strconv.Itoa(r.TunnelPort))
+	}
+	if r.NativeIPv4 != "" {
+		g.add("IPv4 native routing CIDR:", r.NativeIPv4)
+	}
+	if r.NativeIPv6 != "" {
+		g.add("IPv6 native routing CIDR:", r.NativeIPv6)
+	}
+	g.add("Host Routing:", r.Host)
+	g.add("Attach Mode:", r.AttachMode)
+	if r.DeviceMode != "" {
+		g.add("Device Mode:", r.DeviceMode)
+	}
+	g.add("Devices:", devices(s.Devices))
+	g.add("Route MTU:", strconv.Itoa(r.RouteMTU))
+	g.add("Datapath:", word(s.Datapath.OK)+gap+s.Datapath.Message)
+}
+
+// monitor is how events come to the agent: "Listening for events on 2 CPUs with
+// 64x4096 of shared memory", and what was lost, if anything was.
+func monitor(m agent.MonitorStatus) string {
+	if !m.Listening {
+		return "Disabled" + gap + "(the agent does not read events yet)"
+	}
+	text := fmt.Sprintf("Listening for events on %s with %dx%d of shared memory", count(m.CPUs, "CPU"), m.Pages, m.PageSize)
+	if m.Lost > 0 || m.Unknown > 0 {
+		text += fmt.Sprintf("%s%s lost, %s", gap, count(int(m.Lost), "event"), count(int(m.Unknown), "unknown notification"))
+	}
+	return text
+}
+
+func healthDaemon(h agent.HealthStatus) string {
+	switch {
+	case !h.Enabled:
+		return "Disabled"
+	case h.Daemon.OK:
+		return "Ok"
+	}
+	return "Failure" + gap + strings.ReplaceAll(h.Daemon.Message, "\n", "; ")
+}
+
+// flows is how many flows the agent remembers.
+func flows(f *agent.FlowsStatus) string {
+	switch {
+	case f == nil:
+		return "Disabled"
+	case !f.OK:
+		return "Failure" + gap + f.Message
+	}
+	full := 0.0
+	if f.Max > 0 {
+		full = 100 * float64(f.Current) / float64(f.Max)
+	}
+	return fmt.Sprintf("Ok%sCurrent/Max Flows: %d/%d (%.2f%%), Flows/s: %.2f%sMetrics: %s", gap, f.Current, f.Max, full, f.PerSecond, gap,
+		map[bool]string{true: "Ok", false: "Disabled"}[f.Metrics])
 }
 
 // policyLines are about connections and policy, as far as the agent knows them.
@@ -115,7 +189,6 @@ func policyLines(g *grid, s agent.Status) {
 	}
 	if i := s.Identities; i != nil {
 		g.add("Identities:", fmt.Sprintf("%d of the cluster, %d of this node", i.Cluster, i.Local))
-		g.add("Global Identity Range:", fmt.Sprintf("min %d, max %d", i.Min, i.Max))
 	}
 }
 
@@ -192,6 +265,9 @@ func devices(all []agent.DeviceStatus) string {
 }
 
 func cluster(h agent.HealthStatus) string {
+	if !h.Enabled {
+		return "Disabled"
+	}
 	if h.LastProbe.IsZero() {
 		return fmt.Sprintf("%d/%d reachable%s(not probed yet)", h.Reachable, h.Total, gap)
 	}
@@ -222,27 +298,6 @@ func problemGrid(all []agent.Problem) grid {
 		g.add(p.Object, place, p.Error)
 	}
 	return g
-}
-
-func printDetails(w io.Writer, s agent.Status, peers []agent.Peer, now time.Time) {
-	controllers := grid{{"Name", "Last success", "Runs", "Failures", "Last error"}}
-	for _, c := range s.Controllers.All {
-		controllers.add(c.Name, ago(c.LastSuccess, now), strconv.FormatUint(c.Runs, 10), strconv.FormatUint(c.Failures, 10), c.LastError)
-	}
-	programs := grid{{"Device", "Direction", "Program", "ID", "Attached", "Error"}}
-	for _, p := range s.Programs {
-		programs.add(p.Device, p.Direction, p.Name, strconv.FormatUint(uint64(p.ProgramID), 10), yes(p.Attached), p.Error)
-	}
-	if s.Services != nil && s.Services.Replacement {
-		fmt.Fprintln(w, "KubeProxyReplacement Details:")
-		serviceDetails(s.Services).print(w, "  ")
-	}
-	fmt.Fprintln(w, "Controllers:")
-	controllers.print(w, "  ")
-	fmt.Fprintln(w, "Programs:")
-	programs.print(w, "  ")
-	fmt.Fprintln(w, "Health of nodes:")
-	peerGrid(peers).print(w, "  ")
 }
 
 func yes(b bool) string {

@@ -106,6 +106,23 @@ func (d *Datapath) reattachSockets() error {
 	return d.attachSockets(cgroup)
 }
 
+// Sockets reports whether all programs that see sockets are attached, as the
+// kernel has it.
+func (d *Datapath) Sockets() bool {
+	for name := range bpf.SocketPrograms {
+		l, err := link.LoadPinnedLink(filepath.Join(d.tree.SocketLinks(), name), nil)
+		if err != nil {
+			return false
+		}
+		at, _ := cgroupInfo(l)
+		l.Close()
+		if at == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // cgroupInfo tells the cgroup and the program of a link; zeroes when it is dead
 // or of another kind.
 func cgroupInfo(l link.Link) (cgroup uint64, program ebpf.ProgramID) {

@@ -40,9 +40,19 @@ type Peer struct {
 	EndpointErr  string
 	NodeRTT      time.Duration
 	EndpointRTT  time.Duration
+	NodePing     Ping
+	EndpointPing Ping
 	LastProbe    time.Time
 	Local        bool
 	ProbesFailed int // in a row
+}
+
+// Ping is the answer to ICMP echo requests, which firewalls often drop: it decides
+// nothing.
+type Ping struct {
+	OK    bool
+	RTT   time.Duration // of the slowest address
+	Error string        // why not; empty and not OK: nobody asked
 }
 
 // Reachable reports whether the node and its health endpoint answered the last

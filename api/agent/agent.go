@@ -28,6 +28,7 @@ const (
 	PathMaps      = "/v1/maps"       // -> []Map; PathMaps/NAME -> MapDump
 	PathMetrics   = "/v1/metrics"    // -> []Metric
 	PathExport    = "/v1/prometheus" // -> Export
+	PathLog       = "/v1/log"        // -> []LogLine, oldest first
 	PathTables    = "/v1/tables"     // -> []string; PathTables/NAME -> Table
 	PathHealth    = "/v1/health"     // -> []Peer; ?probe=1 probes first
 )
@@ -147,6 +148,11 @@ type Status struct {
 	L2          *L2Status          `json:"l2,omitempty"` // nil: switched off
 
 	KubernetesAPIs []string `json:"kubernetesAPIs,omitempty"` // what is watched, sorted: "core/v1::Pods"
+
+	Monitor     MonitorStatus `json:"monitor"`
+	Flows       *FlowsStatus  `json:"flows,omitempty"` // nil: nobody remembers any
+	ClockSource string        `json:"clockSource"`     // of connections: "jiffies [250 Hz]"
+	Absent      []Absent      `json:"absent"`
 }
 
 // Condition is a thing that is well, or says why not.
@@ -167,6 +173,7 @@ type RoutingStatus struct {
 	Mode       string `json:"mode"`       // "Tunnel [vxlan]" or "Native"
 	Host       string `json:"host"`       // "BPF" or "Legacy"
 	AttachMode string `json:"attachMode"` // "TCX" or "Legacy TC"
+	DeviceMode string `json:"deviceMode"` // "veth"
 	TunnelPort int    `json:"tunnelPort,omitempty"`
 	RouteMTU   int    `json:"routeMTU"`
 	NativeIPv4 string `json:"ipv4NativeRoutingCIDR,omitempty"`
@@ -195,6 +202,9 @@ type ProgramStatus struct {
 
 // HealthStatus counts the nodes that answered the last probe.
 type HealthStatus struct {
+	Enabled   bool      `json:"enabled"`
+	Daemon    Condition `json:"daemon"` // whether this node answers and probes
+	Interval  string    `json:"interval,omitempty"`
 	Reachable int       `json:"reachable"`
 	Total     int       `json:"total"`
 	LastProbe time.Time `json:"lastProbe"`
@@ -213,6 +223,7 @@ type Controller struct {
 	Runs        uint64    `json:"runs"`
 	Failures    uint64    `json:"failures"`
 	LastSuccess time.Time `json:"lastSuccess,omitzero"`
+	LastFailure time.Time `json:"lastFailure,omitzero"`
 	LastError   string    `json:"lastError,omitempty"`
 }
 
@@ -356,4 +367,7 @@ type Peer struct {
 	EndpointRT time.Duration `json:"endpointRTT"`
 	Endpoint   string        `json:"endpointError,omitempty"`
 	LastProbe  time.Time     `json:"lastProbe"`
+
+	NodePing     Ping `json:"nodePing"`
+	EndpointPing Ping `json:"endpointPing"`
 }

@@ -118,5 +118,7 @@ type ServicesStatus struct {
 	HealthChecks  int    `json:"healthChecks"`           // healthCheckNodePorts that are answered
 	Healthz       string `json:"healthz,omitempty"`      // where /healthz and /livez are asked for; empty: nowhere
 	HealthzError  string `json:"healthzError,omitempty"` // why nobody answers there
+	SocketLB      bool   `json:"socketLB"`               // sockets choose backends themselves
+	NodePorts     string `json:"nodePorts,omitempty"`    // "30000-32767"
 	Acceleration  string `json:"acceleration,omitempty"` // by XDP: "Disabled", or how it runs and on which devices
 }

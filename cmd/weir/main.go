@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weir/agent/preflight"
+	"weir/agent/sysdump"
 	"weir/agent/uninstall"
 	"weir/cli"
 	"weir/internal/version"
@@ -29,6 +30,6 @@ func run() int {
 		Now:    time.Now,
 		Build:  cli.Build{Version: version.Version, Commit: version.Commit},
 	})
-	root.AddCommand(lab.Command(), preflight.Command(), uninstall.Command())
+	root.AddCommand(lab.Command(), preflight.Command(), uninstall.Command(), sysdump.Command())
 	return cli.Execute(ctx, root, os.Args[1:])
 }

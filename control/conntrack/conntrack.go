@@ -58,7 +58,8 @@ type Control struct {
 type Stats struct {
 	Sweeps, Failed uint64
 	Deleted        uint64
-	Took           time.Duration // those that did not fail
+	Took           time.Duration  // those that did not fail
+	Ticks          datapath.Ticks // of the clock that connections are timed by; 0: not measured yet
 }
 
 // Stats returns what was done since the start.
@@ -120,6 +121,9 @@ func (c *Control) Step() error {
 			return err
 		}
 		c.ticks = ticks
+		c.mu.Lock()
+		c.stats.Ticks = ticks
+		c.mu.Unlock()
 	}
 	began := time.Now()
 	swept, err := c.table.Sweep(c.timeouts, c.ticks)

@@ -74,7 +74,7 @@ func New(log *slog.Logger, o Options, t *state.Tables, a Attacher, inputs ...rec
 		log: log, opts: o, tables: t, attach: a,
 		inputs:  append([]reconcile.Input{t.Nodes, t.Endpoints}, inputs...),
 		answers: newResponder(log),
-		prober:  newProber(log, o.Interval, t, ask),
+		prober:  newProber(log, o.Interval, t, ask, ping),
 		heard:   make(chan struct{}),
 	}
 }

@@ -30,13 +30,17 @@ type prober struct {
 	interval time.Duration
 	nodes    *table.Table[string, state.Node]
 	peers    *table.Table[string, state.Peer]
-	ask      func(context.Context, netip.Addr) (time.Duration, error)
+	ask      question
+	ping     question
 
 	mu sync.Mutex // one result at a time counts the failures
 }
 
-func newProber(log *slog.Logger, interval time.Duration, t *state.Tables, ask func(context.Context, netip.Addr) (time.Duration, error)) *prober {
-	return &prober{log: log, interval: interval, nodes: t.Nodes, peers: t.Peers, ask: ask}
+// question is asked of one address, and says how long the answer took.
+type question func(context.Context, netip.Addr) (time.Duration, error)
+
+func newProber(log *slog.Logger, interval time.Duration, t *state.Tables, ask, ping question) *prober {
+	return &prober{log: log, interval: interval, nodes: t.Nodes, peers: t.Peers, ask: ask, ping: ping}
 }
 
 // run keeps one goroutine for each node until ctx ends.
@@ -129,9 +133,11 @@ func (p *prober) probe(ctx context.Context, n state.Node) state.Peer {
 	defer cancel()
 	row := state.Peer{Node: n.Name, Local: n.Local, NodeIP: first(n.Addresses), EndpointIP: first(n.Health)}
 	var wg sync.WaitGroup
-	wg.Go(func() { row.NodeRTT, row.NodeOK, row.NodeError = p.each(one, n.Addresses) })
+	wg.Go(func() { row.NodeRTT, row.NodeOK, row.NodeError = p.each(one, n.Addresses, p.ask) })
+	wg.Go(func() { row.NodePing = p.pings(one, n.Addresses) })
 	if len(n.Health) > 0 {
-		wg.Go(func() { row.EndpointRTT, row.EndpointOK, row.EndpointErr = p.each(one, n.Health) })
+		wg.Go(func() { row.EndpointRTT, row.EndpointOK, row.EndpointErr = p.each(one, n.Health, p.ask) })
+		wg.Go(func() { row.EndpointPing = p.pings(one, n.Health) })
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
@@ -142,14 +148,14 @@ func (p *prober) probe(ctx context.Context, n state.Node) state.Peer {
 
 // each asks all addresses at once: they are well when all are. The time is
 // that of the slowest.
-func (p *prober) each(ctx context.Context, addrs []netip.Addr) (time.Duration, bool, string) {
+func (p *prober) each(ctx context.Context, addrs []netip.Addr, ask question) (time.Duration, bool, string) {
 	if len(addrs) == 0 {
 		return 0, false, "no address is known"
 	}
 	times, errs := make([]time.Duration, len(addrs)), make([]error, len(addrs))
 	var wg sync.WaitGroup
 	for i, a := range addrs {
-		wg.Go(func() { times[i], errs[i] = p.ask(ctx, a) })
+		wg.Go(func() { times[i], errs[i] = ask(ctx, a) })
 	}
 	wg.Wait()
 	var said []string
@@ -162,6 +168,11 @@ func (p *prober) each(ctx context.Context, addrs []netip.Addr) (time.Duration, b
 		return 0, false, strings.Join(said, "; ")
 	}
 	return slices.Max(times), true, ""
+}
+
+func (p *prober) pings(ctx context.Context, addrs []netip.Addr) state.Ping {
+	rtt, ok, err := p.each(ctx, addrs, p.ping)
+	return state.Ping{OK: ok, RTT: rtt, Error: err}
 }
 
 func (p *prober) record(row state.Peer) state.Peer {

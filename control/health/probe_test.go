@@ -32,6 +32,7 @@ type network struct {
 	slow  map[string]time.Duration // an address that takes that long
 	dead  map[string]bool          // an address that refuses
 	asked map[string][]time.Time
+	deaf  bool // nobody answers echo requests
 }
 
 func (n *network) ask(ctx context.Context, a netip.Addr) (time.Duration, error) {
@@ -50,6 +51,16 @@ func (n *network) ask(ctx context.Context, a netip.Addr) (time.Duration, error) 
 	return slow + time.Millisecond, nil
 }
 
+// ping is answered by whoever is not in deaf.
+func (n *network) ping(context.Context, netip.Addr) (time.Duration, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.deaf {
+		return 0, errors.New("i/o timeout")
+	}
+	return 2 * time.Millisecond, nil
+}
+
 func (n *network) set(a string, dead bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -64,7 +75,7 @@ func startProber(t *testing.T, nodes int) (*network, *state.Tables, *prober) {
 		tables.Nodes.Put(node(i + 1))
 	}
 	tables.Nodes.MarkSynced()
-	p := newProber(quiet, 10*time.Second, tables, net.ask)
+	p := newProber(quiet, 10*time.Second, tables, net.ask, net.ping)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -97,6 +108,25 @@ func TestAllNodesAreProbedSoonAfterTheStart(t *testing.T) {
 			row := peer(t, tables, node(i+1).Name)
 			if !row.Reachable() || row.NodeIP != node(i + 1).Addresses[0].String() || row.Local != (i == 0) || row.LastProbe.IsZero() || row.NodeRTT == 0 {
 				t.Errorf("row = %+v, want it reachable", row)
+			}
+		}
+	})
+}
+
+// TestAnEchoThatIsNotAnsweredDecidesNothing: firewalls drop them.
+func TestAnEchoThatIsNotAnsweredDecidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, tables, p := startProber(t, 2)
+		for _, deaf := range []bool{false, true} {
+			net.mu.Lock()
+			net.deaf = deaf
+			net.mu.Unlock()
+			if err := p.all(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			row := peer(t, tables, "n2")
+			if !row.Reachable() || row.NodePing.OK == deaf || row.EndpointPing.OK == deaf || (row.NodePing.Error != "") != deaf || (row.NodePing.RTT != 0) == deaf {
+				t.Errorf("deaf %v: %+v", deaf, row)
 			}
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"weir/state"
 )
@@ -132,9 +133,9 @@ var probes = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25
 func (n Node) cluster(out Out) {
 	var node, ends probed
 	for _, p := range n.Tables.Peers.All() {
-		node.add(p.NodeOK, p.NodeRTT.Seconds())
+		node.add(p.NodeOK, p.NodeRTT, p.NodePing)
 		if p.EndpointIP != "" {
-			ends.add(p.EndpointOK, p.EndpointRTT.Seconds())
+			ends.add(p.EndpointOK, p.EndpointRTT, p.EndpointPing)
 		}
 	}
 	out.Put(nodesKnown, float64(n.Tables.Nodes.Len()))
@@ -147,20 +148,25 @@ func (n Node) cluster(out Out) {
 type probed struct {
 	lost  int
 	times []float64 // of those that answered
+	pings []float64
 }
 
-func (p *probed) add(ok bool, seconds float64) {
+func (p *probed) add(ok bool, took time.Duration, ping state.Ping) {
 	if ok {
-		p.times = append(p.times, seconds)
+		p.times = append(p.times, took.Seconds())
 	} else {
 		p.lost++
+	}
+	if ping.OK {
+		p.pings = append(p.pings, ping.RTT.Seconds())
 	}
 }
 
 func (p *probed) put(out Out, kind string) {
 	out.Put(connectivity, float64(len(p.times)), kind, "reachable")
 	out.Put(connectivity, float64(p.lost), kind, "unreachable")
-	out.spread(latency, probes, p.times, kind, "primary", "http")
+	out.spread(latency, probes, p.times, kind, "all", "http")
+	out.spread(latency, probes, p.pings, kind, "all", "icmp")
 }
 
 func (n Node) heard(out Out) {

@@ -38,7 +38,7 @@ func tables() *state.Tables {
 	t.Controls.Put(state.ControllerState{Name: "host", Runs: 10, Failures: 3, Consecutive: 1}, state.ControllerState{Name: "policy", Runs: 7})
 	t.Problems.Put(state.Problem{Key: state.ProblemKey{Object: "Pod default/bad"}})
 	t.Peers.Put(state.Peer{Node: "n1", NodeOK: true, NodeRTT: 200 * time.Microsecond, EndpointIP: "10.0.0.2", EndpointOK: true, EndpointRTT: 3 * time.Millisecond},
-		state.Peer{Node: "n2", EndpointIP: "10.0.1.2", NodeOK: true, NodeRTT: 40 * time.Millisecond}, state.Peer{Node: "n3"})
+		state.Peer{Node: "n2", EndpointIP: "10.0.1.2", NodeOK: true, NodeRTT: 40 * time.Millisecond, NodePing: state.Ping{OK: true, RTT: time.Millisecond}}, state.Peer{Node: "n3"})
 	return t
 }
 
