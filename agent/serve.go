@@ -91,6 +91,7 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathConnections, read(a.listConnections))
 	m.HandleFunc("GET "+api.PathDrops, read(a.listDrops))
 	m.HandleFunc("POST "+api.PathWalk, handle(a.walk))
+	m.HandleFunc("POST "+api.PathWhy, handle(a.why))
 	m.HandleFunc("GET "+api.PathHealth, read(a.listPeers))
 	return m
 }

@@ -66,7 +66,7 @@ func Command(env *Env) *cobra.Command {
 	root.AddCommand(
 		statusCommand(env), endpointCommand(env), nodeCommand(env), ipCommand(env), identityCommand(env),
 		serviceCommand(env), backendCommand(env), policyCommand(env), connectionsCommand(env), natCommand(env), l2Command(env), affinityCommand(env), dropsCommand(env), mapCommand(env), configCommand(env),
-		metricsCommand(env), walkCommand(env), healthCommand(env), tableCommand(env), versionCommand(env))
+		metricsCommand(env), walkCommand(env), whyCommand(env), healthCommand(env), tableCommand(env), versionCommand(env))
 	return root
 }
 
