@@ -53,7 +53,8 @@ const (
 
 	MapL2 = "weir_l2" // L2Key -> L2Entry
 
-	MapEvents = "weir_events" // ring of Event
+	MapEvents = "weir_events" // ring of Event: drops and new connections
+	MapTraces = "weir_traces" // ring of Event: all others
 )
 
 // Names of the programs, and of the objects that hold them.

@@ -52,6 +52,7 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapL2: {unsafe.Sizeof(L2Key{}), unsafe.Sizeof(L2Entry{})},
 
 	MapEvents: {0, 0}, // a ring of Event
+	MapTraces: {0, 0},
 }
 
 // inner are the same of the maps that are in other maps.

@@ -9,6 +9,7 @@
 #include "dsr.h"
 #include "nat.h"
 #include "policy.h"
+#include "told.h"
 #include "work.h"
 
 /* The way to an end, as an entry has it. */
@@ -50,7 +51,7 @@ static __always_inline void entry_fill(struct work *w, struct ct_entry *e)
 		e->packets[0] = e->packets[1] = 0;
 		e->bytes[0] = e->bytes[1] = 0;
 	}
-	ct_account(e, w->dir, w->p.tcp_flags, w->segments, w->bytes);
+	ct_account(e, &w->key, w->dir, w->p.tcp_flags, w->segments, w->bytes);
 	barrier();
 	e->stamp = w->stamp;
 }
@@ -88,7 +89,7 @@ static __always_inline void forward_fill(struct work *w, struct ct_forward *f)
 	f->nat_port = w->nat.port;
 	f->source = w->nat.source;
 	f->world = world_of(w);
-	ct_account((struct ct_entry *)f, 0, w->p.tcp_flags, w->segments, w->bytes);
+	ct_account((struct ct_entry *)f, &w->key, 0, w->p.tcp_flags, w->segments, w->bytes);
 	barrier();
 	f->stamp = w->stamp;
 }
@@ -101,7 +102,7 @@ static __always_inline void reverse_fill(struct work *w, struct ct_reverse *r)
 	way_to(&w->ends[1], &r->way[0], &r->out[0]);
 	way_to(&w->ends[0], &r->way[1], &r->out[1]);
 	if (w->dir)
-		reverse_account(r, w->p.tcp_flags, w->segments, w->bytes);
+		reverse_account(r, &w->key, w->p.tcp_flags, w->segments, w->bytes);
 	barrier();
 	r->stamp = w->stamp;
 }
@@ -149,15 +150,20 @@ static __always_inline int entry_store(struct work *w)
 	struct ct_entry *e = ct_find(&w->key, CT_TABLE);
 	long err;
 
-	if (e) {
+	if (e)
 		w->next = *e;
-		fill(w, e);
-	} else {
+	else
 		entry_begin(w);
-	}
+	__builtin_memcpy(&w->was, w->next.rule, sizeof(w->was));
+	if (e)
+		fill(w, e);
 	fill(w, &w->next);
 	err = entry_insert(w, &w->key);
-	return err == -EEXIST ? 0 : err;
+	if (err && err != -EEXIST)
+		return err;
+	w->flags = w->next.flags;
+	w->p.told = told_why(w);
+	return 0;
 }
 
 enum { OWN = 0, TAKEN = 1, NO_ROOM = 2, NAMELESS = 3 };
@@ -376,6 +382,7 @@ STAGE int flow_store(void)
 		if (refused)
 			return refused;
 	}
+	told_apart(w);
 	if (w->keep && entry_store(w))
 		return DROP_CT_FULL;
 	if (w->nat.is == CT_IS_REVERSE) {

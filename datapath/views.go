@@ -104,7 +104,7 @@ func (d *Datapath) view(name string) view {
 		return listed{d.counterRows}
 	case bpf.MapNATRetries:
 		return listed{d.retryRows}
-	case bpf.MapEvents:
+	case bpf.MapEvents, bpf.MapTraces:
 		return listed{func() ([]MapRow, error) { return nil, nil }}
 	}
 	if v := d.serviceView(name, m); v != nil {

@@ -53,6 +53,7 @@ struct everything {
 	enum policy_level policy_level;
 	enum rule_flag rule_flag;
 	enum event_kind event_kind;
+	enum monitor monitor;
 };
 
 struct everything everything;
