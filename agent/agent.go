@@ -127,13 +127,17 @@ func (a *Agent) open() (err error) {
 		a.warn(fmt.Sprintf("bpf.endpoints is %d, but a running pod has number %d: using %d until it is gone", a.cfg.BPF.Endpoints, need-1, need))
 		a.cfg.BPF.Endpoints = need
 	}
+	ticks := make(chan datapath.Ticks, 1)
+	go func() { ticks <- a.measureTicks() }()
 	a.dp, err = datapath.Open(a.log.With("room", "datapath"), datapath.Options{
 		Root: cfg.BPF.Root, AttachMode: datapath.AttachMode(cfg.BPF.AttachMode), Clean: cfg.CleanState || cfg.CleanBPF,
 		Sizes: map[string]uint32{bpf.MapIPCache: uint32(cfg.BPF.IPCacheSize), bpf.MapEndpoints: uint32(a.cfg.BPF.Endpoints), bpf.MapNodes: nodeNumbers,
 			bpf.MapPolicy: uint32(a.cfg.BPF.Endpoints), bpf.MapPolicyRules: uint32(cfg.BPF.PolicyRules), bpf.MapPolicyRows: uint32(cfg.BPF.PolicyRules),
-			bpf.MapPolicyRanges: uint32(cfg.BPF.PolicyRules), bpf.MapPolicyCounters: uint32(cfg.BPF.PolicyRules)},
+			bpf.MapPolicyRanges: uint32(cfg.BPF.PolicyRules), bpf.MapPolicyCounters: uint32(cfg.BPF.PolicyRules),
+			bpf.MapEvents: uint32(cfg.BPF.EventsSize), bpf.MapTraces: tracesSize(cfg.Config)},
 		Connections: datapath.ConnectionOptions{Size: uint32(cfg.BPF.CTSize), Limit: ctLimit(cfg.BPF.CTSize, cfg.BPF.CTLimit, memory())},
 	})
+	a.jiffies = <-ticks
 	if err != nil {
 		return err
 	}
@@ -155,7 +159,7 @@ func (a *Agent) build() {
 		Tunnel: tunnel, TunnelPort: cfg.TunnelPort, IPv4: cfg.IPv4.Enabled, IPv6: cfg.IPv6.Enabled,
 		HostRouting: a.bpfRouted, MTU: cfg.MTU, VLANBypass: cfg.BPF.VLANBypass, Underlay: cfg.UnderlayProtocol,
 		Firewall: cfg.HostFirewall.Enabled, FailSafe: failSafe(cfg.HostFirewall),
-		Services: a.hostServices(), Masquerade: a.hostMasquerade(), L2: a.l2On(), NATPorts: natPortsOf(cfg), XDP: xdpMode(cfg.LoadBalancer.Acceleration),
+		Monitor: a.monitorOptions(), Services: a.hostServices(), Masquerade: a.hostMasquerade(), L2: a.l2On(), NATPorts: natPortsOf(cfg), XDP: xdpMode(cfg.LoadBalancer.Acceleration),
 		Check: func(pods, underlay []netip.Prefix) error { return config.CheckNode(cfg, pods, underlay) },
 	}, a.tables, a.dp)
 	a.endpoints = endpoint.New(a.log.With("room", "endpoint"), endpoint.Options{

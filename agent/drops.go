@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,15 +14,11 @@ import (
 	api "weir/api/agent"
 	"weir/bpf"
 	"weir/control/policy"
-	"weir/internal/reconcile"
 	"weir/state"
 )
 
 // dropsKept is how many drops `weir drops` can look back at.
 const dropsKept = 4096
-
-// lookForEvents is how often the ring is read.
-const lookForEvents = 10 * time.Millisecond
 
 // drops holds the last ones, oldest overwritten.
 type drops struct {
@@ -51,17 +46,6 @@ func (d *drops) all() []api.Drop {
 }
 
 func (a *Agent) listDrops(*http.Request) ([]api.Drop, error) { return a.drops.all(), nil }
-
-// readEvents keeps what programs say, with the names that count at the time: not
-// before the tables have names.
-func (a *Agent) readEvents(ctx context.Context) error {
-	if !reconcile.Wait(ctx, a.tables.IPs, a.tables.EndpointPolicies) {
-		return nil
-	}
-	a.listening.Store(true)
-	defer a.listening.Store(false)
-	return a.dp.ReadEvents(ctx, lookForEvents, func(e bpf.Event) { a.drops.add(a.drop(e)) })
-}
 
 func (a *Agent) drop(e bpf.Event) api.Drop {
 	out := api.Drop{Time: wallClock(e.Time), Place: bpf.Place(e.Place).String(), Reason: bpf.Reason(e.Reason).String(), Direction: "egress",

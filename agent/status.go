@@ -197,6 +197,8 @@ func (a *Agent) config(*http.Request) (api.Config, error) {
 	add("acceleration", c.Acceleration)
 	add("nat_first", c.NATFirst)
 	add("nat_last", c.NATLast)
+	add("monitor", c.Monitor)
+	add("monitor_rate", c.MonitorRate)
 	add("netns", c.Netns)
 	add("failsafe", failSafeText(c.Failsafe[:]))
 	return out, nil

@@ -53,7 +53,8 @@ const (
 
 	MapL2 = "weir_l2" // L2Key -> L2Entry
 
-	MapEvents = "weir_events" // ring of Event
+	MapEvents = "weir_events" // ring of Event: drops and new connections
+	MapTraces = "weir_traces" // ring of Event: all others
 	MapWalk   = "weir_walk"   // 0: Walk
 	MapSteps  = "weir_steps"  // ring of Step
 )

@@ -134,34 +134,65 @@ static __always_inline __u8 flags_after(__u8 flags, __u8 dir, __u8 tcp_flags)
 	return tcp_flags & 4 /* RST */ ? flags | reset : flags & ~reset;
 }
 
-/* Counts a packet that is let through and notes what its TCP flags say. */
-static __always_inline void ct_account(struct ct_entry *e, __u8 dir, __u8 tcp_flags, __u32 segments,
-				       __u32 bytes)
+/* Flags that there is an event of when they are set. */
+static __always_inline __u8 told_flags(void)
 {
-	__u8 flags;
+	__u8 ends = CT_FIN_ORIGINAL | CT_FIN_REPLY | CT_RESET | CT_RESET_REPLY;
+
+	return config.monitor == MONITOR_MAXIMUM ? ends : ends | CT_REPLIED;
+}
+
+/* The number of a connection's interval: each begins them at another time, by its ports, or all
+ * would be told of in the same moment. */
+static __always_inline __u32 interval_of(const struct ct_key *key, __u32 jiffies)
+{
+	__u32 at = jiffies + key->port_a + key->port_b;
+
+	return (__u64)at * config.monitor_rate >> 32;
+}
+
+/* Whether there is an event of a packet of a connection that goes on. before, now: when it was
+ * seen. One number of all that there may be to say: each branch is one that the verifier walks all
+ * that follows for. */
+static __always_inline __u32 is_news(const struct ct_key *key, __u8 was, __u8 flags, __u32 before,
+				     __u32 now)
+{
+	if (config.monitor == MONITOR_OFF)
+		return 0;
+	return (flags & ~was & told_flags()) | (interval_of(key, before) ^ interval_of(key, now));
+}
+
+/* Counts a packet that is let through and notes what its TCP flags say. Returns is_news. */
+static __always_inline __u32 ct_account(struct ct_entry *e, const struct ct_key *key, __u8 dir,
+					__u8 tcp_flags, __u32 segments, __u32 bytes)
+{
+	__u32 before = e->seen, now = bpf_jiffies64();
+	__u8 was = e->flags, flags;
 
 	dir &= 1;
-	flags = flags_after(e->flags, dir, tcp_flags);
-	e->seen = bpf_jiffies64();
+	flags = flags_after(was, dir, tcp_flags);
+	e->seen = now;
 	e->packets[dir] += segments;
 	e->bytes[dir] += bytes;
-	if (flags != e->flags)
+	if (flags != was)
 		e->flags = flags;
+	return is_news(key, was, flags, before, now);
 }
 
 /* The same for an answer of a translated connection. */
-static __always_inline void reverse_account(struct ct_reverse *r, __u8 tcp_flags, __u32 segments,
-					    __u32 bytes)
+static __always_inline __u32 reverse_account(struct ct_reverse *r, const struct ct_key *key,
+					     __u8 tcp_flags, __u32 segments, __u32 bytes)
 {
-	__u8 flags = flags_after(r->flags, 1, tcp_flags);
-	__u32 low = r->bytes + bytes;
+	__u32 low = r->bytes + bytes, before = r->seen, now = bpf_jiffies64();
+	__u8 was = r->flags, flags = flags_after(was, 1, tcp_flags);
 
-	r->seen = bpf_jiffies64();
+	r->seen = now;
 	r->packets += segments;
 	r->bytes_high += low < bytes;
 	r->bytes = low;
-	if (flags != r->flags)
+	if (flags != was)
 		r->flags = flags;
+	return is_news(key, was, flags, before, now);
 }
 
 /* A packet of the opener counts for the rules that allowed the connection. */

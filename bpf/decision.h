@@ -34,10 +34,11 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 fragment; /* enum fragment_of */
 	__u8 echo;     /* enum echo */
+	__u32 dsr;     /* key of weir_dsr: the service that was asked, as another node says; or 0 */
+	__u8 told;     /* enum event_kind: why there is an event of it; 0: there is none */
+	__u8 judged;   /* 1: both ends are in struct work */
 	__u8 how;      /* enum step_how */
-	__u8 kept;     /* 1: work.came is how the packet came */
-	__u8 pad[2];
-	__u32 dsr; /* key of weir_dsr: the service that was asked, as another node says; or 0 */
+	__u8 kept;     /* 1: work.arrived is how the packet came */
 };
 
 enum way {

@@ -53,6 +53,8 @@ static __always_inline int pass(struct __sk_buff *skb, __u32 place, __u8 reason)
 		count(skb, place, reason);
 	if (walk_wanted())
 		walk_pass(skb, place, reason);
+	if (config.monitor == MONITOR_NONE)
+		passing_report(skb, place, reason);
 	return TC_NEXT;
 }
 

@@ -120,6 +120,38 @@ static __always_inline int hit_answers(const struct ct_entry *e, __u8 dir, int h
 	return dir && here && is_dsr(e);
 }
 
+/* Counts a packet of a connection that is known, for it and for its rules. Returns is_news. */
+static __always_inline __u32 hit_account(struct ct_entry *e, const struct ct_key *key, __u8 dir,
+					 __u8 tcp_flags, __u32 segments, __u32 bytes)
+{
+	__u32 news;
+
+	news = ct_account(e, key, dir, tcp_flags, segments, bytes);
+	if (dir)
+		return news;
+	if (!is_dsr(e))
+		rule_account(e->rule[0], segments, bytes);
+	rule_account(e->rule[1], segments, bytes);
+	return news;
+}
+
+/* Notes what there is to say of it: packet_report reads it. vni: the identity that came with it, or
+ * 0. */
+static __always_inline void hit_tell(struct packet *p, const struct ct_entry *e,
+				     const struct ct_key *key, __u8 side, __u32 vni, __u32 news)
+{
+	struct work *w = work_of(p);
+
+	if (config.monitor == MONITOR_OFF || (config.monitor < MONITOR_LOW && !news))
+		return;
+	p->told = EVENT_GOING;
+	w->news = news;
+	w->key = *key;
+	w->side = side;
+	w->vni = vni;
+	__builtin_memcpy(&w->was, e->rule, sizeof(w->was));
+}
+
 /*
  * The fast path. from: the endpoint whose device the packet came in on, or 0; remote: the node
  * that a packet out of the tunnel came from, or NULL. Returns 1 when d says it all.
@@ -127,7 +159,7 @@ static __always_inline int hit_answers(const struct ct_entry *e, __u8 dir, int h
 static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u32 from,
 				    const struct addr *remote, struct decision *d)
 {
-	__u32 opener, other, src, dst;
+	__u32 opener, other, src, dst, news;
 	struct ct_entry *e;
 	struct ct_key key;
 	struct translation *nat = &work_of(p)->nat;
@@ -183,8 +215,9 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 		}
 		d->dsr = dsr_hit(e, p);
 		if (dir) {
-			reverse_account((struct ct_reverse *)e, p->tcp_flags, segments_of(skb),
-					skb->len);
+			news = reverse_account((struct ct_reverse *)e, &key, p->tcp_flags,
+					       segments_of(skb), skb->len);
+			hit_tell(p, e, &key, side, remote ? d->identity : 0, news);
 			return 1;
 		}
 		d->identity = ((const struct ct_forward *)e)->world;
@@ -193,12 +226,8 @@ static __always_inline int flow_hit(struct __sk_buff *skb, struct packet *p, __u
 		decide(d, WAY_DROP, DROP_NO_BACKEND);
 		return 1;
 	}
-	ct_account(e, dir, p->tcp_flags, segments_of(skb), skb->len);
-	if (!dir) {
-		if (!is_dsr(e))
-			rule_account(e->rule[0], segments_of(skb), skb->len);
-		rule_account(e->rule[1], segments_of(skb), skb->len);
-	}
+	news = hit_account(e, &key, dir, p->tcp_flags, segments_of(skb), skb->len);
+	hit_tell(p, e, &key, side, remote ? d->identity : 0, news);
 	return 1;
 }
 

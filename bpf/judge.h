@@ -172,6 +172,8 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 	if (refused)
 		return refused;
 	w->side = ct_key_set(&w->p, &w->key);
+	came_set(w);
+	w->p.judged = 1;
 	e = 0;
 	if (w->p.kind == KIND_PLAIN) {
 		w->keep = w->p.echo != ECHO_REPLY;

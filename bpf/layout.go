@@ -127,6 +127,7 @@ var reasonText = map[Reason]string{
 	ReasonProhibited:      "Refused with ICMP administratively prohibited",
 	ReasonTooBig:          "Refused with ICMP packet too big",
 	ReasonEventLost:       "Event lost",
+	ReasonTraceLost:       "Trace lost",
 	ReasonSocketConnected: "Socket connected to a service's backend",
 	ReasonSocketSent:      "Datagram sent to a service's backend",
 	ReasonSocketClosed:    "Socket closed that was connected to a service's backend",

@@ -94,7 +94,7 @@ enum reason {
 	REASON_LINK_CHATTER = 72, /* MLD, IGMP, router solicitation, duplicate address detection */
 	REASON_VLAN_BYPASSED = 73,
 	REASON_FRAGMENTED = 74, /* too big, may be fragmented: left to the stack for that */
-	REASON_EVENT_LOST = 77, /* counted at PLACE_NONE: weir_events was full */
+	REASON_EVENT_LOST = 77, /* counted at PLACE_NONE, in events: weir_events was full */
 	REASON_RESET = 75,	/* refused, and the sender told: TCP RST */
 	REASON_PROHIBITED = 76, /* refused, and the sender told: ICMP administratively prohibited */
 	REASON_SOCKET_CONNECTED = 78, /* PLACE_SOCKET: a service's backend took its place */
@@ -104,6 +104,7 @@ enum reason {
 	REASON_SOCKET_ENDED = 81,   /* PLACE_SOCKET: one was ended, since its backend is no more */
 	REASON_SOCKET_UNNOTED = 82, /* PLACE_SOCKET: weir_socket_users was full */
 	REASON_TOO_BIG = 83,	    /* refused, and the sender told which size fits: ICMP */
+	REASON_TRACE_LOST = 84,	    /* counted at PLACE_NONE, in events: weir_traces was full */
 	DROP_INVALID_SOURCE_IP = 132,
 	DROP_POLICY = 133, /* no rule allows it */
 	DROP_INVALID_PACKET = 134,
@@ -615,6 +616,17 @@ struct step {
 	__u8 pad;
 };
 
+/* Of which packets that are let through there is an event. Each has those of the one before. */
+enum monitor {
+	MONITOR_OFF = 0, /* none */
+	MONITOR_MAXIMUM =
+		1,	    /* the most is left out: new connections, and FIN and RST of each end */
+	MONITOR_MEDIUM = 2, /* first answers, once in an interval that a connection goes on, and
+			       what is of no connection */
+	MONITOR_LOW = 3,    /* each, once: where it is judged */
+	MONITOR_NONE = 4,   /* nothing is left out: each, by every program that it meets */
+};
+
 /* Value of weir_metrics, one for each CPU. */
 struct metric {
 	__u64 packets; /* on the wire: a GSO packet counts its segments */
@@ -650,11 +662,13 @@ struct config {
 	__u8 l2;	 /* 1: this node answers for the addresses in weir_l2 */
 	__u16 nat_first; /* ports of this node for translated connections, host byte order */
 	__u16 nat_last;	 /* inclusive */
-	__u32 pad3;
-	__u64 netns; /* cookie of this node's own network namespace */
+	__u32 monitor_rate; /* 2^32 / jiffies of the interval; 0: there is none */
+	__u64 netns;	    /* cookie of this node's own network namespace */
 	/* Ports of the host that no policy closes: direction (1 ingress) << 24 | proto << 16 |
 	 * port in host byte order; 0 ends the list. */
 	__u32 failsafe[16];
+	__u8 monitor; /* enum monitor */
+	__u8 pad3[7];
 };
 
 _Static_assert(sizeof(struct addr) == 16, "addr");
@@ -663,7 +677,7 @@ _Static_assert(sizeof(struct endpoint) == 64, "endpoint: one cache line");
 _Static_assert(sizeof(struct ipcache_key) == 20, "ipcache_key");
 _Static_assert(sizeof(struct ipcache_entry) == 32, "ipcache_entry");
 _Static_assert(sizeof(struct metric) == 16, "metric");
-_Static_assert(sizeof(struct config) == 192, "config");
+_Static_assert(sizeof(struct config) == 200, "config");
 _Static_assert(sizeof(struct node) == 16, "node");
 _Static_assert(sizeof(struct ct_key) == 40, "ct_key");
 _Static_assert(sizeof(struct ct_entry) == 48, "ct_entry: with key and the kernel's header 136");

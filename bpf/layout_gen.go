@@ -165,9 +165,11 @@ type Config struct {
 	L2            uint8
 	NATFirst      uint16
 	NATLast       uint16
-	Pad3          uint32
+	MonitorRate   uint32
 	Netns         uint64
 	Failsafe      [16]uint32
+	Monitor       uint8
+	Pad3          [7]uint8
 }
 
 // Endpoint is struct endpoint of layout.h.
@@ -370,6 +372,17 @@ type Metric struct {
 	Bytes   uint64
 }
 
+// Monitor is enum monitor of layout.h.
+type Monitor uint32
+
+const (
+	MonitorOff     Monitor = 0
+	MonitorMaximum Monitor = 1
+	MonitorMedium  Monitor = 2
+	MonitorLow     Monitor = 3
+	MonitorNone    Monitor = 4
+)
+
 // NATSource is enum nat_source of layout.h.
 type NATSource uint32
 
@@ -507,6 +520,7 @@ const (
 	ReasonSocketEnded     Reason = 81
 	ReasonSocketUnnoted   Reason = 82
 	ReasonTooBig          Reason = 83
+	ReasonTraceLost       Reason = 84
 	DropInvalidSourceIP   Reason = 132
 	DropPolicy            Reason = 133
 	DropInvalidPacket     Reason = 134

@@ -54,6 +54,7 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapEvents: {0, 0}, // a ring of Event
 	MapWalk:   {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Walk{})},
 	MapSteps:  {0, 0}, // a ring of Step
+	MapTraces: {0, 0},
 }
 
 // inner are the same of the maps that are in other maps.

@@ -329,9 +329,18 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } weir_steps SEC(".maps");
 
-/* What is worth saying: struct event. Written by every program, which never wakes the reader; the
- * agent looks now and then. Full: counted and lost. */
+/*
+ * What is worth saying: struct event. Verdicts have a lane of their own, drops and new connections,
+ * so that no number of other packets takes their room. Written by every program, which never wakes
+ * the reader; the agent looks now and then. Full: lost and counted.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 * 1024);
+	__uint(max_entries, 1024 * 1024);
 } weir_events SEC(".maps");
+
+/* All other packets that there is an event of. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096 * 1024);
+} weir_traces SEC(".maps");

@@ -16,7 +16,6 @@
  */
 #include "service.h"
 #include "socket.h"
-#include "wanted.h"
 
 #define EADDRINUSE 98
 #define ECONNREFUSED 111
@@ -169,8 +168,7 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct sockname
 	if (kept)
 		*kept = peer;
 	user_note(ctx, &peer);
-	tally(REASON_SOCKET_CONNECTED);
-	walk_socket(ctx, REASON_SOCKET_CONNECTED, &peer);
+	say(ctx, REASON_SOCKET_CONNECTED, &peer);
 	to->addr = peer.backend;
 	to->port = peer.backend_port;
 	return PROCEED;
@@ -207,8 +205,7 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct sockname *t
 	if (!peers)
 		return PROCEED; /* the packet's way translates, too */
 	peer_note(peers, &peer);
-	tally(REASON_SOCKET_SENT);
-	walk_socket(ctx, REASON_SOCKET_SENT, &peer);
+	say(ctx, REASON_SOCKET_SENT, &peer);
 	to->addr = peer.backend;
 	to->port = peer.backend_port;
 	return PROCEED;

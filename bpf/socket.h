@@ -6,6 +6,7 @@
 #pragma once
 #include "config.h"
 #include "maps.h"
+#include "wanted.h"
 
 /* Written by connect, read by recvmsg, getpeername and end.c. 44 octets with a socket that is
  * connected to a service. */
@@ -23,4 +24,12 @@ static __always_inline void tally(__u8 reason)
 
 	if (m)
 		m->packets++;
+}
+
+/* Counts a call that a backend was put into, and tells who follows it. */
+static __always_inline void say(struct bpf_sock_addr *ctx, __u8 reason,
+				const struct socket_peer *peer)
+{
+	tally(reason);
+	walk_socket(ctx, reason, peer);
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * The one place that reports. Each packet is counted exactly once by each program it meets, under
- * the program's place and the reason of its end there; a drop is an event, too.
+ * the program's place and the reason of its end there. A drop is an event, too, and so is what else
+ * struct packet says is told of: conntrack.h decides of connections that are known, store.h of
+ * those that are judged.
  */
 #pragma once
+#include "asked.h"
 #include "ip.h"
+#include "policy.h"
 #include "ports.h"
 #include "walk.h"
 
@@ -25,34 +29,32 @@ static __always_inline void count(struct __sk_buff *skb, __u32 place, __u8 reaso
 	m->bytes += skb->len;
 }
 
-static __always_inline __u32 identity_of(const struct addr *a)
+/* Room for an event in one of the two lanes; NULL: there is none, which is counted. */
+static __always_inline struct event *event_begin(void *lane, __u8 lost)
 {
-	const struct ipcache_entry *entry = ipcache_lookup(a);
+	struct event *e = bpf_ringbuf_reserve(lane, sizeof(*e), 0);
+	struct metric *m;
 
-	return entry ? entry->identity : IDENTITY_UNKNOWN;
+	if (e) {
+		__builtin_memset(e, 0, sizeof(*e));
+		e->time = bpf_ktime_get_ns();
+		return e;
+	}
+	m = metric_of(PLACE_NONE, lost);
+	if (m)
+		m->packets++;
+	return 0;
 }
 
-/*
- * Says that w->p is dropped at w->place for w->reason. Never wakes the reader: the wake-up would
- * cost more than the packet did.
- */
-STAGE int drop_report(struct __sk_buff *skb)
+/* Never wakes the reader: the wake-up would cost more than the packet did. */
+static __always_inline void event_end(struct event *e)
 {
-	struct work *w = work_slot();
-	struct event *e;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
 
-	if (!w)
-		return 0;
-	e = bpf_ringbuf_reserve(&weir_events, sizeof(*e), 0);
-	if (!e) {
-		count(skb, PLACE_NONE, REASON_EVENT_LOST);
-		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->time = bpf_ktime_get_ns();
-	e->kind = EVENT_DROP;
-	e->src = w->p.src;
-	e->dst = w->p.dst;
+/* What an event says of any packet. Of an echo reply the type is not in the ports. */
+static __always_inline void event_packet(struct event *e, const struct work *w)
+{
 	e->sport = w->p.sport;
 	e->dport = w->p.dport;
 	if (w->p.echo == ECHO_REPLY)
@@ -63,22 +65,199 @@ STAGE int drop_report(struct __sk_buff *skb)
 	e->tcp_flags = w->p.tcp_flags;
 	e->reason = w->reason;
 	e->place = w->place;
+	e->endpoint = ENDPOINTS_MAX;
+}
+
+/* The identity of who has an address: of a pod of this node that of its row, as policies see it. */
+static __always_inline __u32 identity_of(struct work *w, const struct addr *a)
+{
+	const struct ipcache_entry *entry;
+	const struct endpoint *ep;
+	__u32 id;
+
+	w->prefix.prefix_len = 128;
+	w->prefix.addr = *a;
+	entry = bpf_map_lookup_elem(&weir_ipcache, &w->prefix);
+	if (!entry)
+		return IDENTITY_UNKNOWN;
+	id = entry->endpoint;
+	ep = id ? bpf_map_lookup_elem(&weir_endpoints, &id) : 0;
+	return ep && ep->id ? ep->identity : entry->identity;
+}
+
+/* A denial is about the backend, though the sender is answered by the service that it asked. */
+static __always_inline void event_denial(struct event *e, const struct work *w)
+{
+	e->endpoint = w->denied_at;
+	e->rule[w->ingress & 1] = w->denied_by;
+	e->direction = w->ingress;
+	e->src_identity = w->ends[w->dir & 1].identity;
+	e->dst_identity = w->ends[!w->dir].identity;
+	e->reply = w->dir;
+	if (w->nat.is != CT_IS_FORWARD || w->dir)
+		return;
+	e->dst = w->ends[1].addr;
+	if (w->nat.backend) {
+		e->dport = w->dport;
+		e->asked = w->nat.asked;
+		e->asked_port = w->nat.asked_port;
+	}
+}
+
+/* An event of w->p, which is dropped at w->place for w->reason, but for its device. */
+static __always_inline struct event *event_of_drop(struct work *w)
+{
+	struct event *e = event_begin(&weir_events, REASON_EVENT_LOST);
+
+	if (!e)
+		return 0;
+	e->kind = EVENT_DROP;
+	e->src = w->p.src;
+	e->dst = w->p.dst;
+	event_packet(e, w);
+	if (w->reason == DROP_POLICY || w->reason == DROP_POLICY_DENY ||
+	    w->reason == DROP_NO_POLICY) {
+		event_denial(e, w);
+	} else if (e->family) {
+		e->src_identity = identity_of(w, &w->p.src);
+		e->dst_identity = identity_of(w, &w->p.dst);
+	}
+	return e;
+}
+
+static __always_inline int is_other(const struct addr *a, __u16 port, const struct addr *b,
+				    __u16 other)
+{
+	return port != other || !addr_equal(a, b);
+}
+
+/*
+ * The addresses that the connection was judged by, and what stands in their place beyond this node.
+ * In both directions the destination is what the packet has by now, and the source what it had.
+ */
+static __always_inline void event_addrs(struct event *e, const struct work *w)
+{
+	const struct packet *p = &w->p;
+	const struct tuple *t = &w->came;
+	const struct frontend *asked;
+
+	e->src = t->src;
+	e->sport = t->sport;
+	e->dst = p->dst;
+	if (is_other(&t->dst, t->dport, &p->dst, p->dport)) {
+		if (w->dir) {
+			e->taken = t->dst;
+			e->taken_port = t->dport;
+		} else {
+			e->asked = t->dst;
+			e->asked_port = t->dport;
+		}
+	}
+	if (is_other(&t->src, t->sport, &p->src, p->sport)) {
+		if (w->dir) {
+			e->asked = p->src;
+			e->asked_port = p->sport;
+		} else {
+			e->taken = p->src;
+			e->taken_port = p->sport;
+		}
+	}
+	asked = w->dsr && !w->dir ? asked_find(w->dsr) : 0;
+	if (asked) {
+		e->asked = asked->addr;
+		e->asked_port = asked->port;
+	}
+}
+
+/* Who both ends are: as they were judged, or of a connection that is known as they would be. */
+static __always_inline void event_ends(struct event *e, struct work *w)
+{
+	if (w->p.judged) {
+		e->src_identity = w->ends[w->dir & 1].identity;
+		e->dst_identity = w->ends[!w->dir].identity;
+		return;
+	}
+	e->src_identity = identity_of(w, &w->came.src);
+	e->dst_identity = identity_of(w, &w->p.dst);
+	if (is_world(w->vni) && (!e->src_identity || e->src_identity == IDENTITY_REMOTE_NODE))
+		e->src_identity = w->vni; /* see sender_from_tunnel */
+}
+
+/* Notes a packet that nobody has judged. */
+static __always_inline void unjudged_tell(struct work *w)
+{
+	came_set(w);
+	w->dir = w->flags = 0;
+	w->rule[0] = w->rule[1] = w->dsr = w->vni = w->out = 0;
+	w->p.told = EVENT_PACKET;
+}
+
+/* Of a packet of a connection that is known what its entry says: see hit_tell. */
+static __always_inline void known_tell(struct work *w)
+{
+	const struct ct_key *key = &w->key;
+	const struct verdict *is = &w->was;
+
+	w->came.src = w->side ? key->b : key->a;
+	w->came.dst = w->side ? key->a : key->b;
+	w->came.sport = w->side ? key->port_b : key->port_a;
+	w->came.dport = w->side ? key->port_a : key->port_b;
+	w->dir = (w->side ^ is->opener) & 1;
+	w->flags = is->flags;
+	w->out = is->out[w->dir & 1];
+	w->dsr = is->way[1] == OUT_DSR ? is->rule[0] : 0;
+	w->rule[0] = w->dsr ? 0 : is->rule[0];
+	w->rule[1] = is->rule[1];
+	if (is->flags & CT_IS_REVERSE)
+		w->rule[0] = w->rule[1] = 0;
+	if (!w->news)
+		w->p.told = EVENT_PACKET;
+}
+
+/* An event of w->p, which is let through at w->place for w->reason, but for its device. */
+static __always_inline struct event *event_of_packet(struct work *w)
+{
+	struct event *e;
+
+	if (!w->p.told)
+		unjudged_tell(w);
+	else if (!w->p.judged)
+		known_tell(w);
+	if (w->p.told == EVENT_NEW)
+		e = event_begin(&weir_events, REASON_EVENT_LOST);
+	else
+		e = event_begin(&weir_traces, REASON_TRACE_LOST);
+	if (!e)
+		return 0;
+	event_packet(e, w);
+	event_addrs(e, w);
+	e->kind = w->p.told;
+	e->reply = w->dir;
+	e->flags = w->flags;
+	e->rule[0] = w->rule[0];
+	e->rule[1] = w->rule[1];
+	if (w->reason == REASON_TO_ENDPOINT || w->reason == REASON_TO_OVERLAY)
+		e->out = w->out;
+	if (e->family)
+		event_ends(e, w);
+	return e;
+}
+
+/* Says what became of w->p at w->place: w->reason. */
+STAGE int packet_report(struct __sk_buff *skb)
+{
+	struct work *w = work_slot();
+	struct event *e;
+
+	if (!w)
+		return 0;
+	e = w->reason >= DROP_FIRST ? event_of_drop(w) : event_of_packet(w);
+	if (!e)
+		return 0;
 	e->ifindex = skb->ifindex;
 	e->len = skb->len;
 	e->protocol = skb->protocol;
-	e->endpoint = ENDPOINTS_MAX;
-	if (w->reason == DROP_POLICY || w->reason == DROP_POLICY_DENY ||
-	    w->reason == DROP_NO_POLICY) {
-		e->endpoint = w->denied_at;
-		e->rule[w->ingress & 1] = w->denied_by;
-		e->direction = w->ingress;
-		e->src_identity = w->ends[w->dir & 1].identity;
-		e->dst_identity = w->ends[!w->dir].identity;
-	} else if (e->family) {
-		e->src_identity = identity_of(&w->p.src);
-		e->dst_identity = identity_of(&w->p.dst);
-	}
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	event_end(e);
 	return 0;
 }
 
@@ -92,17 +271,42 @@ STAGE int walk_pass(struct __sk_buff *skb, __u32 place, __u32 reason)
 	return walk_step(place, reason, skb->ifindex, skb->len);
 }
 
-/* A packet that is not let through, or only to the stack for its error: counted and reported. */
+/* The same where the program looks at no packet. */
+STAGE int passing_report(struct __sk_buff *skb, __u32 place, __u32 reason)
+{
+	struct packet *p = packet_begin();
+
+	if (!p)
+		return 0;
+	if (!parse_any(skb, p))
+		ports_parse(skb, p);
+	work_of(p)->place = place;
+	work_of(p)->reason = reason;
+	return packet_report(skb);
+}
+
+/* Whether there is an event of a packet that is let through. */
+static __always_inline int is_told(const struct packet *p)
+{
+	return config.monitor == MONITOR_NONE || (config.monitor && p->told);
+}
+
+/*
+ * What became of a packet: counted, and told of where it is worth it. One that is not let through,
+ * or only to the stack for its error, always is.
+ */
 static __always_inline void report(struct __sk_buff *skb, __u32 place, __u8 reason)
 {
 	struct work *w = work_slot();
 
+	if (!w)
+		return;
 	count(skb, place, reason);
 	if (walk_wanted())
 		walk_step(place, reason, skb->ifindex, skb->len);
-	if (reason < DROP_FIRST || !w)
+	if (reason < DROP_FIRST && !is_told(&w->p))
 		return;
 	w->place = place;
 	w->reason = reason;
-	drop_report(skb);
+	packet_report(skb);
 }

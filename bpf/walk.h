@@ -16,7 +16,7 @@ static __always_inline void walk_came(struct packet *p)
 {
 	if (!walk_wanted())
 		return;
-	work_of(p)->came = *p;
+	work_of(p)->arrived = *p;
 	p->kept = 1;
 }
 
@@ -43,7 +43,7 @@ STAGE int is_between(__u32 row, __u32 came)
 	if (!walk || !w)
 		return 0;
 	f = &walk->filter[row & (WALK_FILTERS - 1)];
-	p = came ? &w->came : &w->p;
+	p = came ? &w->arrived : &w->p;
 	there = is_end(&f->a, f->port_a, &p->src, p->sport);
 	there &= is_end(&f->b, f->port_b, &p->dst, p->dport);
 	back = is_end(&f->a, f->port_a, &p->dst, p->dport);
@@ -72,7 +72,7 @@ static __always_inline __u32 walk_identity(const struct addr *a)
 static __always_inline void step_entry(struct work *w, struct step *s)
 {
 	const struct ct_entry *e;
-	__u8 side = ct_key_set(&w->came, &w->ended), dir;
+	__u8 side = ct_key_set(&w->arrived, &w->ended), dir;
 
 	e = ct_find_any(&w->ended);
 	if (!e)
@@ -130,16 +130,16 @@ STAGE int walk_step(__u32 place, __u32 reason, __u32 ifindex, __u32 len)
 	if (!w)
 		return 0;
 	if (!w->p.kept)
-		w->came = w->p;
+		w->arrived = w->p;
 	if (!is_followed())
 		return 0;
 	s = &w->step;
 	__builtin_memset(s, 0, sizeof(*s));
 	s->time = bpf_ktime_get_ns();
-	s->came_src = w->came.src;
-	s->came_dst = w->came.dst;
-	s->came_sport = w->came.sport;
-	s->came_dport = w->came.dport;
+	s->came_src = w->arrived.src;
+	s->came_dst = w->arrived.dst;
+	s->came_sport = w->arrived.sport;
+	s->came_dport = w->arrived.dport;
 	s->src = w->p.src;
 	s->dst = w->p.dst;
 	s->sport = w->p.sport;
@@ -151,7 +151,7 @@ STAGE int walk_step(__u32 place, __u32 reason, __u32 ifindex, __u32 len)
 	s->family = w->p.family;
 	s->proto = w->p.proto;
 	s->tcp_flags = w->p.tcp_flags;
-	s->ttl = w->came.ttl;
+	s->ttl = w->arrived.ttl;
 	s->how = w->p.how;
 	s->endpoint = ENDPOINTS_MAX;
 	s->src_identity = walk_identity(&s->src);

@@ -103,12 +103,34 @@ struct translation {
 	__u8 pad[2];
 };
 
+/* A packet's addresses and ports, as struct packet has them. */
+struct tuple {
+	struct addr src, dst;
+	__u16 sport, dport;
+};
+
+/* An entry's verdict and way: what struct ct_entry ends with, from rule on. */
+struct verdict {
+	__u32 rule[2];
+	__u32 seen, stamp;
+	__u16 out[2];
+	__u8 way[2];
+	__u8 flags, opener;
+};
+
+_Static_assert(__builtin_offsetof(struct ct_entry, rule) + sizeof(struct verdict) ==
+		       sizeof(struct ct_entry),
+	       "verdict");
+_Static_assert(__builtin_offsetof(struct ct_forward, rule) ==
+		       __builtin_offsetof(struct ct_entry, rule),
+	       "verdict");
+
 struct work {
 	struct packet p;
 	struct ct_key key;
 	struct bpf_fib_lookup fib;
-	struct packet quoted; /* by an ICMP error */
-	struct packet came;   /* of a packet that is followed: see walk.h */
+	struct packet quoted;  /* by an ICMP error */
+	struct packet arrived; /* of a packet that is followed: see walk.h */
 	struct step step;
 	union {
 		struct iphdr ip4;
@@ -131,6 +153,8 @@ struct work {
 	struct ct_key ended;  /* of one that has ended, as its opener knows it */
 	struct ct_entry next; /* one that is being made: the stack allows no index */
 	struct end ends[2];   /* the opener, the other */
+	struct tuple came;    /* w->p before it was translated */
+	struct verdict was;   /* the connection's entry had before; all 0: there was none */
 	__u32 stamp;
 	__u32 rule[2];	/* that allowed it: egress, ingress */
 	__u32 from;	/* endpoint on whose device the packet came in, or 0 */
@@ -140,6 +164,8 @@ struct work {
 	__u32 claimed;	/* the sender's, as its node says, where the ipcache says another; or 0 */
 	__u32 segments; /* packets on the wire */
 	__u32 bytes;	/* from the Ethernet header on */
+	__u32 news;	/* of a packet of a known connection: is_news */
+	__u32 out;	/* endpoint or node that the connection's packets go to, or 0 */
 	__u16 dport;	/* of the opener's packets */
 	__u8 dir;	/* of this packet: 0 the opener's */
 	__u8 side;	/* of its sender: 0 is a */
@@ -162,7 +188,7 @@ struct work {
 	__u8 outside; /* the peer is no member of the cluster */
 	__u8 denied;  /* enum rule_flag of the rule that denied */
 	__u8 stack;   /* 1: the stack forwards what the opener sends: see kubeproxy.h */
-	__u8 pad;
+	__u8 flags;   /* enum ct_flag, after this packet */
 };
 
 struct {
@@ -198,4 +224,13 @@ static __always_inline struct packet *packet_begin(void)
 static __always_inline struct work *work_of(struct packet *p)
 {
 	return (struct work *)p;
+}
+
+/* Notes the packet as it came. */
+static __always_inline void came_set(struct work *w)
+{
+	w->came.src = w->p.src;
+	w->came.dst = w->p.dst;
+	w->came.sport = w->p.sport;
+	w->came.dport = w->p.dport;
 }

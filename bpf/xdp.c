@@ -79,6 +79,7 @@ static __always_inline enum known xdp_hit(struct xdp_md *ctx, struct work *w, __
 	struct ct_entry *e;
 	struct ct_key key;
 	__u8 dir, side;
+	__u32 news;
 
 	if (is_syn(p))
 		return KNOWN_NOT;
@@ -97,13 +98,9 @@ static __always_inline enum known xdp_hit(struct xdp_md *ctx, struct work *w, __
 	if (!xdp_route(ctx, w) || !hit_source(e, p))
 		return KNOWN_ELSEWHERE;
 	p->how = STEP_HIT;
-	if (dir) {
-		reverse_account((struct ct_reverse *)e, p->tcp_flags, 1, bytes);
-		return KNOWN_HERE;
-	}
-	ct_account(e, dir, p->tcp_flags, 1, bytes);
-	rule_account(e->rule[0], 1, bytes);
-	rule_account(e->rule[1], 1, bytes);
+	news = dir ? reverse_account((struct ct_reverse *)e, &key, p->tcp_flags, 1, bytes)
+		   : hit_account(e, &key, dir, p->tcp_flags, 1, bytes);
+	hit_tell(p, e, &key, side, 0, news);
 	return KNOWN_HERE;
 }
 
@@ -153,6 +150,26 @@ static __always_inline int xdp_frame(struct xdp_md *ctx, struct work *w, __u32 b
 	return known == KNOWN_HERE || (known == KNOWN_NOT && xdp_new(ctx, bytes));
 }
 
+/* Says that w->p is sent on from here. */
+STAGE int xdp_report(struct xdp_md *ctx)
+{
+	struct work *w = work_slot();
+	struct event *e;
+
+	if (!w)
+		return 0;
+	w->place = PLACE_FROM_XDP;
+	w->reason = REASON_TO_NETWORK;
+	e = event_of_packet(w);
+	if (!e)
+		return 0;
+	e->ifindex = ctx->ingress_ifindex;
+	e->len = w->bytes;
+	e->protocol = w->p.family == AF_INET ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	event_end(e);
+	return 0;
+}
+
 static __always_inline void xdp_count(__u8 reason, __u32 bytes)
 {
 	struct metric *m = metric_of(PLACE_FROM_XDP, reason);
@@ -185,6 +202,10 @@ int from_xdp(struct xdp_md *ctx)
 	xdp_count(REASON_TO_NETWORK, bytes);
 	if (walk_wanted())
 		walk_step(PLACE_FROM_XDP, REASON_TO_NETWORK, ctx->ingress_ifindex, bytes);
+	if (is_told(&w->p)) {
+		w->bytes = bytes;
+		xdp_report(ctx);
+	}
 	return XDP_TX;
 }
 

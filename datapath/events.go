@@ -1,43 +1,85 @@
 package datapath
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"os"
 	"time"
-
-	"github.com/cilium/ebpf/ringbuf"
 
 	"weir/bpf"
 )
 
-// ReadEvents calls see for each event of weir_events until ctx ends, looking
-// every so often: programs wake nobody, because that would cost more than the
-// packet.
-func (d *Datapath) ReadEvents(ctx context.Context, every time.Duration, see func(bpf.Event)) error {
-	r, err := ringbuf.NewReader(d.maps.maps[bpf.MapEvents])
+// Events reads what programs tell: verdicts, which are drops and new connections,
+// and traces, which are all other packets. Only one may read at a time.
+type Events struct {
+	verdicts, traces *ring
+}
+
+// OpenEvents maps both rings. What was told while nobody read is still there, as far
+// as it found room.
+func (d *Datapath) OpenEvents() (*Events, error) {
+	verdicts, err := openRing(d.maps.maps[bpf.MapEvents])
 	if err != nil {
-		return fmt.Errorf("open %s: %w", bpf.MapEvents, err)
+		return nil, fmt.Errorf("open %s: %w", bpf.MapEvents, err)
 	}
-	defer r.Close()
-	var record ringbuf.Record
-	for ctx.Err() == nil {
-		r.SetDeadline(time.Now().Add(every))
-		err := r.ReadInto(&record)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
+	traces, err := openRing(d.maps.maps[bpf.MapTraces])
+	if err != nil {
+		verdicts.close()
+		return nil, fmt.Errorf("open %s: %w", bpf.MapTraces, err)
+	}
+	return &Events{verdicts, traces}, nil
+}
+
+// Close gives the rings' memory back.
+func (e *Events) Close() {
+	e.verdicts.close()
+	e.traces.close()
+}
+
+// Foreign counts what was found in the rings and is no event: left by programs of
+// another version.
+func (e *Events) Foreign() uint64 { return e.verdicts.foreign + e.traces.foreign }
+
+// Drain calls see for all that is there, in the order of time as far as the lanes
+// have it, and returns how many that were. An event is in the kernel's memory: it is
+// gone when see returns.
+//
+// Where traces end is read first: whatever is told of a connection in them comes after
+// its verdict, which is before the end of the other lane then.
+func (e *Events) Drain(see func(*bpf.Event)) (n int) {
+	end := e.traces.end()
+	last := e.verdicts.end()
+	verdict, trace := e.verdicts.peek(last), e.traces.peek(end)
+	for verdict != nil || trace != nil {
+		n++
+		if trace == nil || verdict != nil && verdict.Time <= trace.Time {
+			see(verdict)
+			e.verdicts.next()
+			verdict = e.verdicts.peek(last)
 			continue
-		case err != nil:
-			return fmt.Errorf("read %s: %w", bpf.MapEvents, err)
 		}
-		var e bpf.Event
-		if err := binary.Read(bytes.NewReader(record.RawSample), binary.NativeEndian, &e); err != nil {
-			return fmt.Errorf("decode an event of %d octets: %w", len(record.RawSample), err)
-		}
-		see(e)
+		see(trace)
+		e.traces.next()
+		trace = e.traces.peek(end)
 	}
-	return nil
+	return n
+}
+
+// ReadEvents drains the rings every so often until ctx ends: programs wake nobody,
+// because that would cost more than the packet.
+func (d *Datapath) ReadEvents(ctx context.Context, every time.Duration, see func(*bpf.Event)) error {
+	e, err := d.OpenEvents()
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	look := time.NewTicker(every)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+			e.Drain(see)
+		}
+	}
 }

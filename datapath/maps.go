@@ -93,6 +93,10 @@ func (s *mapSet) open(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 		return nil, err
 	}
 	s.replaces = append(s.replaces, name)
+	if old.Type() == ebpf.RingBuf {
+		s.log.Info("ring replaced, what nobody has read of it is gone", "map", name, "old_octets", old.MaxEntries(), "new_octets", next.MaxEntries())
+		return next, nil
+	}
 	if old.KeySize() != next.KeySize() || old.ValueSize() != next.ValueSize() || old.Type() != next.Type() || !fits {
 		s.log.Info("map has another layout, filling it from the tables", "map", name)
 		return next, nil

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
 	"weir/bpf"
 )
 
@@ -12,6 +15,9 @@ type Ticks float64
 
 // of converts a time; no timeout is shorter than a tick.
 func (t Ticks) of(d time.Duration) uint32 { return uint32(max(d.Seconds()*float64(t), 1)) }
+
+// Of converts a time.
+func (t Ticks) Of(d time.Duration) uint32 { return t.of(d) }
 
 // Since converts back: how long ago a connection was seen.
 func (t Ticks) Since(now, seen uint32) time.Duration {
@@ -39,15 +45,31 @@ var known = []Ticks{100, 250, 300, 1000}
 // measure is how long MeasureTicks watches: long enough to tell 250 from 300.
 const measure = 100 * time.Millisecond
 
-// MeasureTicks finds out how fast jiffies run: the kernel tells nobody.
-func (c *Connections) MeasureTicks() (Ticks, error) {
-	from, err := c.Now()
+// MeasureTicks finds out how fast jiffies run, by a program of its own: the kernel
+// tells nobody.
+func MeasureTicks() (Ticks, error) {
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "weir_jiffies", Type: ebpf.SocketFilter, License: "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.FnJiffies64.Call(), asm.Return()}})
+	if err != nil {
+		return 0, fmt.Errorf("load a program that reads jiffies: %w", err)
+	}
+	defer p.Close()
+	return measureTicks(func() (uint32, error) {
+		return p.Run(&ebpf.RunOptions{Data: make([]byte, ethernet)})
+	})
+}
+
+// MeasureTicks is the same by a program that is loaded already.
+func (c *Connections) MeasureTicks() (Ticks, error) { return measureTicks(c.Now) }
+
+func measureTicks(now func() (uint32, error)) (Ticks, error) {
+	from, err := now()
 	if err != nil {
 		return 0, err
 	}
 	start := time.Now()
 	time.Sleep(measure)
-	to, err := c.Now()
+	to, err := now()
 	if err != nil {
 		return 0, err
 	}

@@ -55,6 +55,7 @@ type Config struct {
 	Policy       Policy       `json:"policy"`
 	HostFirewall HostFirewall `json:"hostFirewall"`
 	Conntrack    Conntrack    `json:"conntrack"`
+	Hubble       Hubble       `json:"hubble"`
 
 	Health     Health     `json:"health"`
 	Prometheus Prometheus `json:"prometheus"`
@@ -106,6 +107,11 @@ type BPF struct {
 	CTSize      int    `json:"ctSize"`      // connections that weir_ct has room for at first
 	CTLimit     int    `json:"ctLimit"`     // up to which it grows; 0: what fits a hundredth of the memory
 	PolicyRules int    `json:"policyRules"` // entries of weir_policy_rules
+
+	MonitorAggregation string `json:"monitorAggregation"` // what there is no event of: "none", "low", "medium" or "maximum"
+	MonitorInterval    string `json:"monitorInterval"`    // "5s": how often there is one of a connection that goes on
+	EventsSize         int    `json:"eventsSize"`         // octets of weir_events
+	TracesSize         int    `json:"tracesSize"`         // octets of weir_traces
 }
 
 // IPMasqAgent says where pods keep their own address although they leave the
@@ -152,6 +158,11 @@ type Conntrack struct {
 	ICMP           int `json:"icmp"`
 }
 
+// Hubble is about flows: events of what the datapath lets through.
+type Hubble struct {
+	Enabled bool `json:"enabled"`
+}
+
 // Health switches the health endpoint and the probes between nodes.
 type Health struct {
 	Enabled  bool          `json:"enabled"`
@@ -180,7 +191,7 @@ func Defaults() Config {
 
 		RunDir: "/var/run/weir",
 		BPF: BPF{Root: "/sys/fs/bpf", HostRouting: "auto", AttachMode: "auto", IPCacheSize: 512000, Endpoints: 4096,
-			CTSize: 65536, PolicyRules: 65536},
+			CTSize: 65536, PolicyRules: 65536, MonitorAggregation: "medium", MonitorInterval: "5s", EventsSize: 1 << 20, TracesSize: 4 << 20},
 		IPv4:             Family{Enabled: true},
 		IPAM:             IPAM{Mode: "cluster-pool"},
 		RoutingMode:      "tunnel",
@@ -202,5 +213,6 @@ func Defaults() Config {
 		Conntrack:  Conntrack{TCPNew: 60, TCPEstablished: 8000, TCPClosing: 10, UDPNew: 60, UDPEstablished: 60, ICMP: 60},
 		Health:     Health{Enabled: true, Port: 4240, Interval: 10 * time.Second},
 		Prometheus: Prometheus{Port: 9962},
+		Hubble:     Hubble{Enabled: true},
 	}
 }

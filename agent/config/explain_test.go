@@ -66,7 +66,7 @@ func TestExplainTakesGroupsAndOtherSpellings(t *testing.T) {
 	}
 	for name, says := range map[string]string{
 		"bpf.hostRuting":     `did you mean "bpf.hostRouting"?`,
-		"monitorAggregation": "has no effect",
+		"bpf.masquerade":     "has no effect",
 		"encryption.enabled": "is not in this version",
 		"colour":             "`weir config explain` lists all",
 	} {
@@ -83,7 +83,8 @@ func TestNamesOfCiliumsChartAreTaken(t *testing.T) {
 		{"policyDenyResponse: icmp", "policy.denyResponse", "reject", "write policy.denyResponse: reject"},
 		{"bpf: {enableTCX: false}", "bpf.attachMode", "tc", "write bpf.attachMode: tc"},
 		{"cni: {binPath: /opt/bin}", "cni.binDir", "/opt/bin", "write cni.binDir: /opt/bin"},
-		{"monitorAggregation: none", "debug.enabled", "false", "monitorAggregation has no effect"},
+		{"monitorAggregation: none", "bpf.monitorAggregation", "none", "write bpf.monitorAggregation: none"},
+		{"debug: {verbose: datapath}", "debug.enabled", "false", "debug.verbose has no effect"},
 		{"hubble: {relay: {enabled: true}}", "debug.enabled", "false", "hubble.relay.enabled has no effect"},
 		{"encryption: {enabled: false}", "debug.enabled", "false", ""},
 	} {

@@ -74,6 +74,7 @@ func check(c Config) []problem {
 	f.source(c)
 	f.paths(c)
 	f.bpf(c.BPF)
+	f.monitor(c.BPF)
 	f.devices(c.Devices)
 	f.mtu(c)
 	if !c.IPv4.Enabled && !c.IPv6.Enabled {

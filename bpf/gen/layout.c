@@ -57,6 +57,7 @@ struct everything {
 	enum rule_flag rule_flag;
 	enum event_kind event_kind;
 	enum step_how step_how;
+	enum monitor monitor;
 };
 
 struct everything everything;

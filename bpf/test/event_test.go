@@ -16,9 +16,11 @@ import (
 // events reads what the programs have said since it was last asked.
 type events struct{ *ringbuf.Reader }
 
-func (n *node) events(t testing.TB) events {
+func (n *node) events(t testing.TB) events { return n.ring(t, bpf.MapEvents) }
+
+func (n *node) ring(t testing.TB, name string) events {
 	t.Helper()
-	r, err := ringbuf.NewReader(n.maps[bpf.MapEvents])
+	r, err := ringbuf.NewReader(n.maps[name])
 	if err != nil {
 		t.Fatal(err)
 	}

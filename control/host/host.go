@@ -38,8 +38,9 @@ type Options struct {
 	FailSafe    []Port // of the host: no policy closes them
 	Services    Services
 	Masquerade  Masquerade
-	L2          bool             // the programs answer for the addresses in weir_l2
-	NATPorts    [2]uint16        // of this node, for connections in another's name: first and last
+	L2          bool      // the programs answer for the addresses in weir_l2
+	NATPorts    [2]uint16 // of this node, for connections in another's name: first and last
+	Monitor     Monitor
 	XDP         datapath.XDPMode // of from_xdp on the underlay's devices; empty: it is nowhere
 
 	// Check judges the node's pod CIDRs against the prefixes of the underlay.
@@ -52,6 +53,13 @@ type Services struct {
 	Cgroup    string // whose sockets find them; empty: only packets do
 	Netns     uint64 // cookie of this node's network namespace
 	SetRetval bool   // the kernel lets programs say why a call fails
+}
+
+// Monitor says which packets that are let through the programs tell of; the zero
+// value: none.
+type Monitor struct {
+	Level    bpf.Monitor
+	Interval uint32 // jiffies between events of a connection that goes on
 }
 
 // Masquerade says whose pods leave the cluster as this node.
@@ -273,6 +281,7 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 	c.Acceleration = flag(o.Services.On && o.XDP != "")
 	c.Services, c.SetRetval, c.Netns = flag(o.Services.On), flag(o.Services.SetRetval), o.Services.Netns
 	c.L2 = flag(o.L2)
+	c.Monitor, c.MonitorRate = uint8(o.Monitor.Level), rate(o.Monitor)
 	c.NATFirst, c.NATLast = o.NATPorts[0], o.NATPorts[1]
 	if o.Masquerade.IPv4 {
 		c.Masquerade |= uint8(bpf.MasqueradeIPv4)
@@ -291,6 +300,15 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 		c.VLANBypass[i] = uint16(id)
 	}
 	return c
+}
+
+// rate is what programs multiply jiffies by to count intervals, in 2^-32; 0: they
+// count none.
+func rate(m Monitor) uint32 {
+	if m.Level < bpf.MonitorMedium || m.Interval == 0 {
+		return 0
+	}
+	return uint32(min(1<<32/uint64(m.Interval), 1<<32-1))
 }
 
 func attachments(tree datapath.Tree, base link.Base, devices []state.Device) []datapath.Attachment {

@@ -43,7 +43,7 @@ var sets = map[string][]string{
 	"beside-kube-proxy": {"kubeProxyReplacement=false", "cni.confDir=", "bpf.autoMount.enabled=false", "image.digest=sha256:" + strings.Repeat("0", 64),
 		"imagePullSecrets[0].name=registry", "maxUnavailable=10%", "operator.replicas=1", "ipam.mode=kubernetes", "health.enabled=false"},
 	"cilium-names": {"tunnel=vxlan", "MTU=1400", "policyEnforcementMode=always", "policyCIDRMatchMode=nodes", "policyDenyResponse=icmp",
-		"bpf.hostLegacyRouting=true", "bpf.enableTCX=false", "cni.confPath=/etc/cni", "cni.binPath=/opt/bin", "hubble.enabled=true",
+		"bpf.hostLegacyRouting=true", "bpf.enableTCX=false", "cni.confPath=/etc/cni", "cni.binPath=/opt/bin", "hubble.enabled=false",
 		"hubble.relay.enabled=true", "bpf.lbMapMax=65536", "encryption.enabled=false", "socketLB.enabled=true", "kubeProxyReplacement=disabled", "l7Proxy=false"},
 	"metrics": {"prometheus.enabled=true", "operator.prometheus.enabled=true", "prometheus.port=19962", "operator.prometheus.serviceMonitor.enabled=true"},
 	"extra": {"extraConfig.bpf.ctSize=1048576", "extraConfig.conntrack.tcpEstablished=21600", "ipMasqAgent.enabled=true",
@@ -151,11 +151,11 @@ func TestRowsG1ToG11TheSeedsInstallGivesWhatItAsksFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !c.KubeProxyReplacement || c.RoutingMode != "native" || !c.AutoDirectNodeRoutes || c.IPv4NativeRoutingCIDR.String() != "10.0.0.0/8" ||
-		!c.Debug.Enabled || c.Cluster.Name != "cilium-kubeproxy-replacement-ebpf" || !c.EnableIPv4Masquerade || !slices.Equal(c.Servers(), []string{"https://172.18.0.3:6443"}) {
+		!c.Debug.Enabled || c.Cluster.Name != "cilium-kubeproxy-replacement-ebpf" || !c.EnableIPv4Masquerade || c.BPF.MonitorAggregation != "none" || !slices.Equal(c.Servers(), []string{"https://172.18.0.3:6443"}) {
 		t.Errorf("got %+v", c)
 	}
 	for _, want := range []string{"tunnel: old spelling, write routingMode: native", "kubeProxyReplacement: old spelling, write kubeProxyReplacement: true",
-		"monitorAggregation has no effect", "bpf.masquerade has no effect", "debug.verbose has no effect"} {
+		"monitorAggregation: old spelling, write bpf.monitorAggregation: none", "bpf.masquerade has no effect", "debug.verbose has no effect"} {
 		if !strings.Contains(r.notes, want) {
 			t.Errorf("the notes do not say %q:\n%s", want, r.notes)
 		}

@@ -1,0 +1,267 @@
+package datapath
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"weir/bpf"
+)
+
+// told are two rings, and for each a program that writes an event of the present time
+// into it.
+type told struct {
+	Events
+	say [2]*ebpf.Program // verdicts, traces
+}
+
+func tellers(t testing.TB, octets uint32) *told {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make maps and programs")
+	}
+	var out told
+	for i, r := range []**ring{&out.verdicts, &out.traces} {
+		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: octets})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { m.Close() })
+		if *r, err = openRing(m); err != nil {
+			t.Fatal(err)
+		}
+		out.say[i] = teller(t, m, bpf.EventKind(i+1), int32(eventSize))
+	}
+	t.Cleanup(out.Close)
+	return &out
+}
+
+// teller is a program that writes a record of that size, which begins as an event of
+// the present time and that kind.
+func teller(t testing.TB, m *ebpf.Map, kind bpf.EventKind, size int32) *ebpf.Program {
+	t.Helper()
+	const at = -128
+	code := asm.Instructions{asm.FnKtimeGetNs.Call(), asm.StoreMem(asm.RFP, at, asm.R0, asm.DWord), asm.Mov.Imm(asm.R0, 0)}
+	for off := int16(at + 8); off < 0; off += 8 {
+		code = append(code, asm.StoreMem(asm.RFP, off, asm.R0, asm.DWord))
+	}
+	code = append(code,
+		asm.Mov.Imm(asm.R0, int32(kind)), asm.StoreMem(asm.RFP, at+int16(unsafe.Offsetof(bpf.Event{}.Kind)), asm.R0, asm.Byte),
+		asm.LoadMapPtr(asm.R1, m.FD()), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, at),
+		asm.Mov.Imm(asm.R3, size), asm.Mov.Imm(asm.R4, unix.BPF_RB_NO_WAKEUP),
+		asm.FnRingbufOutput.Call(), asm.Return())
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, Instructions: code, License: "Dual BSD/GPL"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// tell runs a program that many times.
+func tell(t testing.TB, p *ebpf.Program, times int) {
+	t.Helper()
+	if times == 0 {
+		return
+	}
+	if _, err := p.Run(&ebpf.RunOptions{Data: make([]byte, 14), Repeat: uint32(times)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// drained are the kinds of all that is there, and whether they come in the order of
+// time.
+func (o *told) drained(t *testing.T) (kinds []bpf.EventKind) {
+	t.Helper()
+	last := uint64(0)
+	n := o.Drain(func(e *bpf.Event) {
+		kinds = append(kinds, bpf.EventKind(e.Kind))
+		if e.Time < last {
+			t.Errorf("an event of %d after one of %d", e.Time, last)
+		}
+		last = e.Time
+	})
+	if n != len(kinds) {
+		t.Errorf("%d events said, %d seen", n, len(kinds))
+	}
+	return kinds
+}
+
+func TestEventsOfBothLanesComeOnceInTheOrderOfTime(t *testing.T) {
+	o := tellers(t, 4096)
+	for round := range 100 { // many times around: a lane has room for 30
+		tell(t, o.say[0], 1+round%3)
+		tell(t, o.say[1], round%20)
+		tell(t, o.say[0], 2)
+		want := slices.Concat(slices.Repeat([]bpf.EventKind{1}, 1+round%3), slices.Repeat([]bpf.EventKind{2}, round%20), []bpf.EventKind{1, 1})
+		if got := o.drained(t); !slices.Equal(got, want) {
+			t.Fatalf("round %d: got %v, want %v", round, got, want)
+		}
+		if got := o.drained(t); got != nil {
+			t.Fatalf("round %d: %v once more", round, got)
+		}
+	}
+}
+
+func TestFullLaneTakesNoRoomOfTheOther(t *testing.T) {
+	o := tellers(t, 4096)
+	const room = 4096 / (128 + 8)
+	tell(t, o.say[1], 1000)
+	tell(t, o.say[0], 3)
+	got := o.drained(t)
+	if verdicts := slices.Repeat([]bpf.EventKind{1}, 3); len(got) != room+3 || !slices.Equal(got[room:], verdicts) {
+		t.Errorf("got %v, want %d traces and then 3 verdicts", got, room)
+	}
+}
+
+func TestNextReaderGoesOnWhereTheLastOneWas(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make maps and programs")
+	}
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	say := teller(t, m, bpf.EventDrop, int32(eventSize))
+	for range 50 {
+		tell(t, say, 3)
+		r, err := openRing(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for left := 3; left > 0; left-- {
+			if r.peek(r.end()) == nil {
+				t.Fatalf("%d events are missing", left)
+			}
+			r.next()
+		}
+		if e := r.peek(r.end()); e != nil {
+			t.Fatalf("one too many: %+v", e)
+		}
+		r.close()
+	}
+}
+
+// Programs of another version may have left events of another size.
+func TestWhatIsNoEventIsPassedOver(t *testing.T) {
+	o := tellers(t, 4096)
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	o.verdicts.close()
+	if o.verdicts, err = openRing(m); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int32{8, 104, 128, 12, 128} {
+		tell(t, teller(t, m, bpf.EventDrop, size), 1)
+	}
+	if got := o.drained(t); len(got) != 2 || o.Foreign() != 3 {
+		t.Errorf("%d events and %d others, want 2 and 3", len(got), o.Foreign())
+	}
+}
+
+// What is being written is waited for; what was given up is not.
+func TestRecordThatIsNotReadyHoldsBackWhatFollows(t *testing.T) {
+	const record = recordHeader + 128
+	samples := make([]byte, 4096)
+	header := func(n int) *uint32 { return (*uint32)(unsafe.Pointer(&samples[n*record])) }
+	var consumer, producer uint64
+	r := &ring{consumer: &consumer, producer: &producer, samples: samples, mask: 4095}
+	*header(0), *header(1), *header(2) = 128|recordDrop, 128, 128|recordBusy
+	producer = 3 * record
+	if r.peek(r.end()) == nil || r.at != record {
+		t.Errorf("at %d, want the second record", r.at)
+	}
+	r.next()
+	if e := r.peek(r.end()); e != nil || consumer != 2*record {
+		t.Errorf("event %v, consumer at %d: want to wait at the third record", e, consumer)
+	}
+	*header(2) = 128
+	if r.peek(r.end()) == nil {
+		t.Error("the third record is ready, and not seen")
+	}
+}
+
+func TestReadEventsEndsWithItsContext(t *testing.T) {
+	d := start(t, small(bpffs(t), AttachAuto))
+	ctx, cancel := context.WithCancel(t.Context())
+	say := teller(t, d.maps.maps[bpf.MapTraces], bpf.EventGoing, int32(eventSize))
+	tell(t, say, 5)
+	seen := 0
+	err := d.ReadEvents(ctx, time.Millisecond, func(e *bpf.Event) {
+		if seen++; seen == 5 {
+			cancel()
+		}
+	})
+	if err != nil || seen != 5 {
+		t.Errorf("%d events, %v", seen, err)
+	}
+}
+
+// How many events a core reads and decodes in a second: the callback reads what a
+// consumer would look at first.
+func BenchmarkDrain(b *testing.B) {
+	o := tellers(b, 4<<20)
+	const batch = 15000
+	var sum uint64
+	see := func(e *bpf.Event) { sum += uint64(e.Kind) + uint64(e.SrcIdentity) + uint64(e.Dst.W[3]) }
+	b.ReportAllocs()
+	for done := 0; done < b.N; {
+		b.StopTimer()
+		tell(b, o.say[0], batch)
+		tell(b, o.say[1], batch)
+		b.StartTimer()
+		n := o.Drain(see)
+		done += n
+		if n < 2*batch { // more when a signal interrupts a run, which is made again
+			b.Fatalf("%d events, want %d", n, 2*batch)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// What reading costs at a rate, in hundredths of a core, and with nothing to read.
+func BenchmarkReading(b *testing.B) {
+	for name, rate := range map[string]int{"idle": 0, "4000-a-second": 4000, "150000-a-second": 150000} {
+		b.Run(name, func(b *testing.B) {
+			o := tellers(b, 4<<20)
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			look := time.NewTicker(10 * time.Millisecond)
+			defer look.Stop()
+			var spent, total time.Duration
+			n := 0
+			for b.Loop() {
+				tell(b, o.say[1], rate/100)
+				before, from := threadTime(b), time.Now()
+				<-look.C
+				n += o.Drain(func(*bpf.Event) {})
+				spent += threadTime(b) - before
+				total += time.Since(from)
+			}
+			if n < b.N*(rate/100) {
+				b.Fatalf("%d events, want %d", n, b.N*(rate/100))
+			}
+			b.ReportMetric(100*spent.Seconds()/total.Seconds(), "%core")
+		})
+	}
+}
+
+func threadTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
