@@ -61,6 +61,8 @@ type Agent struct {
 
 	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
+	followers followers
+	devices   deviceNames
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
 	bpfRouted bool           // host routing by BPF
@@ -75,7 +77,7 @@ func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
 	if missing := datapath.Missing(); len(missing) > 0 {
 		return nil, fmt.Errorf("this kernel lacks what Weir needs: %s; the floor is Linux 5.10", strings.Join(missing, ", "))
 	}
-	a := &Agent{log: log, cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), warnings: cfg.Warnings}
+	a := &Agent{log: log, cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), drops: drops{come: make(chan numberedDrop, dropsKept)}, warnings: cfg.Warnings}
 	var err error
 	if a.unlock, err = a.lock(); err != nil { // before anything of another agent could be touched
 		return nil, err
@@ -198,6 +200,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.start(g, "conntrack", conntrack.New(a.log.With("room", "conntrack"), a.dp.CT, a.timeouts(), a.dp.Ready()).Run)
 	a.start(g, "events", a.readEvents)
+	a.start(g, "drops", a.explainDrops)
 	if cfg.Health.Enabled {
 		a.start(g, "health", a.health.Run)
 	} else if err := a.health.Remove(ctx); err != nil {
