@@ -74,6 +74,8 @@ type Agent struct {
 	drops     drops
 	walks     walks
 	listening atomic.Bool // events of the programs are read
+	followers followers
+	devices   deviceNames
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
 	bpfRouted bool           // host routing by BPF
@@ -90,7 +92,7 @@ func New(log *slog.Logger, cfg config.Loaded) (*Agent, error) {
 	}
 	recorder, last := metrics.NewRecorder(metricsPrefix), &tail{}
 	log = slog.New(tailed{log.Handler(), last, nil})
-	a := &Agent{log: withRecorder(log, recorder), tail: last, cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), warnings: cfg.Warnings,
+	a := &Agent{log: withRecorder(log, recorder), tail: last, cfg: cfg, started: time.Now(), tables: state.New(), drained: make(chan struct{}), drops: drops{come: make(chan numberedDrop, dropsKept)}, warnings: cfg.Warnings,
 		recorder: recorder, registry: metrics.New(metricsPrefix)}
 	var err error
 	if a.unlock, err = a.lock(); err != nil { // before anything of another agent could be touched
@@ -219,6 +221,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.start(g, "conntrack", a.conntrack.Run)
 	a.start(g, "events", a.readEvents)
+	a.start(g, "drops", a.explainDrops)
 	if cfg.Health.Enabled {
 		a.start(g, "health", a.health.Run)
 	} else if err := a.health.Remove(ctx); err != nil {

@@ -1,8 +1,8 @@
 package agent
 
 import (
+	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -20,36 +20,68 @@ import (
 // dropsKept is how many drops `weir drops` can look back at.
 const dropsKept = 4096
 
-// drops holds the last ones, oldest overwritten.
+// drops holds the last ones, oldest overwritten. To say which policy decided takes
+// longer than to read an event, so it is not done by who reads them: in a flood, drops
+// are left out, each with its number.
 type drops struct {
+	come chan numberedDrop
+	seq  uint64 // of the last one; whoever reads events alone uses it
+
 	mu   sync.Mutex
 	ring [dropsKept]api.Drop
-	next uint64 // sequence number of the next one, from 1
+	kept uint64 // ever
 }
 
-func (d *drops) add(x api.Drop) {
+type numberedDrop struct {
+	seq   uint64
+	event bpf.Event
+}
+
+// note never waits.
+func (d *drops) note(e *bpf.Event) {
+	d.seq++
+	select {
+	case d.come <- numberedDrop{d.seq, *e}:
+	default:
+	}
+}
+
+func (d *drops) keep(x api.Drop) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.next++
-	x.Seq = d.next
-	d.ring[d.next%dropsKept] = x
+	d.ring[d.kept%dropsKept] = x
+	d.kept++
 }
 
 func (d *drops) all() []api.Drop {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	out := []api.Drop{}
-	for seq := max(d.next, dropsKept) - dropsKept + 1; seq <= d.next; seq++ {
-		out = append(out, d.ring[seq%dropsKept])
+	for i := max(d.kept, dropsKept) - dropsKept; i < d.kept; i++ {
+		out = append(out, d.ring[i%dropsKept])
 	}
 	return out
+}
+
+// explainDrops says of each drop what there is to say, until ctx ends.
+func (a *Agent) explainDrops(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case n := <-a.drops.come:
+			x := a.drop(n.event)
+			x.Seq = n.seq
+			a.drops.keep(x)
+		}
+	}
 }
 
 func (a *Agent) listDrops(*http.Request) ([]api.Drop, error) { return a.drops.all(), nil }
 
 func (a *Agent) drop(e bpf.Event) api.Drop {
 	out := api.Drop{Time: wallClock(e.Time), Place: bpf.Place(e.Place).String(), Reason: bpf.Reason(e.Reason).String(), Direction: "egress",
-		Length: e.Len, SourceID: e.SrcIdentity, DestID: e.DstIdentity, Device: deviceName(int(e.Ifindex)), Policies: []string{}}
+		Length: e.Len, SourceID: e.SrcIdentity, DestID: e.DstIdentity, Device: a.devices.name(int(e.Ifindex)), Policies: []string{}}
 	if e.Direction == 1 {
 		out.Direction = "ingress"
 	}
@@ -59,9 +91,9 @@ func (a *Agent) drop(e bpf.Event) api.Drop {
 	}
 	src, dst := e.Src.Netip(), e.Dst.Netip()
 	out.Proto = state.ProtoName(e.Proto)
-	out.Source, out.Dest = src.String(), dst.String()
-	if e.Proto == 6 || e.Proto == 17 || e.Proto == 132 {
-		out.Source, out.Dest = netip.AddrPortFrom(src, bpf.Host(e.Sport)).String(), netip.AddrPortFrom(dst, bpf.Host(e.Dport)).String()
+	out.Source, out.Dest = endText(&e, e.Src, e.Sport), endText(&e, e.Dst, e.Dport)
+	if e.Asked != (bpf.Addr{}) {
+		out.Asked = endText(&e, e.Asked, e.AskedPort)
 	}
 	if e.Proto == 6 {
 		out.TCPFlags = tcpFlags(e.TCPFlags)
@@ -110,14 +142,6 @@ func wallClock(ns uint64) time.Time {
 		return time.Now()
 	}
 	return time.Now().Add(time.Duration(int64(ns) - t.Nano()))
-}
-
-func deviceName(index int) string {
-	d, err := net.InterfaceByIndex(index)
-	if err != nil {
-		return fmt.Sprintf("device %d", index)
-	}
-	return d.Name
 }
 
 func tcpFlags(f uint8) string {

@@ -19,7 +19,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: a.recorder.Requests(a.mux(), api.PathCNI), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second}
+	s := &http.Server{Handler: a.recorder.Requests(a.mux(ctx), api.PathCNI), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	select {
@@ -57,7 +57,8 @@ func listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-func (a *Agent) mux() http.Handler {
+// mux serves requests; those that last end with ctx.
+func (a *Agent) mux(ctx context.Context) http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("POST "+api.PathCNIAdd, handle(a.cniAdd))
 	m.HandleFunc("POST "+api.PathCNIDel, handle(a.cniDel))
@@ -92,6 +93,7 @@ func (a *Agent) mux() http.Handler {
 	m.HandleFunc("GET "+api.PathDrops, read(a.listDrops))
 	m.HandleFunc("POST "+api.PathWalk, handle(a.walk))
 	m.HandleFunc("POST "+api.PathWhy, handle(a.why))
+	m.HandleFunc("GET "+api.PathMonitor, a.monitor(ctx))
 	m.HandleFunc("GET "+api.PathHealth, read(a.listPeers))
 	return m
 }

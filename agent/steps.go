@@ -69,7 +69,7 @@ func (a *Agent) hookOf(s bpf.Step) string {
 	if place == bpf.PlaceSocket {
 		return "socket call in the node's control group"
 	}
-	hook := hooks[place] + " of " + deviceName(int(s.Ifindex))
+	hook := hooks[place] + " of " + a.devices.name(int(s.Ifindex))
 	if e, ok := a.endpointAt(s.Ifindex); ok && place != bpf.PlaceFromNetdev {
 		hook += ", the device of " + e
 	}
@@ -232,13 +232,13 @@ func (a *Agent) wayLookups(s bpf.Step) []api.Lookup {
 		if !ok {
 			return nil
 		}
-		return []api.Lookup{{Map: bpf.MapEndpoints, Key: fmt.Sprint(s.Out), Found: fmt.Sprintf("%s, MAC %s", deviceName(int(e.Ifindex)), e.MAC)}}
+		return []api.Lookup{{Map: bpf.MapEndpoints, Key: fmt.Sprint(s.Out), Found: fmt.Sprintf("%s, MAC %s", a.devices.name(int(e.Ifindex)), e.MAC)}}
 	case bpf.OutTunnel:
 		n, _ := a.dp.Nodes.Get(uint32(s.Out))
 		return []api.Lookup{{Map: bpf.MapNodes, Key: fmt.Sprint(s.Out), Found: n.Addr.Netip().String()}}
 	}
 	if s.OutIfindex != 0 {
-		return []api.Lookup{{Map: "routing table", Key: s.Dst.Netip().String(), Found: fmt.Sprintf("by %s to %s", deviceName(int(s.OutIfindex)), s.Via.Netip())}}
+		return []api.Lookup{{Map: "routing table", Key: s.Dst.Netip().String(), Found: fmt.Sprintf("by %s to %s", a.devices.name(int(s.OutIfindex)), s.Via.Netip())}}
 	}
 	return nil
 }
@@ -264,7 +264,7 @@ func (a *Agent) sentTo(s bpf.Step) string {
 		n, _ := a.dp.Nodes.Get(uint32(s.Out))
 		return fmt.Sprintf("node %s, through weir_vxlan with VNI %d", n.Addr.Netip(), s.SrcIdentity)
 	case bpf.ReasonToNetwork:
-		return fmt.Sprintf("%s, by bpf_redirect_neigh out of %s", s.Via.Netip(), deviceName(int(s.OutIfindex)))
+		return fmt.Sprintf("%s, by bpf_redirect_neigh out of %s", s.Via.Netip(), a.devices.name(int(s.OutIfindex)))
 	case bpf.ReasonToStack:
 		return "the host's stack, which routes it"
 	case bpf.ReasonToHost:

@@ -36,11 +36,20 @@ func (f fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f, ok := reply.(func(*http.Request) any); ok {
 		reply = f(r)
 	}
+	if l, ok := reply.(lines); ok {
+		for _, value := range l {
+			json.NewEncoder(w).Encode(value)
+		}
+		return
+	}
 	if _, refused := reply.(*agent.Error); refused {
 		w.WriteHeader(http.StatusNotFound)
 	}
 	json.NewEncoder(w).Encode(reply)
 }
+
+// lines are values that are streamed.
+type lines []any
 
 // serve starts the agent and returns its socket, whose path has to be short.
 func (f fake) serve(t *testing.T) string {
@@ -258,7 +267,7 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 func TestEveryCommandSaysThatTheAgentIsDown(t *testing.T) {
 	for _, args := range []string{"status", "endpoint list", "endpoint get 1", "node list", "ip list", "ip get 10.0.0.1", "map list",
 		"map get x", "config", "metrics list", "health status", "table", "table x", "version",
-		"identity list", "identity get 1", "policy list", "policy get 1", "policy get host", "policy trace -", "ct list", "drops", "drops --follow", "policy explain host world:80",
+		"identity list", "identity get 1", "policy list", "policy get 1", "policy get host", "policy trace -", "ct list", "drops", "drops --follow", "monitor", "policy explain host world:80",
 		"service list", "service get x", "backend list"} {
 		want := 1
 		if strings.HasPrefix(args, "policy explain") || strings.HasPrefix(args, "policy trace") {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -118,22 +117,23 @@ func follow(ctx context.Context, env *Env, s watch, rows []agent.Drop, seen uint
 		if lastSeq(all) < seen {
 			seen = 0
 		}
-		if first := firstAfter(all, seen); seen > 0 && first > seen+1 {
-			fmt.Fprintf(env.Stderr, "weir: %d drops came faster than they could be read\n", first-seen-1)
+		if n := missing(all, seen); seen > 0 && n > 0 {
+			fmt.Fprintf(env.Stderr, "weir: %d drops came faster than they could be read\n", n)
 		}
 		rows = s.sift(slices.DeleteFunc(all, func(d agent.Drop) bool { return d.Seq <= seen }))
 		seen = max(seen, lastSeq(all))
 	}
 }
 
-// firstAfter is the number of the first drop after the one numbered seen, or 0.
-func firstAfter(all []agent.Drop, seen uint64) uint64 {
+// missing counts the drops after the one numbered seen that are not there.
+func missing(all []agent.Drop, seen uint64) uint64 {
+	there := uint64(0)
 	for _, d := range all {
 		if d.Seq > seen {
-			return d.Seq
+			there++
 		}
 	}
-	return 0
+	return max(lastSeq(all), seen) - seen - there
 }
 
 func printOne(env *Env, d agent.Drop) error {
@@ -141,12 +141,7 @@ func printOne(env *Env, d agent.Drop) error {
 		printDrop(env.Stdout, d)
 		return nil
 	}
-	enc := json.NewEncoder(env.Stdout)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(d); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	return printLine(env.Stdout, d)
 }
 
 // printDrop writes one line, and below it what policy has to say, if anything.
@@ -156,7 +151,7 @@ func printDrop(w io.Writer, d agent.Drop) {
 		what += " " + d.TCPFlags
 	}
 	fmt.Fprintln(w, strings.Join([]string{d.Time.UTC().Format(dropTimestamp), d.Reason, what,
-		dropEnd(d.SourceName, d.Source, d.SourceID) + " -> " + dropEnd(d.DestName, d.Dest, d.DestID),
+		dropEnd(d.SourceName, d.Source, d.SourceID) + " -> " + dropEnd(d.DestName, d.Dest, d.DestID) + dropAsked(d.Asked),
 		fmt.Sprintf("%s on %s, %d bytes", d.Place, d.Device, d.Length)}, gap))
 	var g grid
 	if len(d.Policies) > 0 {
@@ -169,6 +164,13 @@ func printDrop(w io.Writer, d agent.Drop) {
 		g.add("Failed on:", d.Missed)
 	}
 	g.print(w, "    ")
+}
+
+func dropAsked(service string) string {
+	if service == "" {
+		return ""
+	}
+	return ", asked as " + service
 }
 
 // dropEnd leaves out what was not parsed.

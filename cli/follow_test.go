@@ -65,6 +65,7 @@ func TestFollowPrintsEachDropOnce(t *testing.T) {
 		"from none":           {[]any{nil, nil, numbered(1)}, "", "1", ""},
 		"of a pod":            {[]any{numbered(1, 2), numbered(1, 2, 3, 4)}, "--pod default/odd", "1 3", ""},
 		"faster than read":    {[]any{numbered(1, 2), numbered(6, 7)}, "", "1 2 6 7", "weir: 3 drops came faster than they could be read\n"},
+		"some left out":       {[]any{numbered(1, 2), numbered(1, 2, 4, 7)}, "", "1 2 4 7", "weir: 3 drops came faster than they could be read\n"},
 		"agent restarted":     {[]any{numbered(8, 9), numbered(1, 2), numbered(1, 2, 3)}, "", "8 9 1 2 3", ""},
 		"restarted, no drops": {[]any{numbered(8, 9), nil, numbered(1)}, "", "8 9 1", ""},
 		"agent away, said once": {[]any{numbered(1), down, down, numbered(1, 2), down}, "", "1 2",

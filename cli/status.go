@@ -69,7 +69,7 @@ func statusLines(s agent.Status, now time.Time) grid {
 	g.add("CNI Config file:", s.CNIConfig)
 	g.add("Weir:", word(s.OK)+gap+version(s.Version, s.Commit))
 	g.add("Node:", fmt.Sprintf("%s%s(cluster %s, agent started %s)", s.Node, gap, s.Cluster, ago(s.Started, now)))
-	g.add("NodeMonitor:", monitor(s.Monitor))
+	g.add("NodeMonitor:", monitorText(s.Monitor))
 	g.add("Weir health daemon:", healthDaemon(s.Health))
 	g.add("IPAM:", pools(s.IPAM))
 	g.add("Endpoints:", strconv.Itoa(s.Endpoints))
@@ -131,9 +131,9 @@ func routingLines(g *grid, s agent.Status) {
 	g.add("Datapath:", word(s.Datapath.OK)+gap+s.Datapath.Message)
 }
 
-// monitor is how events come to the agent: "Listening for events on 2 CPUs with
+// monitorText is how events come to the agent: "Listening for events on 2 CPUs with
 // 64x4096 of shared memory", and what was lost, if anything was.
-func monitor(m agent.MonitorStatus) string {
+func monitorText(m agent.MonitorStatus) string {
 	if !m.Listening {
 		return "Disabled" + gap + "(the agent does not read events yet)"
 	}

@@ -64,6 +64,21 @@ func (e *Events) Drain(see func(*bpf.Event)) (n int) {
 	return n
 }
 
+// RingOctets is what both rings have room for.
+func (d *Datapath) RingOctets() uint32 {
+	return d.maps.maps[bpf.MapEvents].MaxEntries() + d.maps.maps[bpf.MapTraces].MaxEntries()
+}
+
+// EventsLost counts the events that found no room since the counters were made.
+func (d *Datapath) EventsLost() (verdicts, traces uint64, err error) {
+	m := d.maps.maps[bpf.MapMetrics]
+	if verdicts, err = counted(m, bpf.PlaceNone, bpf.ReasonEventLost); err != nil {
+		return 0, 0, err
+	}
+	traces, err = counted(m, bpf.PlaceNone, bpf.ReasonTraceLost)
+	return verdicts, traces, err
+}
+
 // ReadEvents drains the rings every so often until ctx ends: programs wake nobody,
 // because that would cost more than the packet.
 func (d *Datapath) ReadEvents(ctx context.Context, every time.Duration, see func(*bpf.Event)) error {

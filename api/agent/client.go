@@ -65,11 +65,7 @@ func (c *Client) do(ctx context.Context, method, path string, request, reply any
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		refused := &Error{Code: CodeInternal}
-		if err := json.NewDecoder(res.Body).Decode(refused); err != nil {
-			refused.Message = "agent answered " + res.Status
-		}
-		return refused
+		return refusal(res)
 	}
 	if reply == nil {
 		return nil
@@ -78,4 +74,40 @@ func (c *Client) do(ctx context.Context, method, path string, request, reply any
 		return fmt.Errorf("decode answer of %s: %w", path, err)
 	}
 	return nil
+}
+
+// Stream reads one value after the other from path until ctx ends, the agent ends the
+// answer (io.EOF), or see returns an error.
+func Stream[T any](ctx context.Context, c *Client, path string, see func(T) error) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weir"+path, nil)
+	if err != nil {
+		return fmt.Errorf("build request %s: %w", path, err)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return &Unreachable{Socket: c.socket, Err: err}
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return refusal(res)
+	}
+	d := json.NewDecoder(res.Body)
+	for {
+		var value T
+		if err := d.Decode(&value); err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		if err := see(value); err != nil {
+			return err
+		}
+	}
+}
+
+// refusal is what the agent has said instead of an answer.
+func refusal(res *http.Response) error {
+	refused := &Error{Code: CodeInternal}
+	if err := json.NewDecoder(res.Body).Decode(refused); err != nil {
+		refused.Message = "agent answered " + res.Status
+	}
+	return refused
 }

@@ -221,6 +221,7 @@ type Drop struct {
 	SourceName string    `json:"sourceName"`
 	DestID     uint32    `json:"destinationIdentity"`
 	DestName   string    `json:"destinationName"`
+	Asked      string    `json:"asked,omitempty"` // the service whose backend is the destination
 	TCPFlags   string    `json:"tcpFlags,omitempty"`
 	Device     string    `json:"device"`
 	Length     uint32    `json:"length"`
