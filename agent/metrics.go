@@ -9,6 +9,7 @@ import (
 
 	api "weir/api/agent"
 	"weir/api/client"
+	"weir/control/policy"
 	"weir/datapath"
 	"weir/internal/version"
 	"weir/observe/metrics"
@@ -119,7 +120,7 @@ func (a *Agent) poolFacts() []metrics.Pool {
 }
 
 func (a *Agent) policyFacts() map[string]int {
-	out := map[string]int{}
+	out := map[string]int{policy.StateInForce: 0, policy.StateTooLarge: 0, policy.StateNotEnforced: 0, policy.StateWaiting: 0, stateRefused: 0}
 	list, _ := a.listPolicies(nil) // reads tables, and cannot fail
 	for _, p := range list {
 		out[p.State]++

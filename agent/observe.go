@@ -14,7 +14,7 @@ func (a *Agent) observer(name string) reconcile.Observer {
 	var mu sync.Mutex
 	row := state.ControllerState{Name: name}
 	return func(took time.Duration, err error) {
-		a.recorder.Run(took, err)
+		a.recorder.Run(name, took, err)
 		mu.Lock()
 		defer mu.Unlock()
 		row.Runs++

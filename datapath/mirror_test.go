@@ -264,3 +264,28 @@ func TestMemoryCountsItsWrites(t *testing.T) {
 		t.Errorf("%d writes, want 5", s.Writes)
 	}
 }
+
+func TestWritesAreCountedAndSoAreThoseThatFail(t *testing.T) {
+	m, err := OpenMirror("ops", &Memory[int, int]{Max: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Apply(map[int]int{1: 1, 2: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Set(1, 9); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Set(1, 9); err != nil { // says nothing new
+		t.Fatal(err)
+	}
+	if err := m.Set(3, 3); err == nil {
+		t.Fatal("a full store took a third entry")
+	}
+	if err := m.Delete(2); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.Ops(), (Ops{Updated: 3, Deleted: 1, Failed: 1}); got != want || m.Len() != 1 {
+		t.Errorf("%+v and %d entries, want %+v and one", got, m.Len(), want)
+	}
+}

@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,6 +16,8 @@ type table struct {
 	size   datapath.ConnectionSize
 	sweeps int
 	grown  []uint32
+	gone   int   // connections that each sweep deletes
+	fault  error // of a sweep
 }
 
 func (t *table) Size() datapath.ConnectionSize         { return t.size }
@@ -26,7 +29,7 @@ func (t *table) Grow(size uint32) error {
 }
 func (t *table) Sweep(datapath.Timeouts, datapath.Ticks) (datapath.Swept, error) {
 	t.sweeps++
-	return datapath.Swept{Entries: int(t.size.Entries)}, nil
+	return datapath.Swept{Entries: int(t.size.Entries), Deleted: t.gone}, t.fault
 }
 
 func control(t *table) (*Control, *bytes.Buffer) {
@@ -78,5 +81,26 @@ func TestAFillingTableIsSweptMoreOften(t *testing.T) {
 	tab.size.Entries = 300
 	if wait := c.due(now.Add(sweepSoon)); wait != 0 {
 		t.Errorf("a filling table waits %s", wait)
+	}
+}
+
+func TestSweepsAreSummedUp(t *testing.T) {
+	tab := &table{size: datapath.ConnectionSize{Entries: 5, Capacity: 1000, Limit: 1000}, gone: 3}
+	c, _ := control(tab)
+	if s := c.Stats(); s != (Stats{}) {
+		t.Errorf("before the first: %+v", s)
+	}
+	for range 2 {
+		if err := c.Step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tab.fault = errors.New("no such program")
+	if err := c.Step(); err == nil {
+		t.Error("a sweep that failed is none")
+	}
+	s := c.Stats()
+	if s.Sweeps != 2 || s.Failed != 1 || s.Deleted != 9 || s.Took <= 0 || s.Ticks != 1000 {
+		t.Errorf("%+v, want 2 sweeps, one that failed, 9 deleted", s)
 	}
 }

@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -167,23 +166,4 @@ func (p *probed) put(out Out, kind string) {
 	out.Put(connectivity, float64(p.lost), kind, "unreachable")
 	out.spread(latency, probes, p.times, kind, "all", "http")
 	out.spread(latency, probes, p.pings, kind, "all", "icmp")
-}
-
-func (n Node) heard(out Out) {
-	type done struct{ kind, action, status string }
-	all := map[done]uint64{}
-	for _, h := range n.Heard() {
-		out.Put(heardReceived, float64(h.Count), h.Kind, h.Action, strconv.FormatBool(h.Valid), strconv.FormatBool(h.Equal))
-		if h.Equal {
-			continue
-		}
-		status := "success"
-		if !h.Valid {
-			status = "failed"
-		}
-		all[done{h.Kind, h.Action, status}] += h.Count
-	}
-	for d, count := range all {
-		out.Put(heardDone, float64(count), d.kind, d.action, d.status)
-	}
 }

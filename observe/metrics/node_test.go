@@ -69,7 +69,9 @@ func node() Node {
 		Policies: func() map[string]int { return map[string]int{"in force": 3, "refused": 1} },
 		Services: func() Services { return Services{2, 5, 4, 1} },
 		Heard: func() []Heard {
-			return []Heard{{"Pod", "create", true, false, 5}, {"Pod", "update", true, true, 8}, {"CiliumNetworkPolicy", "create", false, false, 2}}
+			return []Heard{{"Pod", "create", true, false, 5}, {"Pod", "update", true, true, 8}, {"CiliumNetworkPolicy", "create", false, false, 2},
+				{"NetworkPolicy", "create", true, false, 3}, {"CiliumNetworkPolicy", "update", true, false, 1}, {"Service", "create", true, false, 4}, {"Service", "delete", true, false, 1},
+				{"Node", "update", true, false, 6}, {"CiliumNode", "create", true, false, 3}}
 		},
 	}
 }
@@ -78,8 +80,8 @@ func node() Node {
 func full(t *testing.T) Registry {
 	t.Helper()
 	r, rec := New("cilium"), NewRecorder("cilium")
-	rec.Run(time.Millisecond, nil)
-	rec.Run(time.Second, errors.New("no"))
+	rec.Run("host", time.Millisecond, nil)
+	rec.Run("policy", time.Second, errors.New("no"))
 	rec.Call("GET", "cluster", "200")
 	rec.CallTook("GET", "/api/v1/nodes", time.Millisecond)
 	log := slog.New(rec.Log(slog.NewTextHandler(io.Discard, nil))).With("room", "host")

@@ -61,6 +61,9 @@ var (
 	latency        = Gauge("cilium_node_health_connectivity_latency_seconds", "How long the last probes took.", "type", "address_type", "protocol")
 
 	heardReceived = Counter("cilium_kubernetes_events_received_total", "Objects that the API server told, by whether they were valid, and said nothing new.", "scope", "action", "valid", "equal")
+	serviceEvents = Counter("cilium_services_events_total", "Services that the API server told to be new, other, or gone.", "action")
+	nodeEvents    = Counter("cilium_nodes_all_events_received_total", "Nodes that the API server told to be new, other, or gone.", "event_type", "source")
+	policyChanges = Counter("cilium_policy_change_total", "Policies that the API server told to be new, other, or gone, by whether they could be used.", "source", "operation", "outcome")
 	heardDone     = Counter("cilium_kubernetes_events_total", "Objects that the API server told and that changed something, by whether they could be used.", "scope", "action", "status")
 )
 
@@ -69,5 +72,5 @@ var nodeFamilies = slices.Concat(
 	[]*Family{mapPressure, mapEntries, mapCapacity, mapBytes, mapOps, mapsBytes, progsBytes, verified, programRuns, programTime, attachments, searches},
 	[]*Family{ctEntries, ctCapacity, ctLimit, gcRuns, gcEntries, gcDuration, endpoint, endpointCount, endpointState},
 	[]*Family{policy, policyCount, policyStates, enforcement, identities, identityLabels, poolCapacity, ipAddresses, services},
-	[]*Family{loopsFailing, loopRuns, loopGroupRuns, problems, nodesKnown, unreachable, unreachableEPs, connectivity, latency, heardReceived, heardDone},
+	[]*Family{loopsFailing, loopRuns, loopGroupRuns, problems, nodesKnown, unreachable, unreachableEPs, connectivity, latency, heardReceived, heardDone, serviceEvents, nodeEvents, policyChanges},
 )

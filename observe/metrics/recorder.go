@@ -14,6 +14,7 @@ type Recorder struct {
 	api      *prometheus.HistogramVec
 	cni      *prometheus.HistogramVec
 	runs     *prometheus.HistogramVec
+	policy   *prometheus.HistogramVec
 	calls    *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	warnings *prometheus.CounterVec
@@ -37,6 +38,7 @@ func NewRecorder(prefix string) *Recorder {
 		cni: histogram("weir_cni_request_seconds", "How long the agent took for requests of the CNI plugin; outcome is ok or refused.", "operation", "outcome"),
 		runs: histogram(prefix+"_controllers_runs_duration_seconds", "How long runs of reconcile loops took; status is success or failure.",
 			"status"),
+		policy: histogram(prefix+"_policy_incremental_update_duration", "How long it took to bring policy to its maps after a change, in seconds.", "scope"),
 		calls: counter(prefix+"_k8s_client_api_calls_total", "Requests to API servers that ended, by HTTP status; return_code is <error> where there was no answer.",
 			"host", "method", "return_code"),
 		latency: histogram(prefix+"_k8s_client_api_latency_time_seconds", "How long requests to API servers took, watches apart.", "path", "method"),
@@ -60,11 +62,14 @@ func (r *Recorder) Collect(to chan<- prometheus.Metric) {
 }
 
 func (r *Recorder) parts() []prometheus.Collector {
-	return []prometheus.Collector{r.api, r.cni, r.runs, r.calls, r.latency, r.warnings}
+	return []prometheus.Collector{r.api, r.cni, r.runs, r.policy, r.calls, r.latency, r.warnings}
 }
 
 // Run takes a run of a reconcile loop.
-func (r *Recorder) Run(took time.Duration, err error) {
+func (r *Recorder) Run(loop string, took time.Duration, err error) {
+	if loop == "policy" {
+		r.policy.WithLabelValues("global").Observe(took.Seconds())
+	}
 	status := "success"
 	if err != nil {
 		status = "failure"

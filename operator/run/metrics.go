@@ -38,7 +38,7 @@ func withRecorder(log *slog.Logger, r *metrics.Recorder) *slog.Logger {
 }
 
 func (o *Operator) did(duty string, took time.Duration, err error) {
-	o.recorder.Run(took, err)
+	o.recorder.Run(duty, took, err)
 	o.report.did(duty, err)
 }
 

@@ -33,7 +33,7 @@ func TestWhatAReplicaTellsOfItself(t *testing.T) {
 	rep.setUnmanaged([]name{{Namespace: "default", Name: "old"}})
 	r, rec := metrics.New(metricsPrefix), metrics.NewRecorder(metricsPrefix)
 	slog.New(rec.Log(slog.NewTextHandler(io.Discard, nil))).With("duty", "gone nodes").Warn("one")
-	rec.Run(time.Millisecond, nil)
+	rec.Run("nodes", time.Millisecond, nil)
 	rec.Call("PUT", "api:6443", "409")
 	rec.CallTook("PUT", "/api/v1/nodes/{name}", time.Millisecond)
 	r.MustRegister(rec, reportCollector(rep.status))

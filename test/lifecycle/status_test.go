@@ -111,12 +111,17 @@ func TestRowsHStatusFollowsWhatItSpeaksOf(t *testing.T) {
 		}
 	}
 
+	if err := l.ApplyYAML(t.Context(), "more.yaml", []byte(bare("d", "n1"))).Err(); err != nil {
+		t.Fatal(err)
+	}
+	wantLines(t, l, "n1", map[string]string{"IPAM": `IPv4: 5/\d+ allocated from 10.*`, "Endpoints": "4"})
+
 	conf := t.TempDir()
 	with(t, l, "n1", map[string]any{"health.enabled": false, "hostFirewall.enabled": true, "bpf.attachMode": "tc", "bpf.hostRouting": "legacy", "cni.confDir": conf,
 		"enableIPv4Masquerade": false, "enableIPv6Masquerade": false})
 	wantLines(t, l, "n1", map[string]string{
 		"Weir health daemon": "Disabled", "Cluster health": "Disabled", "Host firewall": `Enabled +\[eth0\]`, "Attach Mode": "Legacy TC",
-		"Host Routing": "Legacy", "Routing": `Network: Tunnel \[vxlan\] +Host: Legacy`, "Masquerading": "Disabled", "IPAM": `IPv4: 3/\d+ allocated from 10.*`,
+		"Host Routing": "Legacy", "Routing": `Network: Tunnel \[vxlan\] +Host: Legacy`, "Masquerading": "Disabled",
 		"CNI Config file": "successfully wrote CNI configuration file to " + regexp.QuoteMeta(filepath.Join(conf, "05-weir.conflist")),
 	})
 	if r := l.Exec(t.Context(), "n1", "weir", "health", "status"); !strings.Contains(r.Stdout, "Disabled") || r.Code != 0 {
@@ -226,7 +231,11 @@ func TestRowH21ANodeThatIsCutOffIsMissing(t *testing.T) {
 	l := ownLab(t, lab.Spec{Name: "ltb-cut", Nodes: lab.Nodes(3)}, "")
 	wantLines(t, l, "n1", map[string]string{"Cluster health": `3/3 reachable .*`})
 	cut := time.Now()
-	run(t, l, "n2", "ip", "link", "set", "eth0", "down")
+	// A device that goes down would take its IPv6 address along.
+	run(t, l, "n2", "nft", "add", "table", "inet", "cut")
+	for _, hook := range []string{"input", "output"} {
+		run(t, l, "n2", "nft", "add", "chain", "inet", "cut", hook, fmt.Sprintf("{ type filter hook %s priority 0; policy drop; }", hook))
+	}
 	wantLines(t, l, "n1", map[string]string{"Cluster health": `2/3 reachable .*`})
 	t.Logf("missed after %s", time.Since(cut).Round(100*time.Millisecond))
 	// A round is the interval and a tenth, and the limit of one probe.
@@ -237,6 +246,6 @@ func TestRowH21ANodeThatIsCutOffIsMissing(t *testing.T) {
 	if r.Code != 1 || !slices.ContainsFunc(strings.Split(r.Stdout, "\n"), func(line string) bool { return strings.HasPrefix(line, "n2 ") && strings.Contains(line, "unreachable") }) {
 		t.Errorf("weir health status: exit code %d\n%s", r.Code, r.Stdout)
 	}
-	run(t, l, "n2", "ip", "link", "set", "eth0", "up")
+	run(t, l, "n2", "nft", "delete", "table", "inet", "cut")
 	wantLines(t, l, "n1", map[string]string{"Cluster health": `3/3 reachable .*`})
 }

@@ -76,7 +76,7 @@ func TestRowB19ADenialIsTold(t *testing.T) {
 }
 
 // apart are series that a lab of files has no reason for.
-var apart = regexp.MustCompile(`^(cilium_k8s_client_|cilium_kubernetes_events_|weir_bpf_program_run|cilium_mtu_error_message_total|cilium_errors_warnings_total)`)
+var apart = regexp.MustCompile(`^(cilium_k8s_client_|cilium_kubernetes_events_|cilium_services_events_|cilium_nodes_all_events_|cilium_policy_change_|weir_bpf_program_run|cilium_mtu_error_message_total|cilium_errors_warnings_total)`)
 
 // TestAScrapeHasEveryNameThatIsPromised: dashboards are tested against a golden
 // file, and this tests the file.
