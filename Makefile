@@ -80,8 +80,9 @@ bpf/obj/%.o: bpf/%.c $(BPF_HEADERS)
 bpf/obj/layout.tmp: bpf/gen/layout.c bpf/layout.h
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h, custom resources out of api/v1, the chart's schema and deploy/weir.yaml
+generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h, Go out of api/*.proto, custom resources out of api/v1, the chart's schema and deploy/weir.yaml
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
+	$(GO) run -C tools/proto . -go $(GO) ../..
 	$(GO) run -C tools/crd . ../..
 	$(GO) run -C tools/chart .
 
@@ -116,6 +117,7 @@ verify: $(BPF_OBJECTS) bpf/obj/layout.tmp ## formatting, generated files, sizes,
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt these files"; exit 1; }
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror bpf/*.c bpf/*.h; fi
 	@$(GO) run ./bpf/gen bpf/obj/layout.tmp | cmp - bpf/layout_gen.go || { echo "run make generate"; exit 1; }
+	$(GO) run -C tools/proto . -go $(GO) -check ../..
 	$(GO) run -C tools/crd . -check ../..
 	$(GO) run -C tools/chart . -check
 	$(GO) vet ./...
