@@ -58,7 +58,12 @@ func (a *Agent) readEvents(ctx context.Context) error {
 	if !reconcile.Wait(ctx, a.tables.IPs, a.tables.EndpointPolicies) {
 		return nil
 	}
-	return a.dp.ReadEvents(ctx, lookForEvents, func(e bpf.Event) { a.drops.add(a.drop(e)) })
+	return a.dp.ReadEvents(ctx, lookForEvents, func(e bpf.Event) {
+		a.drops.add(a.drop(e))
+		if a.flows != nil {
+			a.flows.Add(&e)
+		}
+	})
 }
 
 func (a *Agent) drop(e bpf.Event) api.Drop {

@@ -84,6 +84,7 @@ func statusLines(s agent.Status, now time.Time) grid {
 	l2Line(&g, s)
 	masqueradeLine(&g, s)
 	policyLines(&g, s)
+	flowsLine(&g, s)
 	g.add("BPF root:", s.BPFRoot)
 	g.add("Controller Status:", fmt.Sprintf("%d/%d healthy", s.Controllers.Healthy, s.Controllers.Total))
 	for _, c := range s.Controllers.All {
@@ -94,6 +95,28 @@ func statusLines(s agent.Status, now time.Time) grid {
 	g.add("Cluster health:", cluster(s.Health))
 	g.add("Kernel:", s.Kernel)
 	return g
+}
+
+// flowsLine has the field's name for them.
+func flowsLine(g *grid, s agent.Status) {
+	f := s.Flows
+	if f == nil {
+		g.add("Hubble:", "Disabled")
+		return
+	}
+	share := 0.0
+	if f.Max > 0 {
+		share = 100 * float64(f.Current) / float64(f.Max)
+	}
+	where := "node's socket"
+	if f.Address != "" {
+		where = f.Address
+	}
+	word := "Ok"
+	if f.Error != "" {
+		word, where = "Warning", f.Error
+	}
+	g.add("Hubble:", fmt.Sprintf("%s%sCurrent/Max Flows: %d/%d (%.2f%%), Flows/s: %.2f%s[%s]", word, gap, f.Current, f.Max, share, f.Rate, gap, where))
 }
 
 // policyLines are about connections and policy, as far as the agent knows them.

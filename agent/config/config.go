@@ -57,6 +57,7 @@ type Config struct {
 	Conntrack    Conntrack    `json:"conntrack"`
 
 	Health     Health `json:"health"`
+	Hubble     Hubble `json:"hubble"` // flows
 	CNI        CNI    `json:"cni"`
 	CleanState bool   `json:"cleanState"`    // at start: wipe pins and endpoint state
 	CleanBPF   bool   `json:"cleanBPFState"` // at start: wipe pins
@@ -158,6 +159,23 @@ type Health struct {
 	Interval time.Duration `json:"-"`
 }
 
+// Hubble is how flows are kept and served.
+type Hubble struct {
+	Enabled       bool      `json:"enabled"`
+	ListenAddress string    `json:"listenAddress"`       // TCP, with certificates or tls.enabled false; empty: the node's socket alone
+	BufferBytes   int       `json:"bufferBytes"`         // memory for the latest flows
+	BufferFlows   int       `json:"eventBufferCapacity"` // how many flows to keep, in place of bufferBytes; 0: that counts
+	TLS           HubbleTLS `json:"tls"`
+}
+
+// HubbleTLS are the certificates for TCP, files in PEM that are read again when they change.
+type HubbleTLS struct {
+	Enabled      bool   `json:"enabled"`
+	CertFile     string `json:"certFile"` // of this node; empty: nothing is served on TCP
+	KeyFile      string `json:"keyFile"`
+	ClientCAFile string `json:"clientCAFile"` // whose certificates clients must have; empty: they need none
+}
+
 // CNI says which files the agent installs for the container runtime.
 type CNI struct {
 	ConfDir string `json:"confDir"` // empty: CNI configuration file management is disabled
@@ -194,5 +212,6 @@ func Defaults() Config {
 			"egress:UDP/53", "egress:TCP/53", "egress:UDP/67", "egress:TCP/6443", "egress:TCP/4240", "egress:UDP/123"}},
 		Conntrack: Conntrack{TCPNew: 60, TCPEstablished: 8000, TCPClosing: 10, UDPNew: 60, UDPEstablished: 60, ICMP: 60},
 		Health:    Health{Enabled: true, Port: 4240, Interval: 10 * time.Second},
+		Hubble:    Hubble{Enabled: true, ListenAddress: ":4244", BufferBytes: 16 << 20, TLS: HubbleTLS{Enabled: true}},
 	}
 }

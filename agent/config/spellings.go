@@ -65,9 +65,9 @@ func Spellings() []Spelling {
 		{Other: "l7Proxy", Why: "rules for layer 7 deny what they are about until there is a proxy"},
 		{Other: "operator.prometheus.enabled", Why: "there are no metrics to scrape yet"},
 		{Other: "prometheus.enabled", Why: "there are no metrics to scrape yet"},
-		{Other: "hubble.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
-		{Other: "hubble.relay.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
-		{Other: "hubble.ui.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
+		{Other: "hubble.eventQueueSize", Why: "there is no queue between programs and flows; extraConfig has hubble.bufferBytes"},
+		{Other: "hubble.relay.enabled", Why: "it is a program of its own, weir-relay"},
+		{Other: "hubble.ui.enabled", Why: "there is no page to look at yet; weir observe shows flows"},
 		{Other: "identityAllocationMode", Why: "identities are custom resources"},
 
 		{Other: "encryption.enabled"},

@@ -142,9 +142,19 @@ type Status struct {
 	Identities  *IdentitiesStatus  `json:"identities,omitempty"`
 	Services    *ServicesStatus    `json:"services,omitempty"`
 	Masquerade  *MasqueradeStatus  `json:"masquerade,omitempty"`
-	L2          *L2Status          `json:"l2,omitempty"` // nil: switched off
+	L2          *L2Status          `json:"l2,omitempty"`    // nil: switched off
+	Flows       *FlowsStatus       `json:"flows,omitempty"` // nil: switched off
 
 	KubernetesAPIs []string `json:"kubernetesAPIs,omitempty"` // what is watched, sorted: "core/v1::Pods"
+}
+
+// FlowsStatus is how many flows are kept, and how they are served.
+type FlowsStatus struct {
+	Current uint64  `json:"current"`
+	Max     uint64  `json:"max"`
+	Rate    float64 `json:"rate"`              // flows in a second, over the last minute
+	Address string  `json:"address,omitempty"` // TCP; empty: the node's socket alone
+	Error   string  `json:"error,omitempty"`   // why TCP is not served although it should be
 }
 
 // Condition is a thing that is well, or says why not.
