@@ -11,7 +11,7 @@ LDFLAGS    := -s -w -X weir/internal/version.Version=$(VERSION) -X weir/internal
 BPF_CFLAGS  = -g -O2 -Wall -Werror -target bpf -mcpu=v3 -I bpf/include -I bpf $(if $(MULTIARCH),-isystem /usr/include/$(MULTIARCH))
 BPF_HEADERS := $(wildcard bpf/*.h bpf/include/bpf/*.h)
 BPF_OBJECTS := bpf/obj/pod.o bpf/obj/overlay.o bpf/obj/host.o bpf/obj/sock.o bpf/obj/xdp.o bpf/obj/expire.o bpf/obj/end.o
-BINARIES   := weir-agent weir-cni weir-operator weir
+BINARIES   := weir-agent weir-cni weir-operator weir-relay weir
 MODE       ?= vxlan
 
 .NOTPARALLEL:
