@@ -66,7 +66,6 @@ func Spellings() []Spelling {
 		{Other: "operator.prometheus.enabled", Why: "there are no metrics to scrape yet"},
 		{Other: "prometheus.enabled", Why: "there are no metrics to scrape yet"},
 		{Other: "hubble.eventQueueSize", Why: "there is no queue between programs and flows; extraConfig has hubble.bufferBytes"},
-		{Other: "hubble.relay.enabled", Why: "it is a program of its own, weir-relay"},
 		{Other: "hubble.ui.enabled", Why: "there is no page to look at yet; weir observe shows flows"},
 		{Other: "identityAllocationMode", Why: "identities are custom resources"},
 
