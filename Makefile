@@ -11,7 +11,7 @@ LDFLAGS    := -s -w -X weir/internal/version.Version=$(VERSION) -X weir/internal
 BPF_CFLAGS  = -g -O2 -Wall -Werror -target bpf -mcpu=v3 -I bpf/include -I bpf $(if $(MULTIARCH),-isystem /usr/include/$(MULTIARCH))
 BPF_HEADERS := $(wildcard bpf/*.h bpf/include/bpf/*.h)
 BPF_OBJECTS := bpf/obj/pod.o bpf/obj/overlay.o bpf/obj/host.o bpf/obj/sock.o bpf/obj/xdp.o bpf/obj/expire.o bpf/obj/end.o
-BINARIES   := weir-agent weir-cni weir-operator weir
+BINARIES   := weir-agent weir-cni weir-operator weir-relay weir
 MODE       ?= vxlan
 
 .NOTPARALLEL:
@@ -80,8 +80,9 @@ bpf/obj/%.o: bpf/%.c $(BPF_HEADERS)
 bpf/obj/layout.tmp: bpf/gen/layout.c bpf/layout.h
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h, custom resources out of api/v1, the chart's schema and deploy/weir.yaml
+generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h, Go out of api/*.proto, custom resources out of api/v1, the chart's schema and deploy/weir.yaml
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
+	$(GO) run -C tools/proto . -go $(GO) ../..
 	$(GO) run -C tools/crd . ../..
 	$(GO) run -C tools/chart .
 
@@ -90,6 +91,7 @@ test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
 	$(GO) test -C tools/chart ./...
 	$(GO) test -C tools/image ./...
 	$(GO) test -C tools/monitoring ./...
+	$(GO) test -C test/hubble ./...
 	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist|kube$$)|bench)")
 
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
@@ -117,6 +119,7 @@ verify: $(BPF_OBJECTS) bpf/obj/layout.tmp ## formatting, generated files, sizes,
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt these files"; exit 1; }
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror bpf/*.c bpf/*.h; fi
 	@$(GO) run ./bpf/gen bpf/obj/layout.tmp | cmp - bpf/layout_gen.go || { echo "run make generate"; exit 1; }
+	$(GO) run -C tools/proto . -go $(GO) -check ../..
 	$(GO) run -C tools/crd . -check ../..
 	$(GO) run -C tools/chart . -check
 	$(GO) vet ./...

@@ -46,7 +46,7 @@ var rooms = map[string]room{
 		why:  "state is the vocabulary of all features: it depends on neither Kubernetes nor the kernel",
 	},
 	"api/...": {
-		weir: []string{"api/..."}, outside: []string{"google.golang.org/protobuf", "connectrpc.com/connect"},
+		weir: []string{"api/..."}, outside: []string{"google.golang.org/protobuf", "google.golang.org/grpc"},
 		why: "api is what others depend on: a client must not link the agent",
 	},
 	"api/v1": {
@@ -86,11 +86,15 @@ var rooms = map[string]room{
 		why: "datapath applies entries and does not know which rows they came from",
 	},
 	"observe/...": {
-		weir: []string{"bpf", "state", "api/...", "internal/...", "observe/..."}, outside: []string{"github.com/cilium/ebpf", "golang.org/x/sys", "github.com/prometheus/"},
+		weir: []string{"bpf", "state", "api/...", "internal/...", "observe/..."}, outside: []string{"github.com/cilium/ebpf", "golang.org/x/sys", "google.golang.org/grpc", "google.golang.org/protobuf", "github.com/prometheus/"},
 		why: "observing changes nothing, so it needs neither control nor datapath",
 	},
+	"relay/...": {
+		weir: []string{"api/...", "internal/...", "relay/..."}, outside: []string{"google.golang.org/grpc", "google.golang.org/protobuf"},
+		why: "the relay asks agents over the wire, as any client does",
+	},
 	"cli/...": {
-		weir: []string{"api/...", "internal/version", "cli/..."}, outside: []string{"github.com/spf13/cobra"},
+		weir: []string{"api/...", "internal/version", "cli/..."}, outside: []string{"github.com/spf13/", "google.golang.org/grpc", "google.golang.org/protobuf"},
 		why: "the CLI speaks to the agent over its socket alone",
 	},
 	"cni/...": {
@@ -109,7 +113,7 @@ var rooms = map[string]room{
 	"lab/kube": {
 		why: "it makes a Kubernetes and does not look into what is installed there",
 	},
-	"cmd/...":   {weir: []string{"agent/...", "cli/...", "cni/...", "lab/...", "operator/...", "internal/..."}, outside: all, why: "a command picks a room and starts it"},
+	"cmd/...":   {weir: []string{"agent/...", "cli/...", "cni/...", "lab/...", "operator/...", "relay/...", "internal/..."}, outside: all, why: "a command picks a room and starts it"},
 	"bench/...": {weir: all, outside: all, why: "benchmarks measure every room"},
 	"test/...":  {weir: all, outside: all, why: "tests look at every room"},
 	"tools/...": {weir: all, outside: all, why: "tools are not shipped"},
@@ -210,13 +214,13 @@ func violations(p pkg) []string {
 }
 
 // The plugin runs once for each pod, so that what it links is paid for by each.
-func TestThePluginLinksNeitherKubernetesNorEBPF(t *testing.T) {
+func TestThePluginLinksNeitherKubernetesNorEBPFNorGRPC(t *testing.T) {
 	for _, p := range packages(t) {
 		if p.path() != "cmd/weir-cni" {
 			continue
 		}
 		for _, dep := range p.Deps {
-			if hasPrefix([]string{"k8s.io/", "github.com/cilium/ebpf", "github.com/spf13/"}, dep) {
+			if hasPrefix([]string{"k8s.io/", "github.com/cilium/ebpf", "github.com/spf13/", "google.golang.org/grpc"}, dep) {
 				t.Errorf("%s links %s", p.ImportPath, dep)
 			}
 		}

@@ -32,6 +32,7 @@ import (
 	"weir/datapath"
 	"weir/internal/reconcile"
 	"weir/internal/run"
+	"weir/observe"
 	"weir/observe/metrics"
 	"weir/source/kube"
 	"weir/state"
@@ -76,6 +77,8 @@ type Agent struct {
 	listening atomic.Bool // events of the programs are read
 	followers followers
 	devices   deviceNames
+	flows     *observe.Observer // nil: flows are off
+	flowTCP   flowTCP
 	clock     sync.Mutex
 	jiffies   datapath.Ticks // 0: not measured yet; guarded by clock
 	bpfRouted bool           // host routing by BPF
@@ -173,6 +176,7 @@ func (a *Agent) build() {
 	a.services = service.New(a.log.With("room", "service"), a.serviceOptions(), a.tables, a.dp.Services)
 	a.sockets = a.socketEnder()
 	a.checks = healthcheck.New(a.log.With("room", "healthcheck"), a.checkOptions(), a.tables)
+	a.flows = a.newFlows()
 	a.health = health.New(a.log, healthOptions(cfg), a.tables, attacher{a}, a.dp.Ready(), a.tables.Devices)
 	a.conntrack = conntrack.New(a.log.With("room", "conntrack"), a.dp.CT, a.timeouts(), a.dp.Ready())
 	a.measure()
@@ -222,6 +226,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(g, "conntrack", a.conntrack.Run)
 	a.start(g, "events", a.readEvents)
 	a.start(g, "drops", a.explainDrops)
+	if a.flows != nil {
+		a.start(g, "flows", a.flows.Run)
+		a.start(g, "flow service", a.serveFlows)
+	}
 	if cfg.Health.Enabled {
 		a.start(g, "health", a.health.Run)
 	} else if err := a.health.Remove(ctx); err != nil {

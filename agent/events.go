@@ -63,6 +63,9 @@ func (a *Agent) readEvents(ctx context.Context) error {
 // event is one of a packet. It is the kernel's memory, and gone afterwards.
 func (a *Agent) event(e *bpf.Event) {
 	a.followers.tell(e)
+	if a.flows != nil {
+		a.flows.Add(e)
+	}
 	if bpf.EventKind(e.Kind) == bpf.EventDrop {
 		a.drops.note(e)
 	}

@@ -38,7 +38,7 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 	}
 	s.Datapath = a.datapathCondition(s.Programs)
 	s.Connections, s.Policy, s.Identities = a.connectionsStatus(), a.policyStatus(), a.identitiesStatus()
-	s.Services, s.Masquerade, s.L2 = a.servicesStatus(), a.masqueradeStatus(), a.l2Status()
+	s.Services, s.Masquerade, s.L2, s.Flows = a.servicesStatus(), a.masqueradeStatus(), a.l2Status(), a.flowsStatus()
 	s.Monitor, s.ClockSource, s.Absent = a.monitorStatus(), a.clockSource(), absentFeatures()
 	s.OK = s.Source.OK && s.Datapath.OK && s.Controllers.Healthy == s.Controllers.Total
 	return s, nil

@@ -65,7 +65,7 @@ func Command(env *Env) *cobra.Command {
 	root.PersistentFlags().StringVarP(&env.output, "output", "o", outputTable, "form of the output: table or json")
 	root.AddCommand(
 		statusCommand(env), endpointCommand(env), nodeCommand(env), ipCommand(env), identityCommand(env),
-		serviceCommand(env), backendCommand(env), policyCommand(env), connectionsCommand(env), natCommand(env), l2Command(env), affinityCommand(env), dropsCommand(env), monitorCommand(env), mapCommand(env), configCommand(env),
+		serviceCommand(env), backendCommand(env), policyCommand(env), connectionsCommand(env), natCommand(env), l2Command(env), affinityCommand(env), dropsCommand(env), monitorCommand(env), observeCommand(env), mapCommand(env), configCommand(env),
 		metricsCommand(env), walkCommand(env), whyCommand(env), healthCommand(env), tableCommand(env), versionCommand(env))
 	return root
 }

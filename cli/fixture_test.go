@@ -111,6 +111,7 @@ func status3() agent.Status {
 		Policy:      &agent.PolicyStatus{Mode: "default", InForce: 3, HostFirewall: true},
 		Identities:  &agent.IdentitiesStatus{Cluster: 7, Local: 1, Min: 256, Max: 65535},
 		L2:          &agent.L2Status{Addresses: 4, Local: 2},
+		Flows:       &agent.FlowsStatus{OK: true, Current: 4095, Max: 95325, PerSecond: 6.85, Address: "[::]:4244"},
 		Services: &agent.ServicesStatus{Replacement: true, DirectRouting: "eth0", Mode: "dsr", Dispatch: "opt", Algorithm: "maglev", Services: 2, Frontends: 5, Backends: 1,
 			HealthChecks: 1, Healthz: ":10256", SocketLB: true, NodePorts: "30000-32767", Acceleration: "Native   [eth0]"},
 	}

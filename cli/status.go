@@ -166,8 +166,12 @@ func flows(f *agent.FlowsStatus) string {
 	if f.Max > 0 {
 		full = 100 * float64(f.Current) / float64(f.Max)
 	}
-	return fmt.Sprintf("Ok%sCurrent/Max Flows: %d/%d (%.2f%%), Flows/s: %.2f%sMetrics: %s", gap, f.Current, f.Max, full, f.PerSecond, gap,
-		map[bool]string{true: "Ok", false: "Disabled"}[f.Metrics])
+	where := "node's socket"
+	if f.Address != "" {
+		where = f.Address
+	}
+	return fmt.Sprintf("Ok%sCurrent/Max Flows: %d/%d (%.2f%%), Flows/s: %.2f%sMetrics: %s%s[%s]", gap, f.Current, f.Max, full, f.PerSecond, gap,
+		map[bool]string{true: "Ok", false: "Disabled"}[f.Metrics], gap, where)
 }
 
 // policyLines are about connections and policy, as far as the agent knows them.

@@ -19,6 +19,9 @@ type NamedPort struct {
 	Port  uint16
 }
 
+// Workload is what people know a pod as part of: a Deployment and not its ReplicaSet.
+type Workload struct{ Kind, Name string }
+
 // Pod is a pod anywhere in the cluster, as its Kubernetes object tells.
 type Pod struct {
 	Name           PodName
@@ -30,6 +33,7 @@ type Pod struct {
 	Ports          []NamedPort  // of its containers that have a name, in the object's order
 	HostPorts      []HostPort   // of its node, likewise; none with HostNetwork
 	HostNetwork    bool         // shares the node's addresses, and has no endpoint
+	Workload       Workload     // that made it; zero: nothing did
 
 	// Which pod of this name it is; of two that claim one address, which has it.
 	UID      string    // as the runtime knows it; empty for objects that never saw an API server
@@ -39,7 +43,7 @@ type Pod struct {
 
 // Same reports whether two rows say the same.
 func (p Pod) Same(o Pod) bool {
-	return p.Name == o.Name && p.UID == o.UID && p.Created.Equal(o.Created) && p.Deleting == o.Deleting && p.ServiceAccount == o.ServiceAccount && p.Node == o.Node && p.HostIP == o.HostIP &&
+	return p.Name == o.Name && p.UID == o.UID && p.Created.Equal(o.Created) && p.Deleting == o.Deleting && p.ServiceAccount == o.ServiceAccount && p.Node == o.Node && p.Workload == o.Workload && p.HostIP == o.HostIP &&
 		p.HostNetwork == o.HostNetwork && maps.Equal(p.Labels, o.Labels) && slices.Equal(p.IPs, o.IPs) && slices.Equal(p.Ports, o.Ports) &&
 		slices.Equal(p.HostPorts, o.HostPorts)
 }

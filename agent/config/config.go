@@ -55,10 +55,10 @@ type Config struct {
 	Policy       Policy       `json:"policy"`
 	HostFirewall HostFirewall `json:"hostFirewall"`
 	Conntrack    Conntrack    `json:"conntrack"`
-	Hubble       Hubble       `json:"hubble"`
 
 	Health     Health     `json:"health"`
 	Prometheus Prometheus `json:"prometheus"`
+	Hubble     Hubble     `json:"hubble"` // flows
 	CNI        CNI        `json:"cni"`
 	CleanState bool       `json:"cleanState"`    // at start: wipe pins and endpoint state
 	CleanBPF   bool       `json:"cleanBPFState"` // at start: wipe pins
@@ -158,11 +158,6 @@ type Conntrack struct {
 	ICMP           int `json:"icmp"`
 }
 
-// Hubble is about flows: events of what the datapath lets through.
-type Hubble struct {
-	Enabled bool `json:"enabled"`
-}
-
 // Health switches the health endpoint and the probes between nodes.
 type Health struct {
 	Enabled  bool          `json:"enabled"`
@@ -174,6 +169,23 @@ type Health struct {
 type Prometheus struct {
 	Enabled bool `json:"enabled"`
 	Port    int  `json:"port"` // TCP, on every address of the node
+}
+
+// Hubble is how flows are kept and served.
+type Hubble struct {
+	Enabled       bool      `json:"enabled"`
+	ListenAddress string    `json:"listenAddress"`       // TCP, with certificates or tls.enabled false; empty: the node's socket alone
+	BufferBytes   int       `json:"bufferBytes"`         // memory for the latest flows
+	BufferFlows   int       `json:"eventBufferCapacity"` // how many flows to keep, in place of bufferBytes; 0: that counts
+	TLS           HubbleTLS `json:"tls"`
+}
+
+// HubbleTLS are the certificates for TCP, files in PEM that are read again when they change.
+type HubbleTLS struct {
+	Enabled      bool   `json:"enabled"`
+	CertFile     string `json:"certFile"` // of this node; empty: nothing is served on TCP
+	KeyFile      string `json:"keyFile"`
+	ClientCAFile string `json:"clientCAFile"` // whose certificates clients must have; empty: they need none
 }
 
 // CNI says which files the agent installs for the container runtime.
@@ -213,6 +225,6 @@ func Defaults() Config {
 		Conntrack:  Conntrack{TCPNew: 60, TCPEstablished: 8000, TCPClosing: 10, UDPNew: 60, UDPEstablished: 60, ICMP: 60},
 		Health:     Health{Enabled: true, Port: 4240, Interval: 10 * time.Second},
 		Prometheus: Prometheus{Port: 9962},
-		Hubble:     Hubble{Enabled: true},
+		Hubble:     Hubble{Enabled: true, ListenAddress: ":4244", BufferBytes: 16 << 20, TLS: HubbleTLS{Enabled: true}},
 	}
 }

@@ -85,7 +85,7 @@ func TestNamesOfCiliumsChartAreTaken(t *testing.T) {
 		{"cni: {binPath: /opt/bin}", "cni.binDir", "/opt/bin", "write cni.binDir: /opt/bin"},
 		{"monitorAggregation: none", "bpf.monitorAggregation", "none", "write bpf.monitorAggregation: none"},
 		{"debug: {verbose: datapath}", "debug.enabled", "false", "debug.verbose has no effect"},
-		{"hubble: {relay: {enabled: true}}", "debug.enabled", "false", "hubble.relay.enabled has no effect"},
+		{"hubble: {ui: {enabled: true}}", "debug.enabled", "false", "hubble.ui.enabled has no effect"},
 		{"encryption: {enabled: false}", "debug.enabled", "false", ""},
 	} {
 		l, err := parse("weir.yaml", []byte(tt.yaml))

@@ -62,8 +62,8 @@ func Spellings() []Spelling {
 		{Other: "nodePort.enabled", Why: "NodePorts are there wherever kubeProxyReplacement is true"},
 		{Other: "k8sNetworkPolicy.enabled", Why: "NetworkPolicy is always in force; policy.enforcementMode never switches all policy off"},
 		{Other: "l7Proxy", Why: "rules for layer 7 deny what they are about until there is a proxy"},
-		{Other: "hubble.relay.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
-		{Other: "hubble.ui.enabled", Why: "there are no flows to serve yet; weir drops shows what was dropped"},
+		{Other: "hubble.eventQueueSize", Why: "there is no queue between programs and flows; extraConfig has hubble.bufferBytes"},
+		{Other: "hubble.ui.enabled", Why: "there is no page to look at yet; weir observe shows flows"},
 		{Other: "identityAllocationMode", Why: "identities are custom resources"},
 
 		{Other: "encryption.enabled"},

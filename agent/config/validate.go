@@ -3,11 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weir/internal/suggest"
@@ -22,6 +24,9 @@ var (
 	label     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 	subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 )
+
+// flowSocket is where flows are served, in runDir.
+const flowSocket = "hubble.sock"
 
 const (
 	maxClusterName = 63  // it is the value of a label
@@ -40,6 +45,9 @@ const (
 	minConnections = 1024
 	maxConnections = 1 << 24
 	maxRules       = 1 << 20
+	minFlowBytes   = 65536
+	maxFlowBytes   = 1 << 32
+	maxFlows       = 1 << 24
 )
 
 // Runnable says what an agent needs beside a valid configuration, which other
@@ -87,7 +95,30 @@ func check(c Config) []problem {
 	f.conntrack(c.Conntrack)
 	f.port("health.port", c.Health.Port)
 	f.port("prometheus.port", c.Prometheus.Port)
+	f.hubble(c.Hubble)
 	return f
+}
+
+func (f *findings) hubble(h Hubble) {
+	if h.ListenAddress != "" {
+		if _, port, err := net.SplitHostPort(h.ListenAddress); err != nil || !isPort(port) {
+			f.add("hubble.listenAddress", "%q is not an address with a port: write :4244 or 10.0.0.1:4244, or leave it empty", h.ListenAddress)
+		}
+	}
+	f.within("hubble.bufferBytes", h.BufferBytes, minFlowBytes, maxFlowBytes)
+	f.within("hubble.eventBufferCapacity", h.BufferFlows, 0, maxFlows)
+	t := h.TLS
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		f.add("hubble.tls.certFile", "%q, and hubble.tls.keyFile is %q: set both, or neither", t.CertFile, t.KeyFile)
+	}
+	if t.ClientCAFile != "" && t.CertFile == "" {
+		f.add("hubble.tls.clientCAFile", "%q, and there is no certificate of this node: set hubble.tls.certFile, too", t.ClientCAFile)
+	}
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }
 
 func (f *findings) policy(c Config) {
@@ -156,6 +187,10 @@ func (f *findings) paths(c Config) {
 	}
 	if n := len(c.Socket); n > maxSocketPath {
 		f.add("socket", "the path has %d bytes, a socket's at most %d: choose a shorter runDir or socket (%s)", n, maxSocketPath, c.Socket)
+	}
+	// Sockets are bound under a name with a number behind, and renamed.
+	if n := len(filepath.Join(c.RunDir, flowSocket)) + len(".4194304"); c.Hubble.Enabled && n > maxSocketPath && len(c.Socket) <= maxSocketPath {
+		f.add("runDir", "the path of %s in it has %d bytes, a socket's at most %d: choose a shorter runDir, or set hubble.enabled to false", flowSocket, n, maxSocketPath)
 	}
 }
 
@@ -281,6 +316,9 @@ func warnings(c Config) []string {
 	}
 	if c.IPMasqAgent.Enabled && !c.EnableIPv4Masquerade && !c.EnableIPv6Masquerade {
 		out = append(out, "ipMasqAgent.enabled: has no effect without enableIPv4Masquerade or enableIPv6Masquerade")
+	}
+	if h := c.Hubble; h.Enabled && h.ListenAddress != "" && !h.TLS.Enabled {
+		out = append(out, "hubble.tls.enabled: is false, so that whoever reaches "+h.ListenAddress+" can read all flows of this node")
 	}
 	if c.RoutingMode != "tunnel" {
 		return out

@@ -38,6 +38,13 @@ func TestInvalidValuesNameTheKeyAndTheWayOut(t *testing.T) {
 		{"bpf.root=sys/fs/bpf", "begin it with /"},
 		{"ipam.mode=eni", "use cluster-pool"},
 		{"routingMode=native", "ipv4NativeRoutingCIDR: is empty, and routingMode is native"},
+		{"hubble.listenAddress=4244", "is not an address with a port: write :4244"},
+		{"hubble.listenAddress=:0", "is not an address with a port"},
+		{"hubble.bufferBytes=1", "use 65536 to"},
+		{"hubble.eventBufferCapacity=-1", "use 0 to"},
+		{"hubble.tls.certFile=/x", "hubble.tls.keyFile is \"\": set both, or neither"},
+		{"hubble.tls.clientCAFile=/x", "there is no certificate of this node"},
+		{"runDir=/" + strings.Repeat("d", 90), "the path of hubble.sock in it has"},
 		{"runDir=/" + strings.Repeat("d", 110), "choose a shorter runDir"},
 	}
 	for _, tt := range tests {
@@ -67,6 +74,13 @@ func TestIPv6NeedsItsMinimumMTUInsideTheTunnel(t *testing.T) {
 func TestSettingsWithoutEffectAreWarnedOf(t *testing.T) {
 	_, warnings, err := Parse("", nil, "autoDirectNodeRoutes=true")
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "autoDirectNodeRoutes") {
+		t.Errorf("warnings %q, err %v", warnings, err)
+	}
+}
+
+func TestFlowsInTheClearAreWarnedOf(t *testing.T) {
+	_, warnings, err := Parse("", nil, "hubble.tls.enabled=false")
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "whoever reaches :4244 can read all flows") {
 		t.Errorf("warnings %q, err %v", warnings, err)
 	}
 }

@@ -26,7 +26,8 @@ type FlowsStatus struct {
 	Current   uint64  `json:"current"`
 	Max       uint64  `json:"max"`
 	PerSecond float64 `json:"perSecond"`
-	Metrics   bool    `json:"metrics"` // of flows, can be scraped
+	Metrics   bool    `json:"metrics"`           // of flows, can be scraped
+	Address   string  `json:"address,omitempty"` // that serves them on TCP; empty: the node's socket alone
 }
 
 // Ping is the answer to ICMP echo requests, which decides nothing.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/datapath"
@@ -22,6 +23,8 @@ type Control struct {
 	opts   Options
 	tables *state.Tables
 	maps   *datapath.PolicyMaps
+
+	version atomic.Uint64 // of what is in e
 
 	mu      sync.Mutex
 	e       *engine // nil: everything is to be derived again
@@ -81,6 +84,7 @@ func (c *Control) Step(context.Context) error {
 	default:
 		c.follow(changes, through)
 	}
+	c.version.Add(1)
 	for _, key := range through {
 		delete(c.gate.waiting, key)
 	}

@@ -57,7 +57,15 @@ type Rule struct {
 	Deny    bool
 	Peer    string
 	Port    string
-	Origins []string // the rules of objects that it comes from
+	Origins []string          // the rules of objects that it comes from
+	Keys    []state.PolicyKey // those objects, each once
+	Match   Match
+}
+
+// Match is by what a rule decides.
+type Match struct {
+	Everybody bool // whoever the peer is
+	Level     bpf.PolicyLevel
 }
 
 // String is the rule in one line: "allow k8s:app in (web) on 80/TCP".
@@ -189,15 +197,19 @@ func (e *engine) direction(p *endpoint, d uint8) Direction {
 }
 
 func (c *class) rule(k entryKey, x *entry) Rule {
-	out := Rule{ID: x.id, Deny: x.flags(c.respond)&uint32(bpf.RuleDeny) != 0, Peer: "everybody", Port: c.portText(k)}
+	out := Rule{Match: Match{k.selector == nil, bpf.PolicyLevel(k.level)}, ID: x.id, Deny: x.flags(c.respond)&uint32(bpf.RuleDeny) != 0, Peer: "everybody", Port: c.portText(k)}
 	if k.selector != nil {
 		out.Peer = k.selector.text
 	}
 	for _, r := range x.rules {
 		if r.row.Deny == out.Deny {
 			out.Origins = append(out.Origins, r.origin())
+			if key := r.spec.policy.row.Key; key != (state.PolicyKey{}) && !slices.Contains(out.Keys, key) {
+				out.Keys = append(out.Keys, key)
+			}
 		}
 	}
+	slices.SortFunc(out.Keys, compareKeys)
 	slices.Sort(out.Origins)
 	out.Origins = slices.Compact(out.Origins)
 	return out
@@ -226,18 +238,42 @@ func (c *Control) IsolatedBy(id state.EndpointID, ingressDirection bool) []strin
 	return c.e.isolatedBy(c.e.endpoints[id], d)
 }
 
-func (e *engine) isolatedBy(p *endpoint, d uint8) []string {
-	var out []string
+// Isolators are the objects among those that IsolatedBy names.
+func (c *Control) Isolators(id state.EndpointID, ingressDirection bool) []state.PolicyKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := egress
+	if ingressDirection {
+		d = ingress
+	}
+	if c.e == nil || c.e.endpoints[id] == nil {
+		return nil
+	}
+	return c.e.isolators(c.e.endpoints[id], d)
+}
+
+func (e *engine) isolators(p *endpoint, d uint8) []state.PolicyKey {
+	var out []state.PolicyKey
 	if e.opts.Mode == ModeNever {
 		return nil
 	}
 	for s := range p.specs {
 		if s.isolates(d) {
-			out = append(out, s.policy.row.Key.String())
+			out = append(out, s.policy.row.Key)
 		}
 	}
-	slices.Sort(out)
-	out = slices.Compact(out)
+	slices.SortFunc(out, compareKeys)
+	return slices.Compact(out)
+}
+
+func (e *engine) isolatedBy(p *endpoint, d uint8) []string {
+	var out []string
+	if e.opts.Mode == ModeNever {
+		return nil
+	}
+	for _, key := range e.isolators(p, d) {
+		out = append(out, key.String())
+	}
 	if p.init && e.any {
 		out = append(out, "labels not known yet (reserved:init)")
 	}
@@ -261,6 +297,9 @@ func (c *Control) DecideRule(id uint32) (rule Rule, ok bool) {
 	}
 	return at.class.rule(at.key, at.class.entries[at.key]), true
 }
+
+// Version changes whenever what the other methods say of rules and endpoints may.
+func (c *Control) Version() uint64 { return c.version.Load() }
 
 // Meets lists the selectors of this node's policies that an identity meets.
 func (c *Control) Meets(id state.IdentityID) []string {

@@ -175,3 +175,30 @@ func TestANodeLeavesWhenItIsDeletedOrScaledAway(t *testing.T) {
 		}
 	}
 }
+
+func TestAPodSaysWhichWorkloadMadeIt(t *testing.T) {
+	yes := true
+	by := func(kind, name string) []metav1.OwnerReference {
+		return []metav1.OwnerReference{{Kind: "Node", Name: "n1"}, {Kind: kind, Name: name, Controller: &yes}}
+	}
+	for _, c := range []struct {
+		owners []metav1.OwnerReference
+		hash   string
+		want   state.Workload
+	}{
+		{nil, "", state.Workload{}},
+		{[]metav1.OwnerReference{{Kind: "Node", Name: "n1"}}, "", state.Workload{}},
+		{by("ReplicaSet", "web-5d9c"), "5d9c", state.Workload{Kind: "Deployment", Name: "web"}},
+		{by("ReplicaSet", "web-5d9c"), "", state.Workload{Kind: "ReplicaSet", Name: "web-5d9c"}},
+		{by("ReplicaSet", "web"), "5d9c", state.Workload{Kind: "ReplicaSet", Name: "web"}},
+		{by("StatefulSet", "db"), "", state.Workload{Kind: "StatefulSet", Name: "db"}},
+	} {
+		o := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", OwnerReferences: c.owners, Labels: map[string]string{}}}
+		if c.hash != "" {
+			o.Labels["pod-template-hash"] = c.hash
+		}
+		if p, err := Pod(o); err != nil || p.Workload != c.want {
+			t.Errorf("owners %v: got %v, %v, want %v", c.owners, p.Workload, err, c.want)
+		}
+	}
+}

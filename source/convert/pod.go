@@ -32,6 +32,7 @@ func Pod(o *corev1.Pod) (state.Pod, error) {
 		ServiceAccount: or(o.Spec.ServiceAccountName, "default"),
 		Node:           o.Spec.NodeName,
 		HostNetwork:    o.Spec.HostNetwork,
+		Workload:       workload(o),
 		UID:            or(o.Annotations[corev1.MirrorPodAnnotationKey], string(o.UID)), // of a static pod, the object is a mirror
 		Created:        o.CreationTimestamp.Time,
 		Deleting:       o.DeletionTimestamp != nil,
@@ -71,4 +72,21 @@ func or(text, otherwise string) string {
 		return otherwise
 	}
 	return text
+}
+
+// workload is what controls a pod. Of a Deployment's ReplicaSet the name is the
+// Deployment's, a dash and the hash that is the pod's label, too.
+func workload(o *corev1.Pod) state.Workload {
+	for _, owner := range o.OwnerReferences {
+		if owner.Controller == nil || !*owner.Controller {
+			continue
+		}
+		if hash := o.Labels["pod-template-hash"]; owner.Kind == "ReplicaSet" && hash != "" {
+			if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok {
+				return state.Workload{Kind: "Deployment", Name: name}
+			}
+		}
+		return state.Workload{Kind: owner.Kind, Name: owner.Name}
+	}
+	return state.Workload{}
 }

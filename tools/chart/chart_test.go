@@ -48,7 +48,7 @@ var sets = map[string][]string{
 	"metrics": {"prometheus.enabled=true", "operator.prometheus.enabled=true", "prometheus.port=19962", "operator.prometheus.serviceMonitor.enabled=true"},
 	"extra": {"extraConfig.bpf.ctSize=1048576", "extraConfig.conntrack.tcpEstablished=21600", "ipMasqAgent.enabled=true",
 		"ipMasqAgent.config.nonMasqueradeCIDRs={10.0.0.0/8,172.16.0.0/12}", "bpf.vlanBypass={7,9}", "hostFirewall.enabled=true",
-		"l2announcements.enabled=true", "nodePort.range=31000-31999", "nodePort.addresses={172.18.0.0/16}"},
+		"l2announcements.enabled=true", "nodePort.range=31000-31999", "nodePort.addresses={172.18.0.0/16}", "hubble.enabled=false", "hubble.relay.enabled=true"},
 }
 
 // objects decodes what was rendered as an API server does: unknown fields are errors.
@@ -286,7 +286,13 @@ func TestWhatTheAgentWouldRefuseIsRefusedBefore(t *testing.T) {
 func containers(t *testing.T, all []runtime.Object) map[string]corev1.Container {
 	t.Helper()
 	out := map[string]corev1.Container{}
-	for _, spec := range []corev1.PodSpec{find[*appsv1.DaemonSet](t, all, "weir").Spec.Template.Spec, find[*appsv1.Deployment](t, all, "weir-operator").Spec.Template.Spec} {
+	specs := []corev1.PodSpec{find[*appsv1.DaemonSet](t, all, "weir").Spec.Template.Spec}
+	for _, o := range all {
+		if d, ok := o.(*appsv1.Deployment); ok {
+			specs = append(specs, d.Spec.Template.Spec)
+		}
+	}
+	for _, spec := range specs {
 		if spec.SecurityContext.SeccompProfile == nil || spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 			t.Errorf("seccomp profile %v, want RuntimeDefault", spec.SecurityContext.SeccompProfile)
 		}
@@ -301,7 +307,7 @@ func containers(t *testing.T, all []runtime.Object) map[string]corev1.Container 
 }
 
 func TestNoContainerIsPrivileged(t *testing.T) {
-	want := map[string][]corev1.Capability{"prepare": {"SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"}, "agent": {"NET_ADMIN", "SYS_ADMIN"}, "operator": nil}
+	want := map[string][]corev1.Capability{"prepare": {"SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"}, "agent": {"NET_ADMIN", "SYS_ADMIN"}, "operator": nil, "relay": nil}
 	for name, set := range sets {
 		_, all, _ := rendered1(t, set...)
 		for at, c := range containers(t, all) {

@@ -29,7 +29,7 @@ func programFiles(dir string) ([]file, error) {
 		}
 		out = append(out, file{path: "usr/bin/" + e.Name(), mode: 0o755, data: data})
 	}
-	for _, name := range []string{"weir", "weir-agent", "weir-cni", "weir-operator"} {
+	for _, name := range []string{"weir", "weir-agent", "weir-cni", "weir-operator", "weir-relay"} {
 		if !slices.ContainsFunc(out, func(f file) bool { return f.path == "usr/bin/"+name }) {
 			return nil, fmt.Errorf("%s has no %s", dir, name)
 		}

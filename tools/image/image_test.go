@@ -34,7 +34,7 @@ func parts(t *testing.T) (in, arch string) {
 	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"weir", "weir-agent", "weir-cni", "weir-operator"} {
+	for _, name := range []string{"weir", "weir-agent", "weir-cni", "weir-operator", "weir-relay"} {
 		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "bin", name), source)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 		if out, err := build.CombinedOutput(); err != nil {
@@ -103,7 +103,7 @@ func TestTheImageHasItsProgramsAndWhatTheyNeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := contents(t, img)
-	for _, name := range []string{"usr/bin/weir", "usr/bin/weir-agent", "usr/bin/weir-cni", "usr/bin/weir-operator", "usr/sbin/bpftool", "usr/share/doc/bpftool/copyright", "usr/share/sbom/weir.cdx.json"} {
+	for _, name := range []string{"usr/bin/weir", "usr/bin/weir-agent", "usr/bin/weir-cni", "usr/bin/weir-operator", "usr/bin/weir-relay", "usr/sbin/bpftool", "usr/share/doc/bpftool/copyright", "usr/share/sbom/weir.cdx.json"} {
 		if _, ok := files[name]; !ok {
 			t.Errorf("the image has no %s", name)
 		}

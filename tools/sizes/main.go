@@ -2,7 +2,7 @@
 // longer than the style guide allows, and exits with 1 unless each of their
 // files gives its reason in a comment "sizes: REASON".
 //
-// Tests, generated files (*_gen.go) and the third-party headers in
+// Tests, generated files (*_gen.go, *.pb.go) and the third-party headers in
 // bpf/include are passed over. It judges length and nothing else.
 package main
 
@@ -93,7 +93,7 @@ func skipDir(rel string) error {
 func measured(rel string) bool {
 	switch filepath.Ext(rel) {
 	case ".go":
-		return !strings.HasSuffix(rel, "_gen.go") && !strings.HasSuffix(rel, "_test.go")
+		return !strings.HasSuffix(rel, "_gen.go") && !strings.HasSuffix(rel, ".pb.go") && !strings.HasSuffix(rel, "_test.go")
 	case ".c", ".h":
 		return !strings.Contains(rel, string(filepath.Separator)+"test"+string(filepath.Separator))
 	default:

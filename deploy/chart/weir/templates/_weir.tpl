@@ -73,6 +73,9 @@
 {{- $extra := dict -}}
 {{- $_ := include "weir.flatten" (list "" (.Values.extraConfig | default dict) $extra) -}}
 {{- $config = mergeOverwrite $config $extra -}}
+{{- if eq (include "weir.flowsTLS" (list $ $config)) "true" -}}
+{{- $config = mergeOverwrite (dict "hubble.tls.certFile" "/var/lib/weir/tls/tls.crt" "hubble.tls.keyFile" "/var/lib/weir/tls/tls.key" "hubble.tls.clientCAFile" "/var/lib/weir/tls/ca.crt") $config -}}
+{{- end -}}
 {{- if eq (toString $config.routingMode) "native" -}}
 {{- range $family := list "4" "6" -}}
 {{- $key := printf "ipv%sNativeRoutingCIDR" $family -}}
@@ -85,6 +88,12 @@
 {{- $errors = append $errors "ipv4.enabled and ipv6.enabled are both false: set one of them to true" -}}
 {{- end -}}
 {{- dict "config" $config "warnings" $warnings "errors" $errors | toJson -}}
+{{- end -}}
+
+{{/* weir.flowsTLS: whether agents serve flows to the relay with certificates of the chart's. */}}
+{{- define "weir.flowsTLS" -}}
+{{- $config := index . 1 -}}
+{{- and (index . 0).Values.hubble.relay.enabled (eq (toString (get $config "hubble.enabled")) "true") (ne (toString (get $config "hubble.tls.enabled")) "false") -}}
 {{- end -}}
 
 {{- define "weir.image" -}}

@@ -1,0 +1,130 @@
+// Package run is the relay as a process: its flags, where it listens, and how it is asked
+// whether it is well.
+package run
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"weir/api/wire"
+	"weir/internal/run"
+	"weir/internal/version"
+	"weir/relay"
+)
+
+// Config is what the flags say.
+type Config struct {
+	Listen string             // TCP, for clients
+	Health string             // TCP, for probes; empty: nowhere
+	Certs  *wire.Certificates // for clients; nil: without TLS
+	Relay  relay.Options
+}
+
+// Parse reads the flags. The error names the flag and the way out.
+func Parse(args []string, usage io.Writer) (Config, error) {
+	c := Config{Relay: relay.Options{Version: version.Version}}
+	var server, client wire.Certificates
+	var plainServer, plainClient bool
+	var cluster string
+	f := flag.NewFlagSet("weir-relay", flag.ContinueOnError)
+	f.SetOutput(usage)
+	f.StringVar(&c.Listen, "listen-address", ":4245", "`ADDRESS:PORT` for clients")
+	f.StringVar(&c.Health, "health-address", ":4222", "`ADDRESS:PORT` where /healthz and /readyz are asked for; empty: nowhere")
+	f.StringVar(&c.Relay.PeerService, "peer-service", "unix:///var/run/weir/hubble.sock", "an agent that tells where all are: `ADDRESS:PORT` or unix:///PATH")
+	f.StringVar(&cluster, "cluster-name", "default", "`NAME` of the cluster, for the name in that agent's certificate")
+	f.StringVar(&client.CAFile, "tls-hubble-server-ca-file", "", "`FILE` with the authority of agents' certificates, PEM")
+	f.StringVar(&client.CertFile, "tls-hubble-client-cert-file", "", "`FILE` with the relay's certificate for agents, PEM")
+	f.StringVar(&client.KeyFile, "tls-hubble-client-key-file", "", "`FILE` with its key, PEM")
+	f.BoolVar(&plainClient, "disable-client-tls", false, "speak to agents without TLS")
+	f.StringVar(&server.CertFile, "tls-relay-server-cert-file", "", "`FILE` with the relay's certificate for clients, PEM")
+	f.StringVar(&server.KeyFile, "tls-relay-server-key-file", "", "`FILE` with its key, PEM")
+	f.StringVar(&server.CAFile, "tls-relay-client-ca-file", "", "`FILE` with the authority of clients' certificates, PEM; empty: they need none")
+	f.BoolVar(&plainServer, "disable-server-tls", false, "serve clients without TLS")
+	if err := f.Parse(args); err != nil {
+		return c, err
+	}
+	if f.NArg() > 0 {
+		return c, fmt.Errorf("unexpected argument %q: flags only, such as --peer-service hubble-peer:443", f.Arg(0))
+	}
+	c.Relay.Plain = plainClient
+	c.Relay.PeerServerName = "hubble-peer." + strings.ReplaceAll(cluster, ".", "-") + ".hubble-grpc.cilium.io"
+	local := strings.HasPrefix(c.Relay.PeerService, "unix:")
+	switch {
+	case !plainClient && client.CAFile == "" && !local:
+		return c, errors.New("--tls-hubble-server-ca-file is empty: name the authority of agents' certificates, or say --disable-client-tls")
+	case !plainServer && server.CertFile == "":
+		return c, errors.New("--tls-relay-server-cert-file is empty: name the relay's certificate for clients, or say --disable-server-tls")
+	}
+	if !plainClient && client.CAFile != "" {
+		c.Relay.Certificates = &client
+	}
+	if !plainServer {
+		c.Certs = &server
+	}
+	for _, certs := range []*wire.Certificates{c.Relay.Certificates, c.Certs} {
+		if certs == nil {
+			continue
+		}
+		if err := certs.Check(); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, log *slog.Logger, c Config) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for clients: %w", err)
+	}
+	r := relay.New(log, c.Relay)
+	s := wire.Server(c.Certs)
+	r.Register(s)
+	g := run.New(ctx)
+	g.Go("peers", r.Run)
+	g.Go("clients", func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, s.Stop)()
+		if err := s.Serve(wire.Limit(l)); !errors.Is(err, grpc.ErrServerStopped) {
+			return err
+		}
+		return nil
+	})
+	if c.Health != "" {
+		g.Go("health", func(ctx context.Context) error { return answerProbes(ctx, c.Health, r) })
+	}
+	return g.Wait()
+}
+
+// answerProbes says whether the relay is alive, and whether it knows the agents.
+func answerProbes(ctx context.Context, address string, r *relay.Relay) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen for probes: %w", err)
+	}
+	m := http.NewServeMux()
+	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	m.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !r.Ready() {
+			http.Error(w, "no agent has told where all are", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	s := &http.Server{Handler: m, ReadHeaderTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
