@@ -31,7 +31,7 @@ spec: {clusterIP: 10.96.0.9, selector: {app: a}, ports: [{port: 80}]}
 	run(t, l, "n1", "nft", "add", "rule", "ip", "mine", "c", "counter", "comment", `"`+planted+`"`)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "n1.tar.gz")
-	out := run(t, l, "n1", "env", "SECRET="+planted, "weir", "sysdump", "--file", file)
+	out := run(t, l, "n1", "env", "SECRET="+planted, filepath.Join(bin, "weir"), "--socket", node(t, l, "n1").Socket(), "sysdump", "--file", file)
 	if !strings.Contains(out, file) {
 		t.Errorf("it said %q", out)
 	}
