@@ -74,7 +74,8 @@ type Agent struct {
 	sockets   *datapath.SocketEnder // nil: the kernel cannot, or kube-proxy has the services
 	drops     drops
 	walks     walks
-	listening atomic.Bool // events of the programs are read
+	listening atomic.Bool   // events of the programs are read
+	unknown   atomic.Uint64 // events that this build knows no kind of
 	followers followers
 	devices   deviceNames
 	flows     *observe.Observer // nil: flows are off

@@ -62,6 +62,10 @@ func (a *Agent) readEvents(ctx context.Context) error {
 
 // event is one of a packet. It is the kernel's memory, and gone afterwards.
 func (a *Agent) event(e *bpf.Event) {
+	if kind := bpf.EventKind(e.Kind); kind < bpf.EventDrop || kind > bpf.EventPacket {
+		a.unknown.Add(1) // of programs of another build, while they are exchanged
+		return
+	}
 	a.followers.tell(e)
 	if a.flows != nil {
 		a.flows.Add(e)

@@ -12,7 +12,7 @@ import (
 
 // monitorStatus reads the rings' size and what was lost from the kernel.
 func (a *Agent) monitorStatus() api.MonitorStatus {
-	s := api.MonitorStatus{Listening: a.listening.Load(), PageSize: os.Getpagesize()}
+	s := api.MonitorStatus{Listening: a.listening.Load(), Unknown: a.unknown.Load(), PageSize: os.Getpagesize()}
 	s.CPUs, _ = ebpf.PossibleCPU() // the kernel's list is always readable
 	if maps, err := a.dp.MapUse(); err == nil {
 		for _, m := range maps {

@@ -43,7 +43,7 @@ type flows struct {
 	drops   map[[2]string]*measured // by reason and direction
 	forward map[string]*measured    // by direction
 	tooBig  map[string]*measured
-	lost    measured
+	lost    map[string]*measured // by lane
 }
 
 // passing are what judges nothing: a packet that ends so is counted by another
@@ -53,12 +53,16 @@ var passing = map[bpf.Reason]bool{bpf.ReasonPassed: true, bpf.ReasonSocketClosed
 	bpf.ReasonReset: true, bpf.ReasonProhibited: true}
 
 func counted(all []Packets) flows {
-	f := flows{drops: map[[2]string]*measured{}, forward: map[string]*measured{"INGRESS": {}, "EGRESS": {}}, tooBig: map[string]*measured{}}
+	f := flows{drops: map[[2]string]*measured{}, forward: map[string]*measured{"INGRESS": {}, "EGRESS": {}}, tooBig: map[string]*measured{},
+		lost: map[string]*measured{"events": {}, "traces": {}}}
 	for _, p := range all {
-		way := p.Place.Direction()
+		way := direction(p.Place)
 		switch {
 		case p.Reason == bpf.ReasonEventLost:
-			f.lost.add(p)
+			f.lost["events"].add(p)
+			continue
+		case p.Reason == bpf.ReasonTraceLost:
+			f.lost["traces"].add(p)
 			continue
 		case p.Reason.Drop():
 			sum(f.drops, [2]string{p.Reason.String(), way}).add(p)
@@ -70,6 +74,14 @@ func counted(all []Packets) flows {
 		f.raw = append(f.raw, p)
 	}
 	return f
+}
+
+// direction is that of the program, which is none of what stands beside packets.
+func direction(p bpf.Place) string {
+	if p == bpf.PlaceNone {
+		return "UNKNOWN"
+	}
+	return p.Direction()
 }
 
 func sum[K comparable](all map[K]*measured, k K) *measured {
@@ -95,7 +107,9 @@ func (f flows) put(out Out) {
 		out.Put(packetCount, float64(p.Packets), p.Place.String(), p.Reason.String())
 		out.Put(packetBytes, float64(p.Bytes), p.Place.String(), p.Reason.String())
 	}
-	out.Put(eventsLost, float64(f.lost.packets))
+	for lane, m := range f.lost {
+		out.Put(eventsLost, float64(m.packets), lane)
+	}
 }
 
 func putMaps(out Out, maps []Map) {

@@ -49,7 +49,7 @@ func node() Node {
 			return []Packets{{bpf.PlaceFromPod, bpf.ReasonToEndpoint, 100, 9800}, {bpf.PlaceFromPod, bpf.ReasonToOverlay, 5, 500},
 				{bpf.PlaceToNetdev, bpf.ReasonPassed, 5, 700}, {bpf.PlaceFromOverlay, bpf.ReasonToEndpoint, 7, 700},
 				{bpf.PlaceFromPod, bpf.DropPolicy, 4, 400}, {bpf.PlaceFromHost, bpf.DropPolicy, 2, 200}, {bpf.PlaceFromOverlay, bpf.DropPolicy, 1, 98},
-				{bpf.PlaceFromPod, bpf.ReasonReset, 3, 180}, {bpf.PlaceFromPod, bpf.ReasonTooBig, 1, 1500}, {bpf.PlaceNone, bpf.ReasonEventLost, 9, 900}}, nil
+				{bpf.PlaceNone, bpf.ReasonReset, 3, 180}, {bpf.PlaceNone, bpf.ReasonTooBig, 1, 1500}, {bpf.PlaceNone, bpf.ReasonTraceLost, 20, 2000}, {bpf.PlaceNone, bpf.ReasonEventLost, 9, 900}}, nil
 		},
 		Maps: func() ([]Map, error) {
 			return []Map{{Name: "weir_ipcache", Entries: 128, Capacity: 512, Limit: 512, Bytes: 4096, Updates: 130, Deletes: 2, Failed: 1},

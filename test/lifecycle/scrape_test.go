@@ -16,8 +16,11 @@ func TestAScrapeOfAFullNodeIsQuick(t *testing.T) {
 	const endpoints, limit = 250, 50 * time.Millisecond
 	n := lab.Nodes(1)
 	l := ownLab(t, lab.Spec{Name: "ltb-full", Nodes: n, IPv6: new(false), Agent: map[string]any{"health": map[string]any{"enabled": false}}}, "")
-	for i := range endpoints {
-		attach(t, l, "n1", fmt.Sprintf("e%d", i)).add(t)
+	client := agent.NewClient(node(t, l, "n1").Socket())
+	for i := range endpoints { // without a process for each
+		if err := client.Post(t.Context(), agent.PathCNIAdd, agent.AddRequest{Attachment: attach(t, l, "n1", fmt.Sprintf("e%d", i)).key()}, nil); err != nil {
+			t.Fatalf("ADD %d: %v", i, err)
+		}
 	}
 	settled(t, l)
 	best, text := time.Hour, ""

@@ -196,14 +196,14 @@ func TestRowH9EventsThatWereLostAreShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Kill(pid, syscall.SIGCONT)
-	l.Exec(t.Context(), "a", "ping", "-q", "-f", "-l", "8000", "-c", "8000", "-W", "1", unusedAddress(t, l))
+	l.Exec(t.Context(), "a", "ping", "-q", "-f", "-l", "20000", "-c", "20000", "-W", "1", unusedAddress(t, l))
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	wantLines(t, l, "n1", map[string]string{"NodeMonitor": `Listening for events on .* [1-9]\d* events lost, 0 unknown notifications`})
 	s, lost := get[agent.Status](t, l, "n1", agent.PathStatus), uint64(0)
 	for _, m := range get[[]agent.Metric](t, l, "n1", agent.PathMetrics) {
-		if m.Reason == "Event lost" {
+		if m.Reason == "Event lost" || m.Reason == "Trace lost" {
 			lost += m.Packets
 		}
 	}

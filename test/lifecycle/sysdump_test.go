@@ -31,7 +31,7 @@ spec: {clusterIP: 10.96.0.9, selector: {app: a}, ports: [{port: 80}]}
 	run(t, l, "n1", "nft", "add", "rule", "ip", "mine", "c", "counter", "comment", `"`+planted+`"`)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "n1.tar.gz")
-	out := run(t, l, "n1", "env", "SECRET="+planted, "weir", "sysdump", "--file", file)
+	out := run(t, l, "n1", "env", "SECRET="+planted, filepath.Join(bin, "weir"), "--socket", node(t, l, "n1").Socket(), "sysdump", "--file", file)
 	if !strings.Contains(out, file) {
 		t.Errorf("it said %q", out)
 	}
@@ -43,7 +43,7 @@ spec: {clusterIP: 10.96.0.9, selector: {app: a}, ports: [{port: 80}]}
 	}
 	for name, want := range map[string]string{
 		"agent/status.json": `"node": "n1"`, "agent/endpoints.json": "default/a", "agent/endpoint-policies.json": `"endpoint"`, "agent/services.json": "10.96.0.9:80/TCP",
-		"agent/log.json": "agent", "agent/metrics.txt": "cilium_endpoint 2", "agent/config.json": "routingMode", "maps/weir_ipcache.json": "identity=",
+		"agent/log.json": "devices detected", "agent/metrics.txt": "cilium_endpoint 2", "agent/config.json": "routingMode", "maps/weir_ipcache.json": "identity=",
 		"tables/pods.json": "default/a", "host/links.json": "weir_host", "host/routes.json": "dst", "host/nft-counts.json": "ip mine",
 		"host/bpf-programs.json": "from_pod", "host/kernel.json": "release", "manifest.json": "agent/status.json",
 	} {
