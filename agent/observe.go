@@ -18,6 +18,7 @@ func (a *Agent) observer(name string) reconcile.Observer {
 		mu.Lock()
 		defer mu.Unlock()
 		row.Runs++
+		a.log.Debug("reconciled", "part", name, "run", row.Runs, "err", err)
 		if err != nil {
 			row.Failures++
 			row.Consecutive++

@@ -83,7 +83,7 @@ func flags(args []string) options {
 	f.StringVar(&o.out, "out", "results", "folder for bench.json and the plots")
 	f.StringVar(&o.prefix, "prefix", "bch", "of the names of network namespaces")
 	f.IntVar(&o.cpu, "cpu", 1, "CPU that client and server share")
-	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, masquerade, services, nodeport, programming, policy, kube, cni, agent")
+	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, masquerade, services, nodeport, events, programming, policy, kube, cni, agent")
 	f.StringVar(&o.counts, "services", "10,1000,10000", "three numbers of services to compare")
 	f.StringVar(&o.modes, "kube-proxy", "iptables,legacy,nftables", "modes to compare with; legacy is iptables by the kernel's old interface")
 	_ = f.Parse(args) // exits on errors
@@ -117,7 +117,7 @@ func run(o options) (err error) {
 	b.report.printHead(os.Stdout)
 	var errs []error
 	for _, p := range []part{{"programs", (*bench).programs}, {"flows", (*bench).flows}, {"connections", (*bench).connections},
-		{"traffic", (*bench).traffic}, {"masquerade", (*bench).masquerade}, {"services", (*bench).services}, {"nodeport", (*bench).nodePort}, {"programming", (*bench).programming},
+		{"traffic", (*bench).traffic}, {"masquerade", (*bench).masquerade}, {"services", (*bench).services}, {"nodeport", (*bench).nodePort}, {"events", (*bench).events}, {"programming", (*bench).programming},
 		{"policy", (*bench).policy}, {"kube", (*bench).kube}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
 		if o.only != "" && !strings.Contains(","+o.only+",", ","+p.name+",") {
 			continue

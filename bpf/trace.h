@@ -8,6 +8,7 @@
 #pragma once
 #include "asked.h"
 #include "ip.h"
+#include "kubeproxy.h"
 #include "policy.h"
 #include "ports.h"
 #include "walk.h"
@@ -169,6 +170,18 @@ static __always_inline void event_addrs(struct event *e, const struct work *w)
 	}
 }
 
+/* The same for an end of a known connection: its entry says which pod of this node it is, which
+ * spares the lookup of its address. toward: the direction of the packets that go there. */
+static __always_inline __u32 identity_toward(struct work *w, __u8 toward, const struct addr *a)
+{
+	__u32 id = w->was.out[toward & 1];
+	const struct endpoint *ep = 0;
+
+	if (is_endpoint_behind(w->was.way[toward & 1]))
+		ep = bpf_map_lookup_elem(&weir_endpoints, &id);
+	return ep && ep->id ? ep->identity : identity_of(w, a);
+}
+
 /* Who both ends are: as they were judged, or of a connection that is known as they would be. */
 static __always_inline void event_ends(struct event *e, struct work *w)
 {
@@ -177,8 +190,8 @@ static __always_inline void event_ends(struct event *e, struct work *w)
 		e->dst_identity = w->ends[!w->dir].identity;
 		return;
 	}
-	e->src_identity = identity_of(w, &w->came.src);
-	e->dst_identity = identity_of(w, &w->p.dst);
+	e->src_identity = identity_toward(w, !w->dir, &w->came.src);
+	e->dst_identity = identity_toward(w, w->dir, &w->p.dst);
 	if (is_world(w->vni) && (!e->src_identity || e->src_identity == IDENTITY_REMOTE_NODE))
 		e->src_identity = w->vni; /* see sender_from_tunnel */
 }
@@ -188,6 +201,7 @@ static __always_inline void unjudged_tell(struct work *w)
 {
 	came_set(w);
 	w->dir = w->flags = 0;
+	w->was.way[0] = w->was.way[1] = OUT_UNKNOWN;
 	w->rule[0] = w->rule[1] = w->dsr = w->vni = w->out = 0;
 	w->p.told = EVENT_PACKET;
 }

@@ -46,7 +46,7 @@ func Spellings() []Spelling {
 		{Other: "monitorAggregation", Key: "bpf.monitorAggregation"},
 
 		{Other: "bpf.masquerade", Why: "what is masqueraded always is in BPF; enableIPv4Masquerade and enableIPv6Masquerade switch it"},
-		{Other: "debug.verbose", Why: "debug.enabled logs details; what becomes of a packet is shown by weir drops and weir ct list"},
+		{Other: "debug.verbose", Why: "debug.enabled logs details; what becomes of each packet is shown by weir monitor -v, with bpf.monitorAggregation none"},
 		{Other: "bpf.preallocateMaps", Why: "maps are as large as what is in them, where the kernel can do so"},
 		{Other: "bpf.lbMapMax", Why: "the maps of services grow"},
 		{Other: "bpf.policyMapMax", Why: "one set of maps has the policy of all pods; extraConfig has bpf.policyRules"},

@@ -37,6 +37,7 @@ type Spec struct {
 	Second byte   // of the pod addresses: 10.Second.NODE.0/24
 	Rules  int    // of the policies in force; see package rules
 
+	Quiet        bool         // hubble.enabled is false: events of drops only
 	Acceleration string       // loadBalancer.acceleration; empty: the agent's default
 	Elsewhere    netip.Prefix // pods of another node, which is whoever is outside; none: there is no such node
 }
@@ -199,6 +200,9 @@ func (c *Cluster) writeNode(n *Node) error {
 	}
 	if c.Acceleration != "" {
 		conf["loadBalancer"] = map[string]any{"acceleration": c.Acceleration}
+	}
+	if c.Quiet {
+		conf["hubble"] = map[string]any{"enabled": false}
 	}
 	for _, dir := range []string{"run", "bpf"} {
 		if err := os.MkdirAll(filepath.Join(n.Dir, dir), 0o700); err != nil {

@@ -215,8 +215,13 @@ func (s *Set) weir(ctx context.Context, short string, native bool, second byte, 
 }
 
 func (s *Set) weirOf(ctx context.Context, short string, nodes int, native bool, second byte, rules int) (*cluster.Cluster, error) {
-	c, err := cluster.Up(ctx, cluster.Spec{Name: s.prefix + "-" + short, Dir: filepath.Join(s.dir, short), Bin: s.bin,
-		Native: native, Nodes: nodes, Second: second, Rules: rules})
+	return s.up(ctx, short, cluster.Spec{Native: native, Nodes: nodes, Second: second, Rules: rules})
+}
+
+// up makes a cluster whose name and folders are those of the set.
+func (s *Set) up(ctx context.Context, short string, spec cluster.Spec) (*cluster.Cluster, error) {
+	spec.Name, spec.Dir, spec.Bin = s.prefix+"-"+short, filepath.Join(s.dir, short), s.bin
+	c, err := cluster.Up(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", short, err)
 	}

@@ -24,6 +24,14 @@ type Flows struct {
 	bare  *ebpf.Program // looks one entry of table up
 	table *ebpf.Map
 	picks picks
+	told  uint64 // events, ever
+}
+
+// Told returns how many events there were since it was asked before.
+func (f *Flows) Told() uint64 {
+	n := f.told
+	f.told = 0
+	return n
 }
 
 // Way is where the flows go.
@@ -33,8 +41,14 @@ type Way struct {
 	spread   uint32 // destinations
 }
 
-// MakeFlows prepares a node whose table has room for so many connections.
+// MakeFlows prepares a node whose table has room for so many connections, and which
+// tells of them what an agent asks for by default.
 func (b *Bench) MakeFlows(dir string, connections uint32) (*Flows, error) {
+	return b.MakeTold(dir, connections, bpf.MonitorMedium)
+}
+
+// MakeTold is MakeFlows with another level of events.
+func (b *Bench) MakeTold(dir string, connections uint32, level bpf.Monitor) (*Flows, error) {
 	f := &Flows{b: b}
 	var err error
 	if f.picks, err = newPicks(); err != nil {
@@ -49,7 +63,7 @@ func (b *Bench) MakeFlows(dir string, connections uint32) (*Flows, error) {
 	if err := f.makeBare(connections); err != nil {
 		return f, err
 	}
-	f.node, err = load(filepath.Join(dir, "flows"), overlay, connections, func(p *ebpf.ProgramSpec) {
+	f.node, err = load(filepath.Join(dir, "flows"), overlay, connections, level, func(p *ebpf.ProgramSpec) {
 		if p.Name == bpf.ProgFromPod {
 			f.picks.wrap(p)
 		}
@@ -169,6 +183,7 @@ func (f *Flows) run(p *ebpf.Program, w Way, syn bool, v picker, packets uint32) 
 		if done, err = f.picks.counter(); err != nil {
 			return 0, err
 		}
+		f.told += uint64(f.node.events.Drain(func(*bpf.Event) {})) // as an agent would, or the ring is full
 	}
 	if runs == 0 {
 		return 0, fmt.Errorf("%s: every run was interrupted", w.Name)

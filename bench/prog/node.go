@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -34,11 +35,14 @@ const (
 	others     = 1000 // pods of the other node
 	identity   = 20001
 	nextNode   = 1 // row of weir_nodes
+
+	ringOctets = 4 << 20 // more events than one system call of packets has
 )
 
 // loaded is the programs of one configuration, with the agent's own maps.
 type loaded struct {
 	datapath *datapath.Datapath
+	events   *datapath.Events
 	cfg      bpf.Config
 	root     string // of the bpffs
 	programs map[string]*ebpf.Program
@@ -56,6 +60,9 @@ func (l *loaded) close() error {
 	for _, m := range l.maps {
 		m.Close()
 	}
+	if l.events != nil {
+		l.events.Close()
+	}
 	if l.datapath != nil {
 		l.datapath.Close()
 	}
@@ -67,9 +74,9 @@ func (l *loaded) close() error {
 
 // load loads all objects for a node in tunnel mode, or in native mode when
 // tunnel is 0, and fills the maps. Programs see what wrap makes of them. root is
-// a folder that becomes a bpffs, connections the size of their table. Close it
-// in any case.
-func load(root string, tunnel, connections uint32, wrap func(*ebpf.ProgramSpec)) (*loaded, error) {
+// a folder that becomes a bpffs, connections the size of their table, level what they
+// tell of. Close it in any case.
+func load(root string, tunnel, connections uint32, level bpf.Monitor, wrap func(*ebpf.ProgramSpec)) (*loaded, error) {
 	l := &loaded{root: root, programs: map[string]*ebpf.Program{}, maps: map[string]*ebpf.Map{}, tables: state.New()}
 	build, err := bpf.Build()
 	if err != nil {
@@ -79,11 +86,20 @@ func load(root string, tunnel, connections uint32, wrap func(*ebpf.ProgramSpec))
 		return l, err
 	}
 	if l.datapath, err = datapath.Open(slog.New(slog.DiscardHandler), datapath.Options{Root: root,
+		Sizes:       map[string]uint32{bpf.MapEvents: ringOctets, bpf.MapTraces: ringOctets},
 		Connections: datapath.ConnectionOptions{Size: connections}}); err != nil {
 		return l, err
 	}
+	if l.events, err = l.datapath.OpenEvents(); err != nil {
+		return l, err
+	}
+	ticks, err := datapath.MeasureTicks()
+	if err != nil {
+		return l, err
+	}
 	l.cfg = bpf.Config{RouterIPv4: bpf.AddrFrom(netip.MustParseAddr("10.60.1.1")), RouterIPv6: bpf.AddrFrom(netip.MustParseAddr("fd60:1::1")),
-		Build: build, TunnelIfindex: tunnel, HostIfindex: 1, TunnelMTU: 1450, IPv4: 1, IPv6: 1, HostRouting: 1}
+		Build: build, TunnelIfindex: tunnel, HostIfindex: 1, TunnelMTU: 1450, IPv4: 1, IPv6: 1, HostRouting: 1,
+		Monitor: uint8(level), MonitorRate: uint32(1 << 32 / uint64(ticks.Of(5*time.Second)))}
 	for _, name := range bpf.Objects {
 		if err := l.object(name, wrap); err != nil {
 			return l, fmt.Errorf("load object %s: %w", name, err)

@@ -55,7 +55,7 @@ func Make(prefix, dir string) (*Bench, error) {
 		return b, err
 	}
 	for _, index := range []uint32{overlay, 0} {
-		l, err := load(filepath.Join(dir, fmt.Sprint("bpf", index)), index, 0, wrapPacket)
+		l, err := load(filepath.Join(dir, fmt.Sprint("bpf", index)), index, 0, bpf.MonitorMedium, wrapPacket)
 		b.sets = append(b.sets, l)
 		if err != nil {
 			return b, err
