@@ -152,9 +152,12 @@ func TestStatusOfFlows(t *testing.T) {
 
 func TestNodesThatGoAreSaidApart(t *testing.T) {
 	gone := &observer.GetFlowsResponse{ResponseTypes: &observer.GetFlowsResponse_NodeStatus{NodeStatus: &relay.NodeStatusEvent{StateChange: relay.NodeState_NODE_UNAVAILABLE, NodeNames: []string{"n2", "n3"}, Message: "connection refused"}}}
-	socket := (&fakeFlows{replies: append(someFlows()[:1], gone)}).serve(t)
+	state := func(s relay.NodeState, names ...string) *observer.GetFlowsResponse {
+		return &observer.GetFlowsResponse{ResponseTypes: &observer.GetFlowsResponse_NodeStatus{NodeStatus: &relay.NodeStatusEvent{StateChange: s, NodeNames: names}}}
+	}
+	socket := (&fakeFlows{replies: []*observer.GetFlowsResponse{state(relay.NodeState_NODE_CONNECTED, "n1"), someFlows()[0], gone, state(relay.NodeState_NODE_CONNECTED, "n2", "n4")}}).serve(t)
 	stdout, stderr, code := weir(t, socket, "observe")
-	if code != 0 || strings.Count(stdout, "\n") != 1 || stderr != "weir: n2, n3 unavailable: connection refused\n" {
+	if code != 0 || strings.Count(stdout, "\n") != 1 || stderr != "weir: n2, n3 unavailable: connection refused\nweir: n2 connected\n" {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 }

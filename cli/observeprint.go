@@ -26,6 +26,7 @@ type flowPrinter struct {
 	location  *time.Location
 	table     grid
 	began     bool
+	away      map[string]bool // nodes, by what the relay said last
 }
 
 // The forms of flows.
@@ -55,7 +56,7 @@ func (p *flowPrinter) reply(r *observer.GetFlowsResponse) error {
 	}
 	switch r := r.ResponseTypes.(type) {
 	case *observer.GetFlowsResponse_NodeStatus:
-		fmt.Fprintln(p.errs, "weir:", nodeStatus(r.NodeStatus))
+		p.nodeStatus(r.NodeStatus)
 		return nil
 	case *observer.GetFlowsResponse_LostEvents:
 		return p.line([]string{"", "EVENTS LOST", r.LostEvents.Source.String(), strconv.FormatUint(r.LostEvents.NumEventsLost, 10)},
@@ -82,8 +83,27 @@ func printJSONLine(w io.Writer, r *observer.GetFlowsResponse) error {
 	return err
 }
 
-func nodeStatus(s *relay.NodeStatusEvent) string {
-	out := fmt.Sprintf("%s %s", strings.Join(s.NodeNames, ", "), strings.ToLower(strings.TrimPrefix(strings.ReplaceAll(s.StateChange.String(), "_", " "), "NODE ")))
+// nodeStatus says which nodes are away, and which are back.
+func (p *flowPrinter) nodeStatus(s *relay.NodeStatusEvent) {
+	if p.away == nil {
+		p.away = map[string]bool{}
+	}
+	var names []string
+	for _, name := range s.NodeNames {
+		there := s.StateChange == relay.NodeState_NODE_CONNECTED
+		if !there || p.away[name] {
+			names = append(names, name)
+		}
+		p.away[name] = !there
+	}
+	if len(names) == 0 {
+		return
+	}
+	fmt.Fprintln(p.errs, "weir:", nodeStatusText(s, names))
+}
+
+func nodeStatusText(s *relay.NodeStatusEvent, names []string) string {
+	out := fmt.Sprintf("%s %s", strings.Join(names, ", "), strings.ToLower(strings.TrimPrefix(strings.ReplaceAll(s.StateChange.String(), "_", " "), "NODE ")))
 	if s.Message != "" {
 		out += ": " + s.Message
 	}

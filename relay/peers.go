@@ -38,7 +38,10 @@ func (p *peerNode) away() string {
 	if p.conn == nil {
 		return p.why
 	}
-	if s := p.conn.GetState(); s == connectivity.TransientFailure || s == connectivity.Shutdown {
+	switch p.conn.GetState() {
+	case connectivity.Idle:
+		p.conn.Connect() // nobody has asked for long, or it was cut
+	case connectivity.TransientFailure, connectivity.Shutdown:
 		return "no connection to " + p.address
 	}
 	return ""

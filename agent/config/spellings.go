@@ -63,6 +63,7 @@ func Spellings() []Spelling {
 		{Other: "k8sNetworkPolicy.enabled", Why: "NetworkPolicy is always in force; policy.enforcementMode never switches all policy off"},
 		{Other: "l7Proxy", Why: "rules for layer 7 deny what they are about until there is a proxy"},
 		{Other: "hubble.eventQueueSize", Why: "there is no queue between programs and flows; extraConfig has hubble.bufferBytes"},
+		{Other: "hubble.relay.enabled", Why: "it is a value of the chart: weir-relay is a program of its own"},
 		{Other: "hubble.ui.enabled", Why: "there is no page to look at yet; weir observe shows flows"},
 		{Other: "identityAllocationMode", Why: "identities are custom resources"},
 

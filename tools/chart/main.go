@@ -39,7 +39,7 @@ func run(root string, check bool) error {
 	}
 	errs := []error{
 		put(filepath.Join(chart, "files/keys.yaml"), keysFile(values)),
-		put(filepath.Join(chart, "files/spellings.yaml"), spellingsFile()),
+		put(filepath.Join(chart, "files/spellings.yaml"), spellingsFile(values)),
 		put(filepath.Join(chart, "values.schema.json"), schemaFile(values)),
 		copyCRDs(filepath.Join(root, "deploy/crds"), filepath.Join(chart, "crds"), put),
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -103,12 +104,16 @@ func inline(n *yaml.Node) string {
 	return strings.Join(strings.Fields(string(out)), " ")
 }
 
-// spellingsFile is the table of agent/config for the templates.
-func spellingsFile() []byte {
+// spellingsFile is the table of agent/config for the templates, without what is a value of
+// the chart itself.
+func spellingsFile(values []value) []byte {
 	var b bytes.Buffer
 	b.WriteString("# Made by tools/chart out of agent/config: what people write that is no key of weir.yaml.\n")
 	last := ""
 	for _, s := range config.Spellings() {
+		if s.Key == "" && slices.ContainsFunc(values, func(v value) bool { return v.path == s.Other }) {
+			continue
+		}
 		if s.Other != last {
 			fmt.Fprintf(&b, "%s:\n", s.Other)
 			last = s.Other
