@@ -16,7 +16,7 @@ func (a *Agent) monitorStatus() api.MonitorStatus {
 	s.CPUs, _ = ebpf.PossibleCPU() // the kernel's list is always readable
 	if maps, err := a.dp.MapUse(); err == nil {
 		for _, m := range maps {
-			if m.Type == ebpf.RingBuf.String() {
+			if m.Name == bpf.MapEvents || m.Name == bpf.MapTraces {
 				s.Pages += int(m.MaxEntries) / s.PageSize
 			}
 		}

@@ -110,8 +110,8 @@ func mapsAndTables(ctx context.Context, c *api.Client) ([]item, error) {
 	}
 	out := []item{{"maps/list.json", func(context.Context) (any, error) { return scrubbed(all) }}}
 	for _, m := range all {
-		if m.Type == "RingBuf" {
-			continue // what is in it is the agent's to read, once
+		if m.Type == "RingBuf" || m.Type == "SkStorage" {
+			continue // what is in a ring is the agent's to read, once; sockets have their own themselves
 		}
 		if name, ok := plain(m.Name); ok {
 			out = append(out, item{"maps/" + name + ".json", read[api.MapDump](c, fmt.Sprintf("%s/%s?limit=%d", api.PathMaps, name, mostRows), nil)})

@@ -88,7 +88,7 @@ func TestRowsHStatusFollowsWhatItSpeaksOf(t *testing.T) {
 	l := ownLab(t, lab.Spec{Name: "ltb-lines", Nodes: lab.Nodes(2)}, pods)
 	rings := 0
 	for _, m := range get[[]agent.Map](t, l, "n1", agent.PathMaps) {
-		if m.Type == "RingBuf" {
+		if m.Name == "weir_events" || m.Name == "weir_traces" {
 			rings += int(m.MaxEntries) / os.Getpagesize()
 		}
 	}
