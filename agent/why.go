@@ -196,6 +196,9 @@ func advice(w api.Why) []string {
 		add(d.Do)
 	}
 	for _, j := range []api.Judgement{w.Policy.Egress, w.Policy.Ingress} {
+		if said := slices.ContainsFunc(w.Drops, func(d api.WhyDrop) bool { return d.Missed != "" && d.Nearest == j.Nearest }); said {
+			continue
+		}
 		if j.Verdict == "denied" && j.Missed != "" {
 			add(fmt.Sprintf("add a rule: the nearest, %s, fails since %s", j.Nearest, j.Missed))
 		} else if j.Verdict == "denied" {

@@ -40,6 +40,8 @@ func cluster3() fake {
 			{Reason: "Invalid source ip", Drop: true, Place: "from_pod", Direction: "EGRESS", Packets: 3, Bytes: 294},
 		},
 		agent.PathHealth: peers3(),
+		agent.PathWalk:   walk3(),
+		agent.PathWhy:    why3(),
 		agent.PathExport: agent.Export{Text: "# HELP cilium_endpoint Endpoints.\n# TYPE cilium_endpoint gauge\ncilium_endpoint 2\n"},
 		agent.PathTables: []string{"nodes", "ips"},
 		agent.PathTables + "/nodes": agent.Table{Name: "nodes", Heading: []string{"Name", "Addresses", "Local"},
