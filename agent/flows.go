@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	api "weir/api/agent"
+	"weir/api/walk"
 	"weir/api/wire"
 	"weir/bpf"
 	"weir/control/policy"
@@ -150,6 +151,7 @@ func (a *Agent) flowsStatus() *api.FlowsStatus {
 // answerFlows serves until ctx ends.
 func (a *Agent) answerFlows(ctx context.Context, s *grpc.Server, on net.Listener, peers observe.PeerOptions) error {
 	a.flows.Register(s, peers)
+	walk.RegisterWalkServer(s, walkServer{agent: a})
 	stop := context.AfterFunc(ctx, s.Stop) // who follows would never end
 	defer stop()
 	if err := s.Serve(wire.Limit(on)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

@@ -18,7 +18,7 @@ import (
 // sendProbe sends one packet, or opens a connection, in a pod's place, and has the
 // programs tell of it from its first packet on. It says what was sent, and what came
 // of it.
-func (a *Agent) sendProbe(ctx context.Context, p plan) (sent, answer string, err error) {
+func (a *Agent) sendProbe(ctx context.Context, p plan, begin func(bpf.Walk) error) (sent, answer string, err error) {
 	err = inNetns(p.pod.Netns, func() error {
 		fd, from, err := probeSocket(p)
 		if err != nil {
@@ -27,7 +27,7 @@ func (a *Agent) sendProbe(ctx context.Context, p plan) (sent, answer string, err
 		defer unix.Close(fd)
 		w := bpf.Walk{On: 1, Netns: p.pod.NetnsCookie}
 		w.Filter[0] = bpf.WalkFilter{Used: 1, A: bpf.AddrFrom(p.src), PortA: bpf.Network(from), Proto: p.proto}
-		if err := a.dp.Follow(w); err != nil {
+		if err := begin(w); err != nil {
 			return err
 		}
 		sent = fmt.Sprintf("%s from %s to %s", state.ProtoName(p.proto), netip.AddrPortFrom(p.src, from), p.dst)

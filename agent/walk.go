@@ -64,13 +64,17 @@ func (a *Agent) follow(ctx context.Context, p plan, out *api.Walk) (steps []bpf.
 			}
 		})
 	}()
+	var others *peerSteps
+	begin := func(w bpf.Walk) error {
+		others = a.followPeers(ctx, w)
+		return a.dp.Follow(w)
+	}
 	if p.live > 0 {
-		err = a.dp.Follow(p.walk)
-		if err == nil {
+		if err = begin(p.walk); err == nil {
 			sleep(ctx, p.live)
 		}
 	} else {
-		out.Probe, out.Answer, err = a.sendProbe(ctx, p)
+		out.Probe, out.Answer, err = a.sendProbe(ctx, p, begin)
 		sleep(ctx, afterwards)
 	}
 	if off := a.dp.Follow(bpf.Walk{}); err == nil {
@@ -79,6 +83,10 @@ func (a *Agent) follow(ctx context.Context, p plan, out *api.Walk) (steps []bpf.
 	cancel()
 	if failed := <-read; err == nil {
 		err = failed
+	}
+	if others != nil {
+		there, missing := others.wait()
+		out.Steps, out.Missing = append(out.Steps, there...), missing
 	}
 	return steps, err
 }

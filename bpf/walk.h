@@ -156,8 +156,7 @@ STAGE int walk_step(__u32 place, __u32 reason, __u32 ifindex, __u32 len)
 	s->endpoint = ENDPOINTS_MAX;
 	s->src_identity = walk_identity(&s->src);
 	s->dst_identity = walk_identity(&s->dst);
-	if (s->how)
-		step_entry(w, s);
+	step_entry(w, s);
 	if (s->how == STEP_JUDGED)
 		step_judged(w, s);
 	step_route(w, s);

@@ -99,6 +99,9 @@ func printWalk(w io.Writer, r agent.Walk) {
 		}
 		printStep(w, i+1, s, since)
 	}
+	for _, s := range r.Missing {
+		fmt.Fprintln(w, "Steps may be missing of", s)
+	}
 	if r.Note != "" {
 		fmt.Fprintln(w, r.Note)
 	}

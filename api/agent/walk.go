@@ -23,6 +23,8 @@ type Walk struct {
 	Answer string `json:"answer,omitempty"` // what came of it: "connected in 0.3 ms", "refused", "no answer in 1 s"
 	Steps  []Step `json:"steps"`            // by time
 	Note   string `json:"note,omitempty"`
+
+	Missing []string `json:"missing,omitempty"` // other nodes that could not be asked: "n2: connection refused"
 }
 
 // Step is one program's part in the way of a packet.

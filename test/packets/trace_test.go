@@ -21,7 +21,7 @@ func programs(w agent.Walk) (out []string) {
 }
 
 // The walk of an echo request is that of docs, in every mode and family: here, into
-// the pod beside; to another node, out of this one, and the answer back in.
+// the pod beside; to another node, out of this one, through that one and back.
 func TestAPacketIsWalkedThroughThePrograms(t *testing.T) {
 	eachMode(t, dualStack, func(t *testing.T, c *cluster) {
 		c.eachFamily(t, func(t *testing.T, is4 bool) {
@@ -38,10 +38,15 @@ func TestAPacketIsWalkedThroughThePrograms(t *testing.T) {
 				if len(got) == 0 || got[0] != "from_pod" || !strings.HasPrefix(got[len(got)-1], "<") {
 					t.Errorf("to %s: programs %v, want from_pod first and an answer last", to, got)
 				}
+				nodes := map[string]bool{}
 				for i, s := range w.Steps {
-					if s.Verdict != "forwarded" || s.Node != "n1" || i == 0 && len(s.Lookups) < 4 {
+					nodes[s.Node] = true
+					if s.Verdict != "forwarded" || i == 0 && len(s.Lookups) < 4 {
 						t.Errorf("to %s, step %d: %+v", to, i, s)
 					}
+				}
+				if beside := to == "b"; !nodes["n1"] || beside != (len(nodes) == 1) || len(w.Missing) > 0 {
+					t.Errorf("to %s: steps on %v, missing %v", to, nodes, w.Missing)
 				}
 			}
 		})
