@@ -110,7 +110,7 @@ func mapOf(i datapath.MapInfo) api.Map {
 
 func (a *Agent) dumpMap(r *http.Request) (api.MapDump, error) {
 	name := r.PathValue("name")
-	infos, err := a.dp.Maps()
+	infos, err := a.dp.MapUse() // the entries of all others need not be counted
 	if err != nil {
 		return api.MapDump{}, err
 	}
@@ -120,6 +120,9 @@ func (a *Agent) dumpMap(r *http.Request) (api.MapDump, error) {
 	}
 	rows, err := a.dp.Dump(name)
 	dump := api.MapDump{Map: mapOf(infos[i]), Rows: []api.MapRow{}}
+	if dump.Entries < 0 && err == nil {
+		dump.Entries = len(rows)
+	}
 	slices.SortFunc(rows, func(x, y datapath.MapRow) int { return compareKeys(x.Key, y.Key) })
 	for _, row := range rows[:min(len(rows), limitOf(r, len(rows)))] {
 		dump.Rows = append(dump.Rows, api.MapRow{Key: row.Key, Value: row.Value, State: row.State})
