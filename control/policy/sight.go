@@ -14,12 +14,13 @@ import (
 type sight struct {
 	pods  map[state.PodName]state.IdentityID
 	addrs map[netip.Addr]state.IdentityID
+	more  bool // there are such labels
 }
 
 // see splits the identities of the input by the labels that the candidates see.
 // What is in force does not see them, and judges the parts as it did the whole.
 func (c *Control) see(in *input, candidates []state.Policy) sight {
-	out := sight{map[state.PodName]state.IdentityID{}, map[netip.Addr]state.IdentityID{}}
+	out := sight{pods: map[state.PodName]state.IdentityID{}, addrs: map[netip.Addr]state.IdentityID{}}
 	v := state.Visible{}
 	for key := range c.tables.VisibleLabels.All() {
 		v[key] = true
@@ -29,6 +30,7 @@ func (c *Control) see(in *input, candidates []state.Policy) sight {
 		return out
 	}
 	maps.Copy(v, more)
+	out.more = true
 	next := state.IdentityLocalMax + 1 // nobody has such a number
 	split := map[string]state.IdentityID{}
 	for name, row := range c.tables.PodIdentities.All() {

@@ -72,6 +72,10 @@ func (t *Traced) Now(q Query) Answer { return t.now.explain(t.sight.of(q)) }
 // Then answers a query by what would be in force.
 func (t *Traced) Then(q Query) Answer { return t.then.explain(t.sight.of(q)) }
 
+// SeesMore reports whether the policies ask for labels that identities do not tell yet.
+// Whoever is gone cannot be judged by them: its identity does not say whether it had them.
+func (t *Traced) SeesMore() bool { return t.sight.more }
+
 func (t *Traced) compare() {
 	for id := range t.now.endpoints {
 		was, _ := t.now.effective(id)

@@ -40,6 +40,9 @@ func TestTraceSeesLabelsThatNoPolicySeesYet(t *testing.T) {
 			Specs: []state.PolicySpec{{Subject: tt.subject, IsolateIngress: true}}}
 		var got []state.EndpointID
 		traced, _ := r.Trace([]state.Policy{p}, nil)
+		if !traced.SeesMore() {
+			t.Errorf("subject %s: nobody tells the label, and it is not said", tt.subject)
+		}
 		for _, c := range traced.Changes {
 			if c.Isolates {
 				got = append(got, c.Endpoint)
@@ -72,6 +75,9 @@ func TestTraceOfACIDRGroupTellsItsAddresses(t *testing.T) {
 		CIDRGroups: state.Selector{{Key: "name", Op: state.In, Values: []string{"g"}}}}}}}
 	r.tables.Policies.Put(p)
 	r.step(t)
+	if traced, _ := r.Trace([]state.Policy{p}, nil); traced.SeesMore() {
+		t.Error("the policy asks for no label that is not told")
+	}
 	got, _ := r.Trace(nil, []state.CIDRGroup{{Name: "g", CIDRs: []netip.Prefix{prefix("192.0.2.0/24"), prefix("203.0.113.0/24")}}})
 	want := []Change{{Endpoint: 1, Pod: state.PodName{Namespace: "default", Name: "p1"}, Ingress: true,
 		Added:   []string{"allow cidr group name in (g) on ANY: 203.0.113.0/24"},
