@@ -86,6 +86,7 @@ func (a *Agent) mux(ctx context.Context) http.Handler {
 	m.HandleFunc("GET "+api.PathPolicyOf+"/{endpoint}", read(a.endpointPolicy))
 	m.HandleFunc("POST "+api.PathPolicyExplain, handle(a.explainPolicy))
 	m.HandleFunc("POST "+api.PathPolicyTrace, handle(a.policyTrace))
+	m.HandleFunc("POST "+api.PathPolicyReplay, handle(a.policyReplay))
 	m.HandleFunc("GET "+api.PathServices, read(a.listServices))
 	m.HandleFunc("GET "+api.PathServices+"/{namespace}/{name}", read(a.getService))
 	m.HandleFunc("GET "+api.PathBackends, read(a.listBackends))

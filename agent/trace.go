@@ -17,21 +17,10 @@ import (
 
 // policyTrace says what objects would change, before they are applied.
 func (a *Agent) policyTrace(_ context.Context, q api.TraceRequest) (api.TraceReply, error) {
-	rows, problems := files.Policies(q.File, []byte(q.YAML), a.scope())
-	groups := cidrGroups(q)
-	out := api.TraceReply{Problems: []api.Problem{}, Changes: []api.TraceChange{}, Verdicts: []api.TraceFlow{}}
-	for _, p := range problems {
-		out.Problems = append(out.Problems, api.Problem{Object: p.Key.Object, File: p.Key.File, Line: p.Line, Error: p.Error})
-	}
-	if len(rows)+len(groups)+len(problems) == 0 {
-		return out, fmt.Errorf("no policies in this file: %s has neither a %s nor a %s", q.File, strings.Join(policyKinds, ", "), state.KindCIDRGroup)
-	}
-	t, ok := a.policy.Trace(rows, groups)
-	if !ok {
-		return out, fmt.Errorf("no policy is in force yet: the agent is starting, try again")
-	}
-	for key, why := range t.TooLarge {
-		out.Problems = append(out.Problems, api.Problem{Object: key.String(), File: q.File, Error: why})
+	out := api.TraceReply{Changes: []api.TraceChange{}, Verdicts: []api.TraceFlow{}}
+	t, problems, err := a.traced(q)
+	if out.Problems = problems; err != nil {
+		return out, err
 	}
 	for _, c := range t.Changes {
 		row := api.TraceChange{Endpoint: uint32(c.Endpoint), Direction: "egress", Isolates: c.Isolates, Frees: c.Frees,
@@ -47,9 +36,37 @@ func (a *Agent) policyTrace(_ context.Context, q api.TraceRequest) (api.TraceRep
 	if len(out.Changes) == 0 {
 		return out, nil
 	}
-	var err error
 	out.Verdicts, err = a.flowsThatChange(t)
 	return out, err
+}
+
+// traced derives what the objects of a file would change, and says which would be refused.
+func (a *Agent) traced(q api.TraceRequest) (*policy.Traced, []api.Problem, error) {
+	rows, problems := files.Policies(q.File, []byte(q.YAML), a.scope())
+	groups := cidrGroups(q)
+	out := []api.Problem{}
+	for _, p := range problems {
+		out = append(out, api.Problem{Object: p.Key.Object, File: p.Key.File, Line: p.Line, Error: p.Error})
+	}
+	if len(rows)+len(groups)+len(problems) == 0 {
+		return nil, out, fmt.Errorf("no policies in this file: %s has neither a %s nor a %s", q.File, strings.Join(policyKinds, ", "), state.KindCIDRGroup)
+	}
+	t, ok := a.policy.Trace(rows, groups)
+	if !ok {
+		return nil, out, fmt.Errorf("no policy is in force yet: the agent is starting, try again")
+	}
+	for key, why := range t.TooLarge {
+		out = append(out, api.Problem{Object: key.String(), File: q.File, Error: why})
+	}
+	return t, out, nil
+}
+
+// nowAndThen answers a query by what is in force, and by what would be.
+func (a *Agent) nowAndThen(t *policy.Traced, q policy.Query) (now, then policy.Answer) {
+	now, then = t.Now(q), t.Then(q)
+	a.openFailSafes(&now, q.From, q.To, q.Proto, q.Port)
+	a.openFailSafes(&then, q.From, q.To, q.Proto, q.Port)
+	return now, then
 }
 
 // cidrGroups returns the groups of the file that would be accepted. What is wrong
@@ -76,7 +93,7 @@ func (a *Agent) flowsThatChange(t *policy.Traced) ([]api.TraceFlow, error) {
 	_, err := a.dp.CT.Each(func(k bpf.CTKey, e bpf.CTEntry) {
 		opener, other := k.Ends(e)
 		q := policy.Query{From: a.owner(opener.Addr()), To: a.owner(other.Addr()), Proto: k.Proto, Port: other.Port()}
-		now, then := t.Now(q), t.Then(q)
+		now, then := a.nowAndThen(t, q)
 		if now.Allowed == then.Allowed {
 			return
 		}

@@ -9,6 +9,7 @@ const (
 	PathPolicies      = "/v1/policies"       // -> []Policy
 	PathPolicyExplain = "/v1/policy/explain" // POST ExplainRequest -> Explanation
 	PathPolicyTrace   = "/v1/policy/trace"   // POST TraceRequest -> TraceReply
+	PathPolicyReplay  = "/v1/policy/replay"  // POST ReplayRequest -> ReplayReply
 	PathPolicyOf      = "/v1/policy/of"      // /ENDPOINT -> EndpointPolicy; "host" is the host
 	PathConnections   = "/v1/connections"    // -> Connections
 	PathDrops         = "/v1/drops"          // -> []Drop, oldest first
