@@ -154,6 +154,9 @@ func TestOutputIsGolden(t *testing.T) {
 		{"policy-trace", healthy, "policy trace testdata/trace.yaml", 1},
 		{"policy-trace-stdin", healthy, "policy trace -", 0},
 		{"policy-trace-json", healthy, "policy trace - -o json", 0},
+		{"policy-replay", healthy, "policy replay testdata/trace.yaml --since 1h", 1},
+		{"policy-replay-stdin", healthy, "policy replay - --since 5m", 0},
+		{"policy-replay-json", healthy, "policy replay testdata/trace.yaml -o json", 1},
 		{"service-list", healthy, "service list", 0},
 		{"service-list-name", healthy, "service list --namespace kube-system --name kube-dns", 0},
 		{"service-list-json", healthy, "service list --name kube-dns -o json", 0},
@@ -235,7 +238,7 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 		"huge identity":      {"identity get 4294967296", 2, `"4294967296" is not an identity`},
 		"unknown reserved":   {"identity get mars", 1, `no identity "mars"`},
 		"policy of nobody":   {"policy get default/nobody", 1, `no endpoint "default/nobody" on this node`},
-		"policy noun alone":  {"policy", 2, "weir policy needs one of its commands: explain, get, list, trace"},
+		"policy noun alone":  {"policy", 2, "weir policy needs one of its commands: explain, get, list, replay, trace"},
 		"explain one end":    {"policy explain default/web", 2, "accepts 2 arg(s), received 1"},
 		"explain bare name":  {"policy explain web default/web", 2, `no pod "default/web" is known`},
 		"explain bad port":   {"policy explain default/web host:70000", 2, `"70000" is not a port: use 1 to 65535`},
@@ -243,6 +246,11 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 		"explain refusal":    {"policy explain default/gone host:80", 2, `no pod "default/gone"`},
 		"trace no file":      {"policy trace /none/x.yaml", 2, "open /none/x.yaml: no such file"},
 		"trace empty file":   {"policy trace /dev/null", 2, "/dev/null is empty: give a file"},
+		"replay no file":     {"policy replay /none/x.yaml", 2, "open /none/x.yaml: no such file"},
+		"replay empty file":  {"policy replay /dev/null", 2, "/dev/null is empty: give a file"},
+		"replay since 0":     {"policy replay - --since 0s", 2, "--since 0s: give how far to look back"},
+		"replay since when":  {"policy replay - --since yesterday", 2, `invalid argument "yesterday" for "--since" flag`},
+		"replay refusal":     {"policy replay - --since 6m", 2, "not the file and time: stdin 6m0s"},
 		"unknown service":    {"service get none", 1, "no service default/none is known"},
 		"bad service":        {"service get a/b/c", 2, `"a/b/c" is not a service: write NAMESPACE/NAME`},
 		"service noun alone": {"service", 2, "weir service needs one of its commands: get, list"},
@@ -273,10 +281,10 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 func TestEveryCommandSaysThatTheAgentIsDown(t *testing.T) {
 	for _, args := range []string{"status", "endpoint list", "endpoint get 1", "node list", "ip list", "ip get 10.0.0.1", "map list",
 		"map get x", "config", "metrics list", "health status", "table", "table x", "version",
-		"identity list", "identity get 1", "policy list", "policy get 1", "policy get host", "policy trace -", "ct list", "drops", "drops --follow", "monitor", "policy explain host world:80",
+		"identity list", "identity get 1", "policy list", "policy get 1", "policy get host", "policy trace -", "policy replay -", "ct list", "drops", "drops --follow", "monitor", "policy explain host world:80",
 		"service list", "service get x", "backend list"} {
 		want := 1
-		if strings.HasPrefix(args, "policy explain") || strings.HasPrefix(args, "policy trace") {
+		if strings.HasPrefix(args, "policy explain") || strings.HasPrefix(args, "policy trace") || strings.HasPrefix(args, "policy replay") {
 			want = 2 // 1 would say "denied", or "refused"
 		}
 		_, stderr, code := weir(t, "/none/weir.sock", strings.Fields(args)...)

@@ -22,6 +22,7 @@ func policies3() fake {
 		agent.PathPolicyOf + "/host": policyOfHost(),
 		agent.PathPolicyExplain:      explain3,
 		agent.PathPolicyTrace:        trace3,
+		agent.PathPolicyReplay:       replay3,
 		agent.PathConnections:        connections3(),
 		agent.PathDrops:              drops3(),
 	}

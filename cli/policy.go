@@ -15,7 +15,7 @@ import (
 const inForce = "in force"
 
 func policyCommand(env *Env) *cobra.Command {
-	return noun("policy", "Who may reach whom, and why", policyListCommand(env), policyGetCommand(env), explainCommand(env), traceCommand(env))
+	return noun("policy", "Who may reach whom, and why", policyListCommand(env), policyGetCommand(env), explainCommand(env), traceCommand(env), replayCommand(env))
 }
 
 func policyListCommand(env *Env) *cobra.Command {

@@ -52,7 +52,7 @@ func readFile(env *Env, path string) (name, text string, err error) {
 		b, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("read the policies to trace: %w", err)
+		return "", "", fmt.Errorf("read the policies: %w", err)
 	}
 	if len(b) == 0 {
 		return "", "", fmt.Errorf("%s is empty: give a file with policy objects as YAML", path)
@@ -61,10 +61,7 @@ func readFile(env *Env, path string) (name, text string, err error) {
 }
 
 func printTrace(w io.Writer, name string, r agent.TraceReply) {
-	if len(r.Problems) > 0 {
-		fmt.Fprintf(w, "Problems: %s of %s would be refused\n", count(len(r.Problems), "object"), name)
-		problemGrid(r.Problems).print(w, "  ")
-	}
+	printRefused(w, name, r.Problems)
 	if len(r.Changes) == 0 {
 		fmt.Fprintln(w, "Changes: none for the endpoints of this node")
 	} else {
@@ -88,6 +85,14 @@ func printTrace(w io.Writer, name string, r agent.TraceReply) {
 		g.add(v.Connection, v.Now, v.Then, v.Because)
 	}
 	g.print(w, "  ")
+}
+
+func printRefused(w io.Writer, name string, all []agent.Problem) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "Problems: %s of %s would be refused\n", count(len(all), "object"), name)
+	problemGrid(all).print(w, "  ")
 }
 
 func changedName(c agent.TraceChange) string {
