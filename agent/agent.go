@@ -228,7 +228,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(g, "events", a.readEvents)
 	a.start(g, "drops", a.explainDrops)
 	if a.flows != nil {
-		a.start(g, "flows", a.flows.Run)
+		a.start(g, "flows", a.runFlows)
 		a.start(g, "flow service", a.serveFlows)
 	}
 	if cfg.Health.Enabled {

@@ -35,6 +35,29 @@ func (a *Agent) newFlows() *observe.Observer {
 		Bytes: h.BufferBytes, Flows: h.BufferFlows}, a.tables, flowRules{a.policy})
 }
 
+// runFlows does what readers need, and tells them what the rings have lost.
+func (a *Agent) runFlows(ctx context.Context) error {
+	g := run.New(ctx)
+	g.Go("readers", a.flows.Run)
+	g.Go("loss", func(ctx context.Context) error {
+		told := a.ringLoss()
+		look := time.NewTicker(lookForLoss)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-look.C:
+			}
+			if now := a.ringLoss(); now.Verdicts >= told.Verdicts && now.Traces >= told.Traces { // else it could not be read
+				a.flows.Lost(now.Verdicts - told.Verdicts + now.Traces - told.Traces)
+				told = now
+			}
+		}
+	})
+	return g.Wait()
+}
+
 // flowRules is what policy says of rules.
 type flowRules struct{ *policy.Control }
 
