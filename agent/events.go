@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"os"
-	"time"
 
 	"weir/agent/config"
 	"weir/bpf"
@@ -11,9 +10,6 @@ import (
 	"weir/datapath"
 	"weir/internal/reconcile"
 )
-
-// lookForEvents is how often the rings are read.
-const lookForEvents = 10 * time.Millisecond
 
 // levels are the values of bpf.monitorAggregation.
 var levels = map[string]bpf.Monitor{"none": bpf.MonitorNone, "low": bpf.MonitorLow, "medium": bpf.MonitorMedium, "maximum": bpf.MonitorMaximum}
@@ -57,7 +53,7 @@ func (a *Agent) readEvents(ctx context.Context) error {
 	}
 	a.listening.Store(true)
 	defer a.listening.Store(false)
-	return a.dp.ReadEvents(ctx, lookForEvents, a.event)
+	return a.dp.ReadEvents(ctx, a.event)
 }
 
 // event is one of a packet. It is the kernel's memory, and gone afterwards.

@@ -336,7 +336,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1024 * 1024);
+	__uint(max_entries, 4096 * 1024);
 } weir_events SEC(".maps");
 
 /* All other packets that there is an event of. */

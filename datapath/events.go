@@ -79,22 +79,44 @@ func (d *Datapath) EventsLost() (verdicts, traces uint64, err error) {
 	return verdicts, traces, err
 }
 
-// ReadEvents drains the rings every so often until ctx ends: programs wake nobody,
-// because that would cost more than the packet.
-func (d *Datapath) ReadEvents(ctx context.Context, every time.Duration, see func(*bpf.Event)) error {
+// How long a reader waits between two looks. A look costs the same whether there is
+// anything to see or not, some 70 to 140 microseconds of a core where this was
+// measured, which is 1 % of it every 10 ms.
+const (
+	lookOften  = 5 * time.Millisecond
+	lookRarely = 50 * time.Millisecond
+)
+
+// ReadEvents drains the rings until ctx ends, now and then, the more often the fuller
+// they are: programs wake nobody, because that would cost more than the packet.
+func (d *Datapath) ReadEvents(ctx context.Context, see func(*bpf.Event)) error {
 	e, err := d.OpenEvents()
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	look := time.NewTicker(every)
+	wait := lookOften
+	look := time.NewTimer(wait)
 	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-look.C:
+			wait = nextLook(wait, max(e.verdicts.fill(), e.traces.fill()))
 			e.Drain(see)
+			look.Reset(wait)
 		}
 	}
+}
+
+// nextLook is how long to wait when a lane was as full after that wait.
+func nextLook(waited time.Duration, full float64) time.Duration {
+	switch {
+	case full > 1./8:
+		return max(waited/2, lookOften)
+	case full < 1./32:
+		return min(waited*2, lookRarely)
+	}
+	return waited
 }

@@ -3,7 +3,6 @@ package datapath
 import (
 	"context"
 	"os"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -199,13 +198,33 @@ func TestReadEventsEndsWithItsContext(t *testing.T) {
 	say := teller(t, d.maps.maps[bpf.MapTraces], bpf.EventGoing, int32(eventSize))
 	tell(t, say, 5)
 	seen := 0
-	err := d.ReadEvents(ctx, time.Millisecond, func(e *bpf.Event) {
+	err := d.ReadEvents(ctx, func(e *bpf.Event) {
 		if seen++; seen == 5 {
 			cancel()
 		}
 	})
 	if err != nil || seen != 5 {
 		t.Errorf("%d events, %v", seen, err)
+	}
+}
+
+// At a constant rate the wait settles where a lane is neither nearly empty nor full.
+func TestReaderLooksTheMoreOftenTheMoreThereIs(t *testing.T) {
+	const room = 4 << 20 / (128 + 8)                      // events
+	for rate, want := range map[float64][2]time.Duration{ // events a second
+		0: {lookRarely, lookRarely}, 4000: {lookRarely, lookRarely}, 150e3: {10 * time.Millisecond, lookRarely / 2},
+		500e3: {lookOften, 10 * time.Millisecond}, 5e6: {lookOften, lookOften}} {
+		wait, fullest := lookRarely, 0.
+		for i := range 20 {
+			full := rate * wait.Seconds() / room
+			if i > 5 {
+				fullest = max(fullest, full)
+			}
+			wait = nextLook(wait, full)
+		}
+		if wait < want[0] || wait > want[1] || fullest > 1 {
+			t.Errorf("%.0f events a second: waits %s with a lane %.0f %% full, want %s to %s", rate, wait, 100*fullest, want[0], want[1])
+		}
 	}
 }
 
@@ -236,31 +255,29 @@ func BenchmarkReading(b *testing.B) {
 	for name, rate := range map[string]int{"idle": 0, "4000-a-second": 4000, "150000-a-second": 150000} {
 		b.Run(name, func(b *testing.B) {
 			o := tellers(b, 4<<20)
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			look := time.NewTicker(10 * time.Millisecond)
-			defer look.Stop()
+			const wait = lookRarely
 			var spent, total time.Duration
 			n := 0
 			for b.Loop() {
-				tell(b, o.say[1], rate/100)
-				before, from := threadTime(b), time.Now()
-				<-look.C
+				tell(b, o.say[1], rate*int(wait)/int(time.Second))
+				before, from := cpuTime(b), time.Now()
+				time.Sleep(wait)
 				n += o.Drain(func(*bpf.Event) {})
-				spent += threadTime(b) - before
+				spent += cpuTime(b) - before
 				total += time.Since(from)
 			}
-			if n < b.N*(rate/100) {
-				b.Fatalf("%d events, want %d", n, b.N*(rate/100))
+			if want := b.N * rate * int(wait) / int(time.Second); n < want {
+				b.Fatalf("%d events, want %d", n, want)
 			}
 			b.ReportMetric(100*spent.Seconds()/total.Seconds(), "%core")
 		})
 	}
 }
 
-func threadTime(b *testing.B) time.Duration {
+// cpuTime is that of all threads: to wait costs more than the one that waits.
+func cpuTime(b *testing.B) time.Duration {
 	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())

@@ -128,7 +128,7 @@ func TestBiggerMapsTakeOverEntriesWhileProgramsGoOn(t *testing.T) {
 	before := mapIDs(t, d)
 	d.Close()
 
-	bigger := Options{Root: root, AttachMode: AttachTCX, Sizes: map[string]uint32{bpf.MapEndpoints: 128, bpf.MapIPCache: 256, bpf.MapMetrics: 5000}}
+	bigger := Options{Root: root, AttachMode: AttachTCX, Sizes: map[string]uint32{bpf.MapEndpoints: 128, bpf.MapIPCache: 256, bpf.MapMetrics: 5000, bpf.MapTraces: 64 << 10}}
 	next := start(t, bigger)
 	for name, id := range mapIDs(t, next) {
 		if _, other := bigger.Sizes[name]; other != (id != before[name]) {

@@ -63,6 +63,9 @@ func (r *ring) close() {
 // end is where the ring ends now.
 func (r *ring) end() uint64 { return atomic.LoadUint64(r.producer) }
 
+// fill is the part of the ring that is taken.
+func (r *ring) fill() float64 { return float64(r.end()-r.at) / float64(r.mask+1) }
+
 // peek returns the event that is next before end, in the ring's own memory, until
 // next is called; nil: there is none, or it is still being written.
 func (r *ring) peek(end uint64) *bpf.Event {

@@ -203,7 +203,7 @@ func Defaults() Config {
 
 		RunDir: "/var/run/weir",
 		BPF: BPF{Root: "/sys/fs/bpf", HostRouting: "auto", AttachMode: "auto", IPCacheSize: 512000, Endpoints: 4096,
-			CTSize: 65536, PolicyRules: 65536, MonitorAggregation: "medium", MonitorInterval: "5s", EventsSize: 1 << 20, TracesSize: 4 << 20},
+			CTSize: 65536, PolicyRules: 65536, MonitorAggregation: "medium", MonitorInterval: "5s", EventsSize: 4 << 20, TracesSize: 4 << 20},
 		IPv4:             Family{Enabled: true},
 		IPAM:             IPAM{Mode: "cluster-pool"},
 		RoutingMode:      "tunnel",

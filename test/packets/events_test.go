@@ -211,7 +211,7 @@ func TestRowB11AgentThatStandsStillLosesEventsAndNoPackets(t *testing.T) {
 	}
 	resume := sync.OnceFunc(awake)
 	t.Cleanup(resume)
-	const flood = 12000
+	const flood = 35000
 	c.floodNobody(t, "a", flood)
 	for _, is4 := range []bool{true, false} {
 		if err := c.exchange(t, "a", "c", is4, 1<<20); err != nil {
