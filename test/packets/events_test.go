@@ -211,6 +211,10 @@ func TestRowB11AgentThatStandsStillLosesEventsAndNoPackets(t *testing.T) {
 	}
 	resume := sync.OnceFunc(awake)
 	t.Cleanup(resume)
+	// One of its threads has to run before all of them stand.
+	if !await(patience, func() bool { return stands(n.Agent.PID) }) {
+		t.Fatal("the agent goes on although it was told to stop")
+	}
 	const flood = 35000
 	c.floodNobody(t, "a", flood)
 	for _, is4 := range []bool{true, false} {
@@ -240,6 +244,19 @@ func TestRowB11AgentThatStandsStillLosesEventsAndNoPackets(t *testing.T) {
 	if told+lost < flood || told+lost > flood+4 {
 		t.Errorf("%d drops were told of and %d events lost, of %d drops", told, lost, flood)
 	}
+}
+
+// stands reports whether every thread of a process is stopped.
+func stands(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, file := range threads {
+		stat, err := os.ReadFile(file)
+		_, state, ok := strings.Cut(string(stat), ") ")
+		if err != nil || !ok || state[0] != 'T' {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 // lastDrop is the number of the latest drop that n1 has told of.
