@@ -291,7 +291,7 @@ func byPolicyName(f *flow.FlowFilter) (predicate, error) {
 		if v.policies == nil {
 			return false
 		}
-		return slices.ContainsFunc(v.policies.keys, func(k state.PolicyKey) bool {
+		return slices.ContainsFunc(v.policies.get().keys, func(k state.PolicyKey) bool {
 			return slices.Contains(f.Policy, k.Name) || k.Namespace != "" && slices.Contains(f.Policy, k.Namespace+"/"+k.Name)
 		})
 	}, nil

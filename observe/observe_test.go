@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,12 +28,18 @@ const (
 	webID       = 7
 )
 
-type fakeRules struct{ asked int }
+type fakeRules struct {
+	asked atomic.Int32
+	busy  chan struct{} // nil: never
+}
 
 func (f *fakeRules) Version() uint64 { return 1 }
 
 func (f *fakeRules) Rule(id uint32) Rule {
-	f.asked++
+	if f.busy != nil {
+		<-f.busy
+	}
+	f.asked.Add(1)
 	names := map[uint32]string{ruleEgress: "let-out", ruleIngress: "let-in", ruleDeny: "keep-out"}
 	if names[id] == "" {
 		return Rule{}
@@ -339,8 +346,33 @@ func TestPolicyIsAskedOnceForEachRule(t *testing.T) {
 	for range 5 {
 		o.Add(packet(judgedBy(ruleEgress, ruleIngress)))
 	}
-	if rules.asked != 2 {
-		t.Errorf("asked %d times, want 2", rules.asked)
+	flowsOf(t, o, &observer.GetFlowsRequest{})
+	flowsOf(t, o, &observer.GetFlowsRequest{})
+	if n := rules.asked.Load(); n != 2 {
+		t.Errorf("asked %d times, want 2", n)
+	}
+}
+
+// Policy may be at work for long. What it says then comes when it is done.
+func TestAddDoesNotWaitForPolicy(t *testing.T) {
+	rules := &fakeRules{busy: make(chan struct{})}
+	o := New(Options{Node: "n1", Flows: 16}, cluster(), rules)
+	go o.Run(t.Context())
+	added := make(chan struct{})
+	go func() {
+		for range 3 {
+			o.Add(packet(judgedBy(ruleEgress, ruleIngress)))
+		}
+		close(added)
+	}()
+	select {
+	case <-added:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits")
+	}
+	close(rules.busy)
+	if f := flowsOf(t, o, &observer.GetFlowsRequest{Number: 1, First: true})[0]; len(f.EgressAllowedBy) != 1 || f.EgressAllowedBy[0].Name != "let-out" {
+		t.Errorf("got %v", f.EgressAllowedBy)
 	}
 }
 

@@ -25,9 +25,9 @@ type Options struct {
 	Patience      time.Duration // with a reader who takes nothing; 0: a minute
 }
 
-// Rules tells of policy's rules. It is asked by Add alone.
+// Rules tells of policy's rules. Any goroutine may ask.
 type Rules interface {
-	// Version changes whenever answers may.
+	// Version changes whenever answers may. Add asks for it, and must not wait.
 	Version() uint64
 	// Rule is one that allowed or denied, by its number.
 	Rule(id uint32) Rule
@@ -73,7 +73,7 @@ func New(opts Options, tables *state.Tables, rules Rules) *Observer {
 	h := fnv.New64a()
 	fmt.Fprint(h, opts.Cluster, "/", opts.Node, " ", started.UnixNano())
 	return &Observer{opts: opts, tables: tables, started: started, seed: h.Sum64(), agent: agentEvents{started: started}, ring: newRing(opts.Flows), readers: wire.NewReaders(opts.Version, maxReaders, opts.Patience),
-		names: newNames(opts.Cluster, tables), rules: ruleBook{rules: rules}}
+		names: newNames(opts.Cluster, tables), rules: newRuleBook(rules)}
 }
 
 // RecordBytes is what a flow takes in the ring.

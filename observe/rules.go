@@ -1,15 +1,34 @@
 package observe
 
 import (
+	"context"
+	"sync"
+
 	"weir/api/flow"
 	"weir/state"
 )
 
-// policies are those behind a verdict. They never change.
+// policies are those behind a verdict. Who they are is asked when somebody wants to know,
+// and soon in any case: Add must not wait for an answer, since policy may be busy.
 type policies struct {
+	once sync.Once
+	ask  func() Rule
+	is   named
+}
+
+// named is who they are. It never changes.
+type named struct {
 	keys  []state.PolicyKey
 	match uint8
 	told  []*flow.Policy
+}
+
+func (p *policies) get() *named {
+	p.once.Do(func() {
+		r := p.ask()
+		p.is, p.ask = toldPolicies(r.Policies, r.Match), nil
+	})
+	return &p.is
 }
 
 // ruleBook remembers what Rules said for as long as that is so.
@@ -18,6 +37,7 @@ type ruleBook struct {
 	version   uint64
 	byRule    map[uint32]*policies
 	isolators map[isolation]*policies
+	unasked   chan *policies // somebody asks for them now
 }
 
 type isolation struct {
@@ -25,8 +45,26 @@ type isolation struct {
 	ingress  bool
 }
 
-// maxRemembered bounds what is remembered of one version.
-const maxRemembered = 65536
+const (
+	maxRemembered = 65536 // of one version
+	maxUnasked    = 4096  // those above are asked for by readers alone
+)
+
+func newRuleBook(r Rules) ruleBook {
+	return ruleBook{rules: r, unasked: make(chan *policies, maxUnasked)}
+}
+
+// run asks for what is not known yet, until ctx ends.
+func (b *ruleBook) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-b.unasked:
+			p.get()
+		}
+	}
+}
 
 func (b *ruleBook) refresh() {
 	v := b.rules.Version()
@@ -40,8 +78,7 @@ func (b *ruleBook) of(id uint32) *policies {
 	b.refresh()
 	p, ok := b.byRule[id]
 	if !ok {
-		r := b.rules.Rule(id)
-		p = toldPolicies(r.Policies, r.Match)
+		p = b.wanted(func() Rule { return b.rules.Rule(id) })
 		b.byRule[id] = p
 	}
 	return p
@@ -52,14 +89,23 @@ func (b *ruleBook) isolated(endpoint uint32, ingress bool) *policies {
 	k := isolation{endpoint, ingress}
 	p, ok := b.isolators[k]
 	if !ok {
-		p = toldPolicies(b.rules.Isolated(endpoint, ingress), 0)
+		p = b.wanted(func() Rule { return Rule{Policies: b.rules.Isolated(endpoint, ingress)} })
 		b.isolators[k] = p
 	}
 	return p
 }
 
-func toldPolicies(keys []state.PolicyKey, match uint8) *policies {
-	out := &policies{keys: keys, match: match}
+func (b *ruleBook) wanted(ask func() Rule) *policies {
+	p := &policies{ask: ask}
+	select {
+	case b.unasked <- p:
+	default:
+	}
+	return p
+}
+
+func toldPolicies(keys []state.PolicyKey, match uint8) named {
+	out := named{keys: keys, match: match}
 	for _, k := range keys {
 		labels := []string{labelDerivedFrom + k.Kind, labelPolicyName + k.Name}
 		if k.Namespace != "" {

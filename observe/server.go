@@ -30,9 +30,11 @@ func (o *Observer) Register(s grpc.ServiceRegistrar, peers PeerOptions) {
 	grpc_health_v1.RegisterHealthServer(s, well)
 }
 
-// Run does what readers need: it wakes those who wait, and notes what the agent does.
+// Run does what readers need: it wakes those who wait, asks for the names of policies, and
+// notes what the agent does.
 func (o *Observer) Run(ctx context.Context) error {
 	go o.bell.run(ctx, o.ring)
+	go o.rules.run(ctx)
 	return o.agent.run(ctx, o.tables)
 }
 

@@ -235,7 +235,7 @@ func (v *view) tellPolicies(f *flow.Flow) {
 	if v.policies == nil {
 		return
 	}
-	list := v.policies.told
+	list := v.policies.get().told
 	ingress := v.part == verdictIngress || v.part == drop && v.event.Direction == 1
 	switch denied := v.part == drop || v.denies(); {
 	case denied && ingress:
@@ -248,6 +248,6 @@ func (v *view) tellPolicies(f *flow.Flow) {
 		f.EgressAllowedBy = list
 	}
 	if v.part != drop {
-		f.PolicyMatchType = uint32(v.policies.match)
+		f.PolicyMatchType = uint32(v.policies.get().match)
 	}
 }
