@@ -30,6 +30,9 @@ import (
 // relay's readers to others.
 const maxFollowers = 32
 
+// maxAsking bounds the requests at a time for which all nodes are asked.
+const maxAsking = 16
+
 // Cluster is what a page asks.
 type Cluster interface {
 	GetFlows(*observer.GetFlowsRequest, grpc.ServerStreamingServer[observer.GetFlowsResponse]) error
@@ -42,6 +45,7 @@ type page struct {
 	cluster Cluster
 	hosts   []string // that it may be called by, in lower case
 	places  chan struct{}
+	asking  chan struct{}
 	waits   time.Duration // for a page that takes nothing
 }
 
@@ -50,27 +54,23 @@ type page struct {
 func Handler(c Cluster, hosts []string) http.Handler { return handler(c, hosts, patience) }
 
 func handler(c Cluster, hosts []string, waits time.Duration) http.Handler {
-	p := &page{cluster: c, places: make(chan struct{}, maxFollowers), waits: waits}
+	p := &page{cluster: c, places: make(chan struct{}, maxFollowers), asking: make(chan struct{}, maxAsking), waits: waits}
 	for _, h := range hosts {
 		p.hosts = append(p.hosts, strings.ToLower(h))
 	}
 	m := http.NewServeMux()
 	m.Handle("GET /", http.FileServerFS(ui.Files()))
 	m.HandleFunc("GET /api/flows", p.flows)
-	m.HandleFunc("GET /api/nodes", func(w http.ResponseWriter, r *http.Request) {
-		reply, err := c.GetNodes(r.Context(), &observer.GetNodesRequest{})
-		answer(w, reply, err)
-	})
-	m.HandleFunc("GET /api/namespaces", func(w http.ResponseWriter, r *http.Request) {
-		reply, err := c.GetNamespaces(r.Context(), &observer.GetNamespacesRequest{})
-		answer(w, reply, err)
-	})
+	m.HandleFunc("GET /api/nodes", p.asks(func(ctx context.Context) (proto.Message, error) { return c.GetNodes(ctx, &observer.GetNodesRequest{}) }))
+	m.HandleFunc("GET /api/namespaces", p.asks(func(ctx context.Context) (proto.Message, error) {
+		return c.GetNamespaces(ctx, &observer.GetNamespacesRequest{})
+	}))
 	m.HandleFunc("GET /api/", http.NotFound)
 	return p.guard(m)
 }
 
 // policy lets the page load what came with it, and nothing else; nor may it be framed.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // guard refuses what a page of somebody else could ask for, and tells browsers to do so.
 func (p *page) guard(next http.Handler) http.Handler {
@@ -115,18 +115,29 @@ func printable(text string) string {
 
 var asJSON = protojson.MarshalOptions{UseProtoNames: true}
 
-// answer sends one reply, or why there is none.
-func answer(w http.ResponseWriter, reply proto.Message, err error) {
-	var text []byte
-	if err == nil {
-		text, err = asJSON.Marshal(reply)
+// asks answers with one reply, or why there is none.
+func (p *page) asks(ask func(context.Context) (proto.Message, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case p.asking <- struct{}{}:
+			defer func() { <-p.asking }()
+		default:
+			refuse(w, status.Errorf(codes.ResourceExhausted, "%d ask all nodes already: ask again", cap(p.asking)))
+			return
+		}
+		reply, err := ask(r.Context())
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		text, err := asJSON.Marshal(reply)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(text)
 	}
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(text)
 }
 
 // refuse says why there is no reply.

@@ -14,6 +14,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -223,6 +224,36 @@ func TestNodesAndNamespaces(t *testing.T) {
 			t.Errorf("%s: status %d, %s", target, r.StatusCode, got)
 		}
 	}
+}
+
+// stuck is a cluster whose nodes do not answer.
+type stuck struct {
+	Cluster
+	asked chan struct{}
+}
+
+func (s *stuck) GetNodes(ctx context.Context, _ *observer.GetNodesRequest) (*observer.GetNodesResponse, error) {
+	s.asked <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestWhoAsksAllNodesIsBounded(t *testing.T) {
+	c := &stuck{asked: make(chan struct{})}
+	h := Handler(c, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	for range maxAsking {
+		wait.Go(func() {
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/api/nodes", nil))
+		})
+		<-c.asked
+	}
+	if r := get(t, h, "/api/nodes", "localhost"); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("one more: status %d", r.StatusCode)
+	}
+	cancel()
+	wait.Wait()
 }
 
 // What is followed comes while the request goes on, and the node is left when it ends.

@@ -12,9 +12,9 @@ export class Graph {
   edges = new Map(); // key -> edge
   left = 0; // flows that had no room
 
-  // add counts a flow. Of a connection its packet counts, not what policies said of it, and
+  // add counts a flow that was seen at a time, now or earlier. Of a connection its packet counts, not what policies said of it, and
   // an answer belongs to the edge that it answers.
-  add(flow, now) {
+  add(flow, now, at) {
     if (isVerdict(flow)) {
       return;
     }
@@ -28,16 +28,12 @@ export class Graph {
       this.left++;
       return;
     }
-    const second = Math.floor(now / 1000);
-    const slot = second % slots;
-    if (edge.seconds[slot] !== second) {
-      edge.seconds[slot] = second;
-      edge.counts[slot] = 0;
-    }
-    edge.counts[slot]++;
     edge.seen = now;
+    if (now - at < slots * 1000) {
+      count(edge, Math.floor(Math.min(at, now) / 1000));
+    }
     if (isDropped(flow)) {
-      edge.dropped = now;
+      edge.dropped = Math.max(edge.dropped, at);
       edge.drop = flow;
       edge.drops++;
     }
@@ -79,10 +75,19 @@ export class Graph {
   }
 }
 
-// rate is the flows in a second, of the last ten.
+function count(edge, second) {
+  const slot = second % slots;
+  if (edge.seconds[slot] < second) {
+    edge.seconds[slot] = second;
+    edge.counts[slot] = 0;
+  }
+  edge.counts[slot] += edge.seconds[slot] === second ? 1 : 0;
+}
+
+// rate is the flows in a second, of the last ten, of which the last is not over.
 export function rate(edge, now) {
   const second = Math.floor(now / 1000);
-  return edge.counts.reduce((sum, n, i) => sum + (second - edge.seconds[i] < slots ? n : 0), 0) / slots;
+  return edge.counts.reduce((sum, n, i) => sum + (second - edge.seconds[i] < slots ? n : 0), 0) / (slots - 1 + (now % 1000) / 1000);
 }
 
 export function isRed(edge, now) {

@@ -12,7 +12,7 @@ const asked = 10_000; // and between two looks at nodes
 
 const at = (id) => document.getElementById(id);
 const fields = ["text", "namespace", "verdict"];
-const state = { paused: false, reasons: {}, end: () => {}, said: "connecting", waits: 0, lost: 0, opener: null };
+const state = { paused: false, reasons: {}, end: () => {}, said: "connecting", waits: 0, lost: 0, skew: 0, opener: null };
 
 const graph = new Graph();
 const map = new ServiceMap(at("map"), { pick: (place) => choose(place.find), explain });
@@ -40,7 +40,7 @@ function close() {
 // told takes a reply of the relay.
 function told(message) {
   if (message.flow) {
-    graph.add(message.flow, Date.now());
+    graph.add(message.flow, Date.now(), Date.parse(message.flow.time) + state.skew);
     table.add(message.flow);
     state.waits += state.paused ? 1 : 0;
   } else if (message.lost_events) {
@@ -49,6 +49,7 @@ function told(message) {
     table.add(`${n} flows of ${message.node_name || "a node"} are missing here: more came than this page takes`);
   } else if (message.node_status) {
     const s = message.node_status;
+    state.skew = Date.now() - Date.parse(message.time); // of this clock and the cluster's
     table.add(`${(s.node_names ?? []).join(", ")}: ${plain((s.state_change ?? "").replace("NODE_", ""))}${s.message ? `: ${s.message}` : ""}`);
     lookAtNodes();
   }

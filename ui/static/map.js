@@ -118,14 +118,17 @@ export class ServiceMap {
     const label = make("text", { x: line.x, y: line.y });
     const title = make("title", {});
     const g = make("g", { class: "edge" }, title, path, label);
-    g.addEventListener("click", () => edge.drop && this.#on.explain(edge.drop));
-    this.#edges.set(edge.key, { g, path, label, title });
+    const drawn = { g, path, label, title, edge };
+    g.addEventListener("click", () => drawn.edge.drop && this.#on.explain(drawn.edge.drop));
+    this.#edges.set(edge.key, drawn);
     return g;
   }
 
   // paint says how much there is. Text is set only where it differs.
   #paint(edge, now) {
-    const { g, path, label, title } = this.#edges.get(edge.key);
+    const drawn = this.#edges.get(edge.key);
+    drawn.edge = edge; // counted anew, maybe, since it was drawn
+    const { g, path, label, title } = drawn;
     const perSecond = rate(edge, now), red = isRed(edge, now);
     const set = (e, text) => e.textContent !== text && (e.textContent = text);
     g.setAttribute("class", `edge${red ? " dropped" : perSecond === 0 ? " idle" : ""}`);

@@ -39,7 +39,7 @@ async function once(query, told, said, signal) {
   const from = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ;) {
     const { done, value } = await from.read();
-    if (done) {
+    if (done || signal.aborted) {
       return;
     }
     const lines = (rest + value).split("\n");
