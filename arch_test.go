@@ -90,8 +90,11 @@ var rooms = map[string]room{
 		why: "observing changes nothing, so it needs neither control nor datapath",
 	},
 	"relay/...": {
-		weir: []string{"api/...", "internal/...", "relay/..."}, outside: []string{"google.golang.org/grpc", "google.golang.org/protobuf"},
+		weir: []string{"api/...", "internal/...", "relay/...", "ui"}, outside: []string{"google.golang.org/grpc", "google.golang.org/protobuf"},
 		why: "the relay asks agents over the wire, as any client does",
+	},
+	"ui": {
+		why: "the page is files: who serves it gives it what it asks for",
 	},
 	"cli/...": {
 		weir: []string{"api/...", "internal/version", "cli/..."}, outside: []string{"github.com/spf13/", "google.golang.org/grpc", "google.golang.org/protobuf"},

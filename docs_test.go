@@ -1,6 +1,8 @@
 package weir_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -56,6 +58,34 @@ func TestDropsPageHasEveryReason(t *testing.T) {
 		}
 	} else if want != string(old) {
 		t.Errorf("%s is not up to date: run `go test -run TestDropsPage . -update`", page)
+	}
+}
+
+// The page explains drops in the words of docs/drops.md.
+func TestThePageHasEveryDropReason(t *testing.T) {
+	type explained struct {
+		Name  string `json:"name"`
+		Means string `json:"means"`
+		Do    string `json:"do"`
+	}
+	all := map[string]explained{}
+	for n := range 256 {
+		if e, ok := bpf.Reason(n).Explained(); ok && bpf.Reason(n).Drop() {
+			all[fmt.Sprint(n)] = explained{bpf.Reason(n).String(), e.Means, e.Do}
+		}
+	}
+	want, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, '\n')
+	const file = "ui/static/reasons.json"
+	if *update {
+		if err := os.WriteFile(file, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if old, err := os.ReadFile(file); err != nil || !bytes.Equal(old, want) {
+		t.Errorf("%s is not up to date (%v): run `go test -run TestThePage . -update`", file, err)
 	}
 }
 

@@ -20,12 +20,15 @@ import (
 	"weir/internal/run"
 	"weir/internal/version"
 	"weir/relay"
+	"weir/relay/page"
 )
 
 // Config is what the flags say.
 type Config struct {
 	Listen string             // TCP, for clients
 	Health string             // TCP, for probes; empty: nowhere
+	Page   string             // TCP, for browsers; empty: nowhere
+	Hosts  []string           // names that browsers may call the page by
 	Certs  *wire.Certificates // for clients; nil: without TLS
 	Relay  relay.Options
 }
@@ -40,6 +43,11 @@ func Parse(args []string, usage io.Writer) (Config, error) {
 	f.SetOutput(usage)
 	f.StringVar(&c.Listen, "listen-address", ":4245", "`ADDRESS:PORT` for clients")
 	f.StringVar(&c.Health, "health-address", ":4222", "`ADDRESS:PORT` where /healthz and /readyz are asked for; empty: nowhere")
+	f.StringVar(&c.Page, "page-address", "", "`ADDRESS:PORT` where a browser is served a page with the flows, such as 127.0.0.1:4246, without TLS: it asks nobody who they are; empty: nowhere")
+	f.Func("page-host", "`NAME` that browsers may call the page by, besides localhost and addresses; may be given again", func(name string) error {
+		c.Hosts = append(c.Hosts, name)
+		return nil
+	})
 	f.StringVar(&c.Relay.PeerService, "peer-service", "unix:///var/run/weir/hubble.sock", "an agent that tells where all are: `ADDRESS:PORT` or unix:///PATH")
 	f.StringVar(&cluster, "cluster-name", "default", "`NAME` of the cluster, for the name in that agent's certificate")
 	f.StringVar(&client.CAFile, "tls-hubble-server-ca-file", "", "`FILE` with the authority of agents' certificates, PEM")
@@ -103,6 +111,9 @@ func Run(ctx context.Context, log *slog.Logger, c Config) error {
 	if c.Health != "" {
 		g.Go("health", func(ctx context.Context) error { return answerProbes(ctx, c.Health, r) })
 	}
+	if c.Page != "" {
+		g.Go("page", func(ctx context.Context) error { return servePage(ctx, c, r) })
+	}
 	return g.Wait()
 }
 
@@ -121,7 +132,20 @@ func answerProbes(ctx context.Context, address string, r *relay.Relay) error {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	s := &http.Server{Handler: m, ReadHeaderTimeout: 5 * time.Second}
+	return serve(ctx, l, &http.Server{Handler: m, ReadHeaderTimeout: 5 * time.Second})
+}
+
+// servePage gives browsers the page. What streams sets its own time to write.
+func servePage(ctx context.Context, c Config, r *relay.Relay) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Page)
+	if err != nil {
+		return fmt.Errorf("listen for browsers: %w", err)
+	}
+	return serve(ctx, wire.Limit(l), &http.Server{Handler: page.Handler(r, c.Hosts), ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10})
+}
+
+func serve(ctx context.Context, l net.Listener, s *http.Server) error {
 	defer context.AfterFunc(ctx, func() { s.Close() })()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err

@@ -66,6 +66,9 @@ func TestTheRelayFindsAgentsThatItBelieves(t *testing.T) {
 	if err != nil || cfg.Relay.Plain || cfg.Relay.PeerService != "hubble-peer.kube-system.svc:443" {
 		t.Fatalf("the relay's arguments %q: %+v, %v", args, cfg, err)
 	}
+	if cfg.Page != "127.0.0.1:4246" {
+		t.Errorf("the page, which asks nobody who they are, is at %q", cfg.Page)
+	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(client.Data["ca.crt"])
 	pair, err := tls.X509KeyPair(server.Data["tls.crt"], server.Data["tls.key"])
