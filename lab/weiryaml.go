@@ -22,7 +22,6 @@ func (s Spec) agentConfig(n Node) ([]byte, error) {
 		"routingMode":    "tunnel",
 		"tunnelProtocol": "vxlan",
 		"cgroupRoot":     n.Cgroup,
-		"hubble":         map[string]any{"tls": map[string]any{"enabled": false}}, // the underlay is the lab's own
 	}
 	if s.Mode == ModeNative {
 		delete(c, "tunnelProtocol")
