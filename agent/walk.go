@@ -18,7 +18,7 @@ import (
 
 const (
 	probeLimit = time.Second           // for an answer to a probe
-	afterwards = 20 * time.Millisecond // for what is still under way when it has come
+	afterwards = 60 * time.Millisecond // for what is still under way when it has come
 	liveLimit  = 60 * time.Second      // of --live
 	stepsKept  = 4096                  // of one walk
 	walkBusy   = "another walk is under way on this node: try again when it has ended"

@@ -171,6 +171,7 @@ func (a *Agent) followPeer(ctx context.Context, n state.Node, q *walk.FollowRequ
 	if err == nil {
 		_, err = stream.Header()
 	}
+	began := err == nil
 	begun()
 	for err == nil {
 		var r *walk.FollowResponse
@@ -184,7 +185,7 @@ func (a *Agent) followPeer(ctx context.Context, n state.Node, q *walk.FollowRequ
 			out.mu.Unlock()
 		}
 	}
-	if ctx.Err() == nil || status.Code(err) == grpccodes.Unavailable {
+	if !began || ctx.Err() == nil || status.Code(err) == grpccodes.Unavailable {
 		out.miss(fmt.Sprintf("%s: %s", n.Name, status.Convert(err).Message()))
 	}
 }
