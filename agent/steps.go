@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,7 @@ import (
 // Entries are read from the tables that the maps mirror.
 func (a *Agent) step(s bpf.Step) api.Step {
 	place, reason := bpf.Place(s.Place), bpf.Reason(s.Reason)
-	out := api.Step{Time: wallClock(s.Time), Node: a.cfg.NodeName, Program: place.String(), Hook: a.hookOf(s), Reply: s.Reply == 1,
+	out := api.Step{Time: a.walks.base.Add(time.Duration(s.Time)), Node: a.cfg.NodeName, Program: place.String(), Hook: a.hookOf(s), Reply: s.Reply == 1,
 		Packet: packetText(s), Lookups: []api.Lookup{}, Verdict: "forwarded", Reason: reason.String(), To: a.sentTo(s)}
 	if reason.Drop() {
 		out.Verdict, out.To = "dropped", "nobody"

@@ -25,7 +25,21 @@ const (
 )
 
 // walks lets one walk at a time use the maps.
-type walks struct{ mu sync.Mutex }
+type walks struct {
+	mu   sync.Mutex
+	base time.Time // when CLOCK_MONOTONIC was 0: one for all steps of a walk, so that they keep their order
+}
+
+// begin takes the maps for a walk, if nobody has them; end gives them back.
+func (w *walks) begin() bool {
+	if !w.mu.TryLock() {
+		return false
+	}
+	w.base = wallClock(0)
+	return true
+}
+
+func (w *walks) end() { w.mu.Unlock() }
 
 // walk sends a probe, or waits for others' packets, and tells each program's part.
 func (a *Agent) walk(ctx context.Context, q api.WalkRequest) (api.Walk, error) {
@@ -34,10 +48,10 @@ func (a *Agent) walk(ctx context.Context, q api.WalkRequest) (api.Walk, error) {
 		return api.Walk{}, err
 	}
 	out := api.Walk{From: p.from, To: p.to, Steps: []api.Step{}}
-	if !a.walks.mu.TryLock() {
+	if !a.walks.begin() {
 		return out, fmt.Errorf("%s", walkBusy)
 	}
-	defer a.walks.mu.Unlock()
+	defer a.walks.end()
 	steps, err := a.follow(ctx, p, &out)
 	if err != nil {
 		return out, err

@@ -41,10 +41,10 @@ func (s walkServer) Follow(q *walk.FollowRequest, out grpc.ServerStreamingServer
 		return err
 	}
 	a := s.agent
-	if !a.walks.mu.TryLock() {
+	if !a.walks.begin() {
 		return status.Error(grpccodes.Unavailable, walkBusy)
 	}
-	defer a.walks.mu.Unlock()
+	defer a.walks.end()
 	ctx, cancel := context.WithTimeout(out.Context(), liveLimit+probeLimit)
 	defer cancel()
 	if err := a.dp.Follow(w); err != nil {
