@@ -36,9 +36,9 @@ struct packet {
 	__u8 echo;     /* enum echo */
 	__u32 dsr;     /* key of weir_dsr: the service that was asked, as another node says; or 0 */
 	__u8 told;     /* enum event_kind: why there is an event of it; 0: there is none */
-	__u8 judged;   /* 1: both ends are in struct work */
-	__u8 how;      /* enum step_how */
+	__u8 how;      /* enum step_how; STEP_JUDGED: both ends are in struct work */
 	__u8 kept;     /* 1: work.arrived is how the packet came */
+	__u8 pad;
 };
 
 enum way {

@@ -51,9 +51,7 @@ static __always_inline int pass(struct __sk_buff *skb, __u32 place, __u8 reason)
 {
 	if (config.build)
 		count(skb, place, reason);
-	if (walk_wanted())
-		walk_pass(skb, place, reason);
-	if (config.monitor == MONITOR_NONE)
+	if (config.monitor == MONITOR_NONE || walk_wanted())
 		passing_report(skb, place, reason);
 	return TC_NEXT;
 }

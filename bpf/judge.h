@@ -173,7 +173,7 @@ static __always_inline __u8 judge_connection(struct __sk_buff *skb, int known)
 		return refused;
 	w->side = ct_key_set(&w->p, &w->key);
 	came_set(w);
-	w->p.judged = 1;
+	w->p.how = STEP_JUDGED;
 	e = 0;
 	if (w->p.kind == KIND_PLAIN) {
 		w->keep = w->p.echo != ECHO_REPLY;
@@ -229,8 +229,6 @@ STAGE int flow_judge(struct __sk_buff *skb)
 	int refused = judge_connection(skb, 0);
 	struct work *w = work_slot();
 
-	if (w)
-		w->p.how = STEP_JUDGED;
 	if (refused && w)
 		rule_account(w->denied_by, w->segments, w->bytes);
 	return refused;

@@ -69,23 +69,6 @@ static __always_inline void event_packet(struct event *e, const struct work *w)
 	e->endpoint = ENDPOINTS_MAX;
 }
 
-/* The identity of who has an address: of a pod of this node that of its row, as policies see it. */
-static __always_inline __u32 identity_of(struct work *w, const struct addr *a)
-{
-	const struct ipcache_entry *entry;
-	const struct endpoint *ep;
-	__u32 id;
-
-	w->prefix.prefix_len = 128;
-	w->prefix.addr = *a;
-	entry = bpf_map_lookup_elem(&weir_ipcache, &w->prefix);
-	if (!entry)
-		return IDENTITY_UNKNOWN;
-	id = entry->endpoint;
-	ep = id ? bpf_map_lookup_elem(&weir_endpoints, &id) : 0;
-	return ep && ep->id ? ep->identity : entry->identity;
-}
-
 /* A denial is about the backend, though the sender is answered by the service that it asked. */
 static __always_inline void event_denial(struct event *e, const struct work *w)
 {
@@ -185,7 +168,7 @@ static __always_inline __u32 identity_toward(struct work *w, __u8 toward, const 
 /* Who both ends are: as they were judged, or of a connection that is known as they would be. */
 static __always_inline void event_ends(struct event *e, struct work *w)
 {
-	if (w->p.judged) {
+	if (w->p.how == STEP_JUDGED) {
 		e->src_identity = w->ends[w->dir & 1].identity;
 		e->dst_identity = w->ends[!w->dir].identity;
 		return;
@@ -235,7 +218,7 @@ static __always_inline struct event *event_of_packet(struct work *w)
 
 	if (!w->p.told)
 		unjudged_tell(w);
-	else if (!w->p.judged)
+	else if (w->p.how != STEP_JUDGED)
 		known_tell(w);
 	if (w->p.told == EVENT_NEW)
 		e = event_begin(&weir_events, REASON_EVENT_LOST);
@@ -275,25 +258,17 @@ STAGE int packet_report(struct __sk_buff *skb)
 	return 0;
 }
 
-/* The step of a packet that goes on as it came, whether it was looked at or not. */
-STAGE int walk_pass(struct __sk_buff *skb, __u32 place, __u32 reason)
-{
-	struct packet *p = packet_begin();
-
-	if (!p || parse(skb, p) || ports_parse(skb, p))
-		return 0;
-	return walk_step(place, reason, skb->ifindex, skb->len);
-}
-
-/* The same where the program looks at no packet. */
+/* The same, and the step, of a packet that goes on as it came, which nobody has looked at. */
 STAGE int passing_report(struct __sk_buff *skb, __u32 place, __u32 reason)
 {
 	struct packet *p = packet_begin();
 
 	if (!p)
 		return 0;
-	if (!parse_any(skb, p))
-		ports_parse(skb, p);
+	if (!parse_any(skb, p) && !ports_parse(skb, p) && walk_wanted())
+		walk_step(place, reason, skb->ifindex, skb->len);
+	if (config.monitor != MONITOR_NONE)
+		return 0;
 	work_of(p)->place = place;
 	work_of(p)->reason = reason;
 	return packet_report(skb);

@@ -8,7 +8,6 @@
  */
 #pragma once
 #include "conntrack.h"
-#include "ip.h"
 #include "wanted.h"
 #include "work.h"
 
@@ -61,11 +60,21 @@ static __always_inline int is_followed(void)
 	return 0;
 }
 
-static __always_inline __u32 walk_identity(const struct addr *a)
+/* The identity of who has an address: of a pod of this node that of its row, as policies see it. */
+static __always_inline __u32 identity_of(struct work *w, const struct addr *a)
 {
-	const struct ipcache_entry *entry = ipcache_lookup(a);
+	const struct ipcache_entry *entry;
+	const struct endpoint *ep;
+	__u32 id;
 
-	return entry ? entry->identity : IDENTITY_UNKNOWN;
+	w->prefix.prefix_len = 128;
+	w->prefix.addr = *a;
+	entry = bpf_map_lookup_elem(&weir_ipcache, &w->prefix);
+	if (!entry)
+		return IDENTITY_UNKNOWN;
+	id = entry->endpoint;
+	ep = id ? bpf_map_lookup_elem(&weir_endpoints, &id) : 0;
+	return ep && ep->id ? ep->identity : entry->identity;
 }
 
 /* What the connection's entry says. */
@@ -154,8 +163,8 @@ STAGE int walk_step(__u32 place, __u32 reason, __u32 ifindex, __u32 len)
 	s->ttl = w->arrived.ttl;
 	s->how = w->p.how;
 	s->endpoint = ENDPOINTS_MAX;
-	s->src_identity = walk_identity(&s->src);
-	s->dst_identity = walk_identity(&s->dst);
+	s->src_identity = identity_of(w, &s->src);
+	s->dst_identity = identity_of(w, &s->dst);
 	step_entry(w, s);
 	if (s->how == STEP_JUDGED)
 		step_judged(w, s);

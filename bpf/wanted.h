@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Whether somebody follows packets, or the calls of sockets: see walk.h. */
 #pragma once
-#include "ip.h"
 #include "maps.h"
 
 /* What is followed; NULL: nothing is. */

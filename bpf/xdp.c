@@ -106,10 +106,6 @@ static __always_inline enum known xdp_hit(struct xdp_md *ctx, struct work *w, __
 
 STAGE int xdp_judge(void)
 {
-	struct work *w = work_slot();
-
-	if (w)
-		w->p.how = STEP_JUDGED;
 	return judge_connection(0, 1);
 }
 
