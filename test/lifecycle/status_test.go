@@ -191,7 +191,7 @@ func TestRowH16AFailingLoopIsCountedAndNamed(t *testing.T) {
 // TestRowH9EventsThatWereLostAreShown: an agent that does not read loses events,
 // and says exactly how many.
 func TestRowH9EventsThatWereLostAreShown(t *testing.T) {
-	l := ownLab(t, lab.Spec{Name: "ltb-ring", Nodes: lab.Nodes(1)}, bare("a", "n1"))
+	l := ownLab(t, lab.Spec{Name: "ltb-ring", Nodes: lab.Nodes(1), Agent: map[string]any{"bpf": map[string]any{"eventsSize": 1 << 20}}}, bare("a", "n1")) // room for 7,700
 	pid := node(t, l, "n1").Agent.PID
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
