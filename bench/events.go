@@ -10,7 +10,6 @@ import (
 	"weir/bench/path"
 	"weir/bench/prog"
 	"weir/bench/stat"
-	"weir/bench/traffic"
 	"weir/bpf"
 )
 
@@ -108,11 +107,8 @@ func toldTable(title string, tellers []*teller, of func(*teller, string) []float
 	return t
 }
 
-// told says with what a path with events is compared, and what is A/A.
-var told = []struct{ path, base, control string }{
-	{path.Told, path.Untold, path.UntoldControl},
-	{path.ToldFar, path.UntoldFar, path.UntoldFarAgain},
-}
+// told says with what a path with events is compared.
+var told = []controlled{{path.Told, path.Untold, path.UntoldControl}, {path.ToldFar, path.UntoldFar, path.UntoldFarAgain}}
 
 func (b *bench) toldTraffic(ctx context.Context) (err error) {
 	set, err := path.MakeEvents(ctx, b.prefix, filepath.Join(b.dir, "events"), b.bin)
@@ -120,34 +116,5 @@ func (b *bench) toldTraffic(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	stop, err := b.serveAll(ctx, set.Paths)
-	defer stop()
-	if err != nil {
-		return err
-	}
-	kinds := []traffic.Kind{traffic.RR, traffic.CRR}
-	all, err := b.inTurn(ctx, set.Paths, kinds, b.rounds)
-	if err != nil {
-		return err
-	}
-	t := table{Title: "Events: pods whose agents ask for them (medium), of pods whose agents do not",
-		Columns: []string{"kind and path", "rate", "x no events", "95 % interval", "A/A", "95 % interval", ""}}
-	for i, kind := range kinds {
-		want := []float64{0.99, 0.97}[i]
-		for _, x := range told {
-			m := all[kind]
-			r, a := stat.Paired(m[x.path].rate, m[x.base].rate), stat.Paired(m[x.control].rate, m[x.base].rate)
-			note := ""
-			if !a.Within(controlLow, controlHigh) {
-				note = "A/A left 0.97-1.03: nothing is significant"
-			} else if r.Differs() {
-				note = "significant"
-			}
-			name := fmt.Sprintf("%s, %s", kind, x.path)
-			t.Rows = append(t.Rows, row{Bar: &r, Cells: []string{name, number(stat.Median(m[x.path].rate)), fmt.Sprintf("%.3f", r.Median), interval(r), fmt.Sprintf("%.3f", a.Median), interval(a), note}})
-			b.report.goal(name+", of none", fmt.Sprintf(">= %.2f", want), fmt.Sprintf("%.3f (%s), A/A %.3f", r.Median, interval(r), a.Median), r.Median >= want)
-		}
-	}
-	b.report.add(os.Stdout, t)
-	return nil
+	return b.cost(ctx, set, "Events: pods whose agents ask for them (medium), of pods whose agents do not", "x no events", ", of none", told)
 }

@@ -21,7 +21,6 @@ import (
 	"weir/bench/path"
 	"weir/bench/probe"
 	"weir/bench/stat"
-	"weir/bench/traffic"
 )
 
 const (
@@ -29,11 +28,8 @@ const (
 	gatePort  = 7000
 )
 
-// ruled says with what a path with rules is compared, and what is A/A.
-var ruled = []struct{ path, base, control string }{
-	{path.Ruled, path.Free, path.FreeControl},
-	{path.RuledFar, path.FreeFar, path.FreeFarAgain},
-}
+// ruled says with what a path with rules is compared.
+var ruled = []controlled{{path.Ruled, path.Free, path.FreeControl}, {path.RuledFar, path.FreeFar, path.FreeFarAgain}}
 
 // policy compares pods with many rules and without, times changes of policy from
 // file to packet, and the compiler alone.
@@ -43,46 +39,14 @@ func (b *bench) policy(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := b.ruledTraffic(ctx, set); err != nil {
+	title := fmt.Sprintf("Rules: pods with %s rules in force, of pods without", thousands(manyRules))
+	if err := b.cost(ctx, set, title, "x no policy", ": "+thousands(manyRules)+", of none", ruled); err != nil {
 		return err
 	}
 	if err := b.changes(ctx, set); err != nil {
 		return err
 	}
 	return b.compile(ctx)
-}
-
-func (b *bench) ruledTraffic(ctx context.Context, set *path.Set) error {
-	stop, err := b.serveAll(ctx, set.Paths)
-	defer stop()
-	if err != nil {
-		return err
-	}
-	kinds := []traffic.Kind{traffic.RR, traffic.CRR}
-	all, err := b.inTurn(ctx, set.Paths, kinds, b.rounds)
-	if err != nil {
-		return err
-	}
-	t := table{Title: fmt.Sprintf("Rules: pods with %s rules in force, of pods without", thousands(manyRules)),
-		Columns: []string{"kind and path", "rate", "x no policy", "95 % interval", "A/A", "95 % interval", ""}}
-	for i, kind := range kinds {
-		want := []float64{0.99, 0.97}[i]
-		for _, x := range ruled {
-			m := all[kind]
-			r, a := stat.Paired(m[x.path].rate, m[x.base].rate), stat.Paired(m[x.control].rate, m[x.base].rate)
-			note := ""
-			if !a.Within(controlLow, controlHigh) {
-				note = "A/A left 0.97-1.03: nothing is significant"
-			} else if r.Differs() {
-				note = "significant"
-			}
-			name := fmt.Sprintf("%s, %s", kind, x.path)
-			t.Rows = append(t.Rows, row{Bar: &r, Cells: []string{name, number(stat.Median(m[x.path].rate)), fmt.Sprintf("%.3f", r.Median), interval(r), fmt.Sprintf("%.3f", a.Median), interval(a), note}})
-			b.report.goal(fmt.Sprintf("%s: %s, of none", name, thousands(manyRules)), fmt.Sprintf(">= %.2f", want), fmt.Sprintf("%.3f (%s), A/A %.3f", r.Median, interval(r), a.Median), r.Median >= want)
-		}
-	}
-	b.report.add(os.Stdout, t)
-	return nil
 }
 
 // gate is a policy that lets the probe's connections through, or does not.
