@@ -11,17 +11,17 @@ import (
 // Events reads what programs tell: verdicts, which are drops and new connections,
 // and traces, which are all other packets. Only one may read at a time.
 type Events struct {
-	verdicts, traces *ring
+	verdicts, traces *ring[bpf.Event]
 }
 
 // OpenEvents maps both rings. What was told while nobody read is still there, as far
 // as it found room.
 func (d *Datapath) OpenEvents() (*Events, error) {
-	verdicts, err := openRing(d.maps.maps[bpf.MapEvents])
+	verdicts, err := openRing[bpf.Event](d.maps.maps[bpf.MapEvents])
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", bpf.MapEvents, err)
 	}
-	traces, err := openRing(d.maps.maps[bpf.MapTraces])
+	traces, err := openRing[bpf.Event](d.maps.maps[bpf.MapTraces])
 	if err != nil {
 		verdicts.close()
 		return nil, fmt.Errorf("open %s: %w", bpf.MapTraces, err)

@@ -28,16 +28,16 @@ func tellers(t testing.TB, octets uint32) *told {
 		t.Skip("needs root to make maps and programs")
 	}
 	var out told
-	for i, r := range []**ring{&out.verdicts, &out.traces} {
+	for i, r := range []**ring[bpf.Event]{&out.verdicts, &out.traces} {
 		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: octets})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { m.Close() })
-		if *r, err = openRing(m); err != nil {
+		if *r, err = openRing[bpf.Event](m); err != nil {
 			t.Fatal(err)
 		}
-		out.say[i] = teller(t, m, bpf.EventKind(i+1), int32(eventSize))
+		out.say[i] = teller(t, m, bpf.EventKind(i+1), int32(unsafe.Sizeof(bpf.Event{})))
 	}
 	t.Cleanup(out.Close)
 	return &out
@@ -130,10 +130,10 @@ func TestNextReaderGoesOnWhereTheLastOneWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	say := teller(t, m, bpf.EventDrop, int32(eventSize))
+	say := teller(t, m, bpf.EventDrop, int32(unsafe.Sizeof(bpf.Event{})))
 	for range 50 {
 		tell(t, say, 3)
-		r, err := openRing(m)
+		r, err := openRing[bpf.Event](m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestWhatIsNoEventIsPassedOver(t *testing.T) {
 	}
 	defer m.Close()
 	o.verdicts.close()
-	if o.verdicts, err = openRing(m); err != nil {
+	if o.verdicts, err = openRing[bpf.Event](m); err != nil {
 		t.Fatal(err)
 	}
 	for _, size := range []int32{8, 104, 128, 12, 128} {
@@ -176,7 +176,7 @@ func TestRecordThatIsNotReadyHoldsBackWhatFollows(t *testing.T) {
 	samples := make([]byte, 4096)
 	header := func(n int) *uint32 { return (*uint32)(unsafe.Pointer(&samples[n*record])) }
 	var consumer, producer uint64
-	r := &ring{consumer: &consumer, producer: &producer, samples: samples, mask: 4095}
+	r := &ring[bpf.Event]{consumer: &consumer, producer: &producer, samples: samples, mask: 4095}
 	*header(0), *header(1), *header(2) = 128|recordDrop, 128, 128|recordBusy
 	producer = 3 * record
 	if r.peek(r.end()) == nil || r.at != record {
@@ -195,7 +195,7 @@ func TestRecordThatIsNotReadyHoldsBackWhatFollows(t *testing.T) {
 func TestReadEventsEndsWithItsContext(t *testing.T) {
 	d := start(t, small(bpffs(t), AttachAuto))
 	ctx, cancel := context.WithCancel(t.Context())
-	say := teller(t, d.maps.maps[bpf.MapTraces], bpf.EventGoing, int32(eventSize))
+	say := teller(t, d.maps.maps[bpf.MapTraces], bpf.EventGoing, int32(unsafe.Sizeof(bpf.Event{})))
 	tell(t, say, 5)
 	seen := 0
 	err := d.ReadEvents(ctx, func(e *bpf.Event) {

@@ -8,8 +8,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
-
-	"weir/bpf"
 )
 
 // ring is a map of type BPF_MAP_TYPE_RINGBUF, read in place: its positions and its
@@ -20,7 +18,7 @@ import (
 //
 // The library's reader copies each record, and waits for wake-ups that programs here
 // never send; this one is asked.
-type ring struct {
+type ring[T any] struct {
 	positions, data []byte // as they are mapped
 	mask            uint64
 	consumer        *uint64 // written here, read by the kernel
@@ -28,17 +26,17 @@ type ring struct {
 	samples         []byte
 
 	at      uint64 // consumer, as far as the kernel was not told
-	foreign uint64 // records that are no event: of another version's programs
+	foreign uint64 // records of another size: of another version's programs
 }
 
 const (
 	recordHeader = 8
 	recordBusy   = 1 << 31 // is being written
 	recordDrop   = 1 << 30 // was given up
-	eventSize    = int(unsafe.Sizeof(bpf.Event{}))
 )
 
-func openRing(m *ebpf.Map) (*ring, error) {
+// openRing maps a ring whose records are T.
+func openRing[T any](m *ebpf.Map) (*ring[T], error) {
 	page, size := os.Getpagesize(), int(m.MaxEntries())
 	positions, err := unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
@@ -49,26 +47,29 @@ func openRing(m *ebpf.Map) (*ring, error) {
 		unix.Munmap(positions)
 		return nil, fmt.Errorf("map %d octets of data twice: %w", size, err)
 	}
-	r := &ring{positions: positions, data: data, mask: uint64(size) - 1,
+	r := &ring[T]{positions: positions, data: data, mask: uint64(size) - 1,
 		consumer: (*uint64)(unsafe.Pointer(&positions[0])), producer: (*uint64)(unsafe.Pointer(&data[0])), samples: data[page:]}
 	r.at = atomic.LoadUint64(r.consumer) // where the agent before this one was
 	return r, nil
 }
 
-func (r *ring) close() {
+func (r *ring[T]) close() {
 	unix.Munmap(r.positions)
 	unix.Munmap(r.data)
 }
 
 // end is where the ring ends now.
-func (r *ring) end() uint64 { return atomic.LoadUint64(r.producer) }
+func (r *ring[T]) end() uint64 { return atomic.LoadUint64(r.producer) }
 
 // fill is the part of the ring that is taken.
-func (r *ring) fill() float64 { return float64(r.end()-r.at) / float64(r.mask+1) }
+func (r *ring[T]) fill() float64 { return float64(r.end()-r.at) / float64(r.mask+1) }
 
-// peek returns the event that is next before end, in the ring's own memory, until
+// size is that of a record.
+func (r *ring[T]) size() int { return int(unsafe.Sizeof(*new(T))) }
+
+// peek returns the record that is next before end, in the ring's own memory, until
 // next is called; nil: there is none, or it is still being written.
-func (r *ring) peek(end uint64) *bpf.Event {
+func (r *ring[T]) peek(end uint64) *T {
 	for r.at < end {
 		at := r.at & r.mask
 		header := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.samples[at])))
@@ -76,8 +77,8 @@ func (r *ring) peek(end uint64) *bpf.Event {
 		switch {
 		case header&recordBusy != 0:
 			return nil
-		case header&recordDrop == 0 && int(size) == eventSize:
-			return (*bpf.Event)(unsafe.Pointer(&r.samples[at+recordHeader]))
+		case header&recordDrop == 0 && int(size) == r.size():
+			return (*T)(unsafe.Pointer(&r.samples[at+recordHeader]))
 		case header&recordDrop == 0:
 			r.foreign++
 		}
@@ -86,10 +87,10 @@ func (r *ring) peek(end uint64) *bpf.Event {
 	return nil
 }
 
-// next gives the room of the event that was peeked at back.
-func (r *ring) next() { r.skip(uint32(eventSize)) }
+// next gives the room of the record that was peeked at back.
+func (r *ring[T]) next() { r.skip(uint32(r.size())) }
 
-func (r *ring) skip(size uint32) {
+func (r *ring[T]) skip(size uint32) {
 	r.at += recordHeader + uint64(size+7)&^7
 	atomic.StoreUint64(r.consumer, r.at)
 }

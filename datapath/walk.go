@@ -2,13 +2,8 @@ package datapath
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"time"
-	"unsafe"
-
-	"github.com/cilium/ebpf/ringbuf"
 
 	"weir/bpf"
 )
@@ -21,29 +16,32 @@ func (d *Datapath) Follow(w bpf.Walk) error {
 	return nil
 }
 
+// lookForSteps is how often the ring is looked at while somebody follows packets.
+const lookForSteps = 2 * time.Millisecond
+
 // ReadSteps calls see for each step that the programs tell of until ctx ends, and for
 // those that are there then.
 func (d *Datapath) ReadSteps(ctx context.Context, see func(bpf.Step)) error {
-	r, err := ringbuf.NewReader(d.maps.maps[bpf.MapSteps])
+	r, err := openRing[bpf.Step](d.maps.maps[bpf.MapSteps])
 	if err != nil {
 		return fmt.Errorf("open %s: %w", bpf.MapSteps, err)
 	}
-	defer r.Close()
-	var record ringbuf.Record
-	for last := false; ; {
-		r.SetDeadline(time.Now().Add(2 * time.Millisecond))
-		switch err := r.ReadInto(&record); {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if last {
-				return nil
-			}
-			last = ctx.Err() != nil
-			continue
-		case err != nil:
-			return fmt.Errorf("read %s: %w", bpf.MapSteps, err)
-		case len(record.RawSample) < int(unsafe.Sizeof(bpf.Step{})):
-			return fmt.Errorf("read %s: a step of %d octets", bpf.MapSteps, len(record.RawSample))
+	defer r.close()
+	look := time.NewTicker(lookForSteps)
+	defer look.Stop()
+	for ended := false; !ended; {
+		select {
+		case <-ctx.Done():
+			ended = true
+		case <-look.C:
 		}
-		see(*(*bpf.Step)(unsafe.Pointer(unsafe.SliceData(record.RawSample))))
+		for end := r.end(); ; r.next() {
+			s := r.peek(end)
+			if s == nil {
+				break
+			}
+			see(*s)
+		}
 	}
+	return nil
 }
