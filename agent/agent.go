@@ -77,7 +77,7 @@ type Agent struct {
 	listening atomic.Bool   // events of the programs are read
 	unknown   atomic.Uint64 // events that this build knows no kind of
 	followers followers
-	devices   deviceNames
+	devices   observe.DeviceNames
 	flows     *observe.Observer // nil: flows are off
 	flowTCP   flowTCP
 	clock     sync.Mutex

@@ -81,7 +81,7 @@ func (a *Agent) listDrops(*http.Request) ([]api.Drop, error) { return a.drops.al
 
 func (a *Agent) drop(e bpf.Event) api.Drop {
 	out := api.Drop{Time: wallClock(e.Time), Place: bpf.Place(e.Place).String(), Reason: bpf.Reason(e.Reason).String(), Direction: "egress",
-		Length: e.Len, SourceID: e.SrcIdentity, DestID: e.DstIdentity, Device: a.devices.name(int(e.Ifindex)), Policies: []string{}}
+		Length: e.Len, SourceID: e.SrcIdentity, DestID: e.DstIdentity, Device: a.deviceName(e.Ifindex), Policies: []string{}}
 	if e.Direction == 1 {
 		out.Direction = "ingress"
 	}
@@ -146,7 +146,7 @@ func wallClock(ns uint64) time.Time {
 
 func tcpFlags(f uint8) string {
 	var on []string
-	for i, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"} {
+	for i, name := range bpf.TCPFlags {
 		if f&(1<<i) != 0 {
 			on = append(on, name)
 		}

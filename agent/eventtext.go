@@ -3,10 +3,7 @@ package agent
 import (
 	"fmt"
 	"hash/fnv"
-	"net"
 	"net/netip"
-	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +15,7 @@ import (
 // eventOf is an event with the names that count now.
 func (a *Agent) eventOf(e *bpf.Event) api.Event {
 	out := api.Event{Time: wallClock(e.Time), Kind: kindNames[bpf.EventKind(e.Kind)], Reason: bpf.Reason(e.Reason).String(), To: toOf(e),
-		Place: bpf.Place(e.Place).String(), Device: a.devices.name(int(e.Ifindex)), Length: e.Len, State: connState(e),
+		Place: bpf.Place(e.Place).String(), Device: a.deviceName(e.Ifindex), Length: e.Len, State: connState(e),
 		SourceID: e.SrcIdentity, DestID: e.DstIdentity}
 	if e.Family == 0 {
 		out.Proto = fmt.Sprintf("EtherType %#04x", bpf.Host(e.Protocol))
@@ -148,27 +145,10 @@ func (e end) hash(proto uint8) uint32 {
 	return h.Sum32()
 }
 
-// deviceNames remembers for a second which name an index has: to ask takes longer
-// than all else that is said of an event.
-type deviceNames struct {
-	mu    sync.Mutex
-	names map[int]string
-	until time.Time
-}
-
-func (d *deviceNames) name(index int) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if now := time.Now(); now.After(d.until) {
-		d.names, d.until = map[int]string{}, now.Add(time.Second)
-	}
-	if name, ok := d.names[index]; ok {
+// deviceName is that of a device of this node, or what tells it from others.
+func (a *Agent) deviceName(index uint32) string {
+	if name := a.devices.Name(int(index)); name != "" {
 		return name
 	}
-	name := fmt.Sprintf("device %d", index)
-	if l, err := net.InterfaceByIndex(index); err == nil {
-		name = l.Name
-	}
-	d.names[index] = name
-	return name
+	return fmt.Sprintf("device %d", index)
 }

@@ -137,20 +137,22 @@ func (a *Agent) addrsOf(pod state.PodName) []netip.Addr {
 
 // owner is whoever has an address: the longest prefix that does.
 func (a *Agent) owner(addr netip.Addr) policy.Party {
-	out := policy.Party{Addr: addr}
+	row := a.covering(addr)
+	return policy.Party{Addr: addr, Identity: row.Identity, Endpoint: row.Endpoint, Local: row.Endpoint != 0 || row.Host}
+}
+
+// covering is the row of the longest prefix that has an address.
+func (a *Agent) covering(addr netip.Addr) state.IP {
 	for bits := addr.BitLen(); bits >= 0; bits-- {
 		p, err := addr.Prefix(bits)
 		if err != nil {
 			break
 		}
-		row, ok := a.tables.IPs.Get(p)
-		if !ok {
-			continue
+		if row, ok := a.tables.IPs.Get(p); ok {
+			return row
 		}
-		out.Identity, out.Endpoint, out.Local = row.Identity, row.Endpoint, row.Endpoint != 0 || row.Host
-		return out
 	}
-	return out
+	return state.IP{}
 }
 
 func (a *Agent) worldOf(ipv4 bool) state.IdentityID {

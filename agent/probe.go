@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"weir/bpf"
+	"weir/datapath/link"
 	"weir/state"
 )
 
@@ -19,13 +19,19 @@ import (
 // programs tell of it from its first packet on. It says what was sent, and what came
 // of it.
 func (a *Agent) sendProbe(ctx context.Context, p plan, begin func(bpf.Walk) error) (sent, answer string, err error) {
-	err = inNetns(p.pod.Netns, func() error {
+	cookie := p.pod.NetnsCookie
+	if cookie == 0 { // its file is older than cookies
+		if cookie, err = link.NetnsCookie(p.pod.Netns); err != nil {
+			return "", "", err
+		}
+	}
+	err = link.Within(p.pod.Netns, cookie, func() error {
 		fd, from, err := probeSocket(p)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		w := bpf.Walk{On: 1, Netns: p.pod.NetnsCookie}
+		w := bpf.Walk{On: 1, Netns: cookie}
 		w.Filter[0] = bpf.WalkFilter{Used: 1, A: bpf.AddrFrom(p.src), PortA: bpf.Network(from), Proto: p.proto}
 		if err := begin(w); err != nil {
 			return err
@@ -38,25 +44,6 @@ func (a *Agent) sendProbe(ctx context.Context, p plan, begin func(bpf.Walk) erro
 		return err
 	})
 	return sent, answer, err
-}
-
-// inNetns runs f on a thread of its own in a network namespace.
-func inNetns(path string, f func() error) error {
-	ns, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("open the pod's network namespace: %w", err)
-	}
-	defer ns.Close()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter %s: %w", path, err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }
 
 // probeSocket is bound to the pod's address; from is its port, or what identifies its

@@ -70,7 +70,7 @@ func (a *Agent) hookOf(s bpf.Step) string {
 	if place == bpf.PlaceSocket {
 		return "socket call in the node's control group"
 	}
-	hook := hooks[place] + " of " + a.devices.name(int(s.Ifindex))
+	hook := hooks[place] + " of " + a.deviceName(s.Ifindex)
 	if e, ok := a.endpointAt(s.Ifindex); ok && place != bpf.PlaceFromNetdev {
 		hook += ", the device of " + e
 	}
@@ -128,7 +128,7 @@ func (a *Agent) judgedLookups(s bpf.Step) []api.Lookup {
 	out = append(out, a.serviceLookups(s, s.Backend != 0 && s.Reply == 0)...)
 	judgedSrc, judgedDst := s.CameSrc.Netip(), s.Dst.Netip()
 	out = append(out, a.ipcacheLookup(judgedSrc, s.SrcIdentity), a.ipcacheLookup(judgedDst, s.DstIdentity))
-	opener, other := a.ended(judgedSrc, s.SrcIdentity), a.ended(judgedDst, s.DstIdentity)
+	opener, other := a.partyOf(judgedSrc, s.SrcIdentity), a.partyOf(judgedDst, s.DstIdentity)
 	if s.Reply == 1 {
 		opener, other = other, opener
 	}
@@ -139,13 +139,6 @@ func (a *Agent) judgedLookups(s bpf.Step) []api.Lookup {
 		out = append(out, a.policyLookup(s, other, true))
 	}
 	return out
-}
-
-// ended is the owner of an address with the identity that was judged.
-func (a *Agent) ended(addr netip.Addr, identity uint32) policy.Party {
-	p := a.owner(addr)
-	p.Identity = state.IdentityID(identity)
-	return p
 }
 
 func (a *Agent) ipcacheLookup(addr netip.Addr, identity uint32) api.Lookup {
@@ -170,20 +163,6 @@ func (a *Agent) ipcacheLookup(addr netip.Addr, identity uint32) api.Lookup {
 	return api.Lookup{Map: bpf.MapIPCache, Key: key, Found: found}
 }
 
-// covering is the row of the longest prefix that has an address.
-func (a *Agent) covering(addr netip.Addr) state.IP {
-	for bits := addr.BitLen(); bits >= 0; bits-- {
-		p, err := addr.Prefix(bits)
-		if err != nil {
-			break
-		}
-		if row, ok := a.tables.IPs.Get(p); ok {
-			return row
-		}
-	}
-	return state.IP{}
-}
-
 // policyLookup is what the policy of one end said, and the rule behind it.
 func (a *Agent) policyLookup(s bpf.Step, end policy.Party, ingress bool) api.Lookup {
 	direction, side := "egress", 0
@@ -194,7 +173,7 @@ func (a *Agent) policyLookup(s bpf.Step, end policy.Party, ingress bool) api.Loo
 	if end.Endpoint == 0 {
 		name = "the host"
 	}
-	out := api.Lookup{Map: "weir_policy", Key: direction + " of " + name, Found: "not isolated: no policy selects it in this direction"}
+	out := api.Lookup{Map: bpf.MapPolicy, Key: direction + " of " + name, Found: "not isolated: no policy selects it in this direction"}
 	isolated := a.policy.IsolatedBy(end.Endpoint, ingress)
 	if len(isolated) > 0 {
 		out.Found = "isolated by " + strings.Join(isolated, ", ")
@@ -233,13 +212,13 @@ func (a *Agent) wayLookups(s bpf.Step) []api.Lookup {
 		if !ok {
 			return nil
 		}
-		return []api.Lookup{{Map: bpf.MapEndpoints, Key: fmt.Sprint(s.Out), Found: fmt.Sprintf("%s, MAC %s", a.devices.name(int(e.Ifindex)), e.MAC)}}
+		return []api.Lookup{{Map: bpf.MapEndpoints, Key: fmt.Sprint(s.Out), Found: fmt.Sprintf("%s, MAC %s", a.deviceName(e.Ifindex), e.MAC)}}
 	case bpf.OutTunnel:
 		n, _ := a.dp.Nodes.Get(uint32(s.Out))
 		return []api.Lookup{{Map: bpf.MapNodes, Key: fmt.Sprint(s.Out), Found: n.Addr.Netip().String()}}
 	}
 	if s.OutIfindex != 0 {
-		return []api.Lookup{{Map: "routing table", Key: s.Dst.Netip().String(), Found: fmt.Sprintf("by %s to %s", a.devices.name(int(s.OutIfindex)), s.Via.Netip())}}
+		return []api.Lookup{{Map: "routing table", Key: s.Dst.Netip().String(), Found: fmt.Sprintf("by %s to %s", a.deviceName(s.OutIfindex), s.Via.Netip())}}
 	}
 	return nil
 }
@@ -265,7 +244,7 @@ func (a *Agent) sentTo(s bpf.Step) string {
 		n, _ := a.dp.Nodes.Get(uint32(s.Out))
 		return fmt.Sprintf("node %s, through weir_vxlan with VNI %d", n.Addr.Netip(), s.SrcIdentity)
 	case bpf.ReasonToNetwork:
-		return fmt.Sprintf("%s, by bpf_redirect_neigh out of %s", s.Via.Netip(), a.devices.name(int(s.OutIfindex)))
+		return fmt.Sprintf("%s, by bpf_redirect_neigh out of %s", s.Via.Netip(), a.deviceName(s.OutIfindex))
 	case bpf.ReasonToStack:
 		return "the host's stack, which routes it"
 	case bpf.ReasonToHost:

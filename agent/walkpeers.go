@@ -84,18 +84,27 @@ func walkOf(q *walk.FollowRequest) (w bpf.Walk, err error) {
 			return w, status.Errorf(grpccodes.InvalidArgument, "between[%d]: ports %d and %d, protocol %d: a port has 16 bits and a protocol 8", i, b.PortA, b.PortB, b.Proto)
 		}
 		f := bpf.WalkFilter{Used: 1, PortA: bpf.Network(uint16(b.PortA)), PortB: bpf.Network(uint16(b.PortB)), Proto: uint8(b.Proto)}
-		for text, into := range map[string]*bpf.Addr{string(b.A): &f.A, string(b.B): &f.B} {
-			addr, ok := netip.AddrFromSlice([]byte(text))
-			if text != "" && !ok {
-				return w, status.Errorf(grpccodes.InvalidArgument, "between[%d]: an address of %d octets, give 4 or 16", i, len(text))
-			}
-			if ok {
-				*into = bpf.AddrFrom(addr.Unmap())
-			}
+		if f.A, err = endOf(b.A, i); err == nil {
+			f.B, err = endOf(b.B, i)
+		}
+		if err != nil {
+			return w, err
 		}
 		w.Filter[i] = f
 	}
 	return w, nil
+}
+
+// endOf is an end of a pair; without octets whoever.
+func endOf(octets []byte, pair int) (bpf.Addr, error) {
+	addr, ok := netip.AddrFromSlice(octets)
+	switch {
+	case ok:
+		return bpf.AddrFrom(addr.Unmap()), nil
+	case len(octets) > 0:
+		return bpf.Addr{}, status.Errorf(grpccodes.InvalidArgument, "between[%d]: an address of %d octets, give 4 or 16", pair, len(octets))
+	}
+	return bpf.Addr{}, nil
 }
 
 // betweenOf is the request for what a walk follows.
@@ -197,10 +206,9 @@ func (a *Agent) dialPeer(n state.Node) (*grpc.ClientConn, error) {
 	if err != nil || !h.Enabled || h.TLS.Enabled && certs == nil {
 		return nil, fmt.Errorf("nodes do not serve each other: it needs hubble.enabled, hubble.listenAddress, and hubble.tls.certFile or hubble.tls.enabled false")
 	}
-	for _, is4 := range []bool{true, false} {
-		if addr := n.Address(is4); addr.IsValid() {
-			return wire.Dial(net.JoinHostPort(addr.String(), port), certs, observe.ServerName(n.Cluster, n.Name))
-		}
+	addr := n.AnyAddress()
+	if !addr.IsValid() {
+		return nil, fmt.Errorf("it has no address")
 	}
-	return nil, fmt.Errorf("it has no address")
+	return wire.Dial(net.JoinHostPort(addr.String(), port), certs, observe.ServerName(n.Cluster, n.Name))
 }

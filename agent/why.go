@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"weir/agent/config"
 	api "weir/api/agent"
 	"weir/bpf"
 	"weir/datapath"
@@ -142,18 +143,10 @@ func (a *Agent) peerFacts(node netip.Addr, add func(ok bool, do, what, is string
 	}
 }
 
-// tunnelOverhead is what VXLAN adds to a packet: IPv4 50, IPv6 70 octets (RFC 7348).
-func tunnelOverhead(outer netip.Addr) int {
-	if outer.Is4() {
-		return 50
-	}
-	return 70
-}
-
 func (a *Agent) mtuFact(r datapath.Route, tunnelled bool, outer netip.Addr, add func(ok bool, do, what, is string, args ...any)) {
 	fits, pods := r.MTU, a.endpoints.RouteMTU()
 	if tunnelled {
-		fits -= tunnelOverhead(outer)
+		fits -= config.Overhead(outer.Is6())
 	}
 	add(pods <= fits, fmt.Sprintf("set mtu to %d or less, or raise that of %s: larger packets are lost where nobody may say so", r.MTU, r.Device),
 		"MTU", "pods send up to %d, the way takes %d", pods, fits)

@@ -138,3 +138,7 @@ func Build() (uint64, error) {
 	}
 	return binary.BigEndian.Uint64(h.Sum(nil)), nil
 }
+
+// TCPFlags are the names of the bits of a TCP header's flags, from the lowest on
+// (RFC 9293, section 3.1).
+var TCPFlags = [8]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"}

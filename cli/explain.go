@@ -31,19 +31,28 @@ func explainCommand(env *Env) *cobra.Command {
 			"  weir policy explain world default/web:80\n  weir policy explain default/web '[fd00::7]:443'\n  weir policy explain host default/web:ICMP")
 }
 
-func explain(ctx context.Context, env *Env, args []string) error {
+// askBetween asks the agent about the two ends that args name: POD PEER[:PORT[/PROTO]].
+func askBetween(ctx context.Context, env *Env, args []string, path string, reply any) (target, error) {
 	from, err := parsePeer(args[0])
 	if err != nil {
-		return usage{err}
+		return target{}, usage{err}
 	}
 	to, err := parseTarget(args[1])
 	if err != nil {
-		return usage{err}
+		return target{}, usage{err}
 	}
-	var e agent.Explanation
 	request := agent.ExplainRequest{From: from, To: to.peer, Proto: to.proto, Port: to.port}
-	if err := env.agent.Post(ctx, agent.PathPolicyExplain, request, &e); err != nil {
-		return undecided{err}
+	if err := env.agent.Post(ctx, path, request, reply); err != nil {
+		return target{}, undecided{err}
+	}
+	return to, nil
+}
+
+func explain(ctx context.Context, env *Env, args []string) error {
+	var e agent.Explanation
+	to, err := askBetween(ctx, env, args, agent.PathPolicyExplain, &e)
+	if err != nil {
+		return err
 	}
 	e.From.Labels, e.To.Labels = some(e.From.Labels), some(e.To.Labels)
 	e.Egress.Origin, e.Ingress.Origin = some(e.Egress.Origin), some(e.Ingress.Origin)

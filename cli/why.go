@@ -23,18 +23,10 @@ func whyCommand(env *Env) *cobra.Command {
 }
 
 func why(ctx context.Context, env *Env, args []string) error {
-	from, err := parsePeer(args[0])
-	if err != nil {
-		return usage{err}
-	}
-	to, err := parseTarget(args[1])
-	if err != nil {
-		return usage{err}
-	}
 	var r agent.Why
-	request := agent.ExplainRequest{From: from, To: to.peer, Proto: to.proto, Port: to.port}
-	if err := env.agent.Post(ctx, agent.PathWhy, request, &r); err != nil {
-		return undecided{err}
+	to, err := askBetween(ctx, env, args, agent.PathWhy, &r)
+	if err != nil {
+		return err
 	}
 	r.Drops, r.Way, r.Advice = some(r.Drops), some(r.Way), some(r.Advice)
 	if err := env.show(r, func(w io.Writer) { printWhy(w, r, to) }); err != nil {

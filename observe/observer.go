@@ -3,7 +3,6 @@ package observe
 import (
 	"fmt"
 	"hash/fnv"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -53,7 +52,7 @@ type Observer struct {
 	agent   agentEvents
 	readers *wire.Readers
 	labels  atomic.Pointer[nodeLabels]
-	devices sync.Map // index -> *deviceName
+	devices DeviceNames
 
 	// Of Add alone.
 	names names

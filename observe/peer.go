@@ -24,12 +24,11 @@ type PeerOptions struct {
 
 // address is where a node serves; empty: it has no address.
 func (p PeerOptions) address(n state.Node) string {
-	for _, is4 := range []bool{true, false} {
-		if a := n.Address(is4); a.IsValid() && p.Port != 0 {
-			return net.JoinHostPort(a.String(), strconv.Itoa(p.Port))
-		}
+	a := n.AnyAddress()
+	if !a.IsValid() || p.Port == 0 {
+		return ""
 	}
-	return ""
+	return net.JoinHostPort(a.String(), strconv.Itoa(p.Port))
 }
 
 func (p PeerOptions) tls(n state.Node) *peer.TLS {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -140,26 +139,8 @@ func (v *view) device() *flow.NetworkInterface {
 			return out
 		}
 	}
-	out.Name = v.o.deviceName(int(v.event.Ifindex))
+	out.Name = v.o.devices.Name(int(v.event.Ifindex))
 	return out
-}
-
-// deviceName is that of a device of the node now, or within the last seconds.
-func (o *Observer) deviceName(index int) string {
-	if known, ok := o.devices.Load(index); ok && time.Since(known.(*deviceName).found) < 10*time.Second {
-		return known.(*deviceName).name
-	}
-	now := &deviceName{found: time.Now()}
-	if d, err := net.InterfaceByIndex(index); err == nil {
-		now.name = d.Name
-	}
-	o.devices.Store(index, now)
-	return now.name
-}
-
-type deviceName struct {
-	found time.Time
-	name  string // empty: there is none
 }
 
 func (v *view) layer4() *flow.Layer4 {
@@ -179,9 +160,6 @@ func (v *view) layer4() *flow.Layer4 {
 	}
 	return nil
 }
-
-// tcpFlags are the names of the bits, from the lowest on (RFC 9293, section 3.1).
-var tcpFlags = []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"}
 
 func flags(bits uint8) *flow.TCPFlags {
 	on := func(i int) bool { return bits&(1<<i) != 0 }
@@ -205,7 +183,7 @@ func (v *view) summary() string {
 		return fmt.Sprintf("EtherType %#04x", bpf.Host(v.event.Protocol))
 	case v.event.Proto == protoTCP:
 		var on []string
-		for i, name := range tcpFlags {
+		for i, name := range bpf.TCPFlags {
 			if v.event.TCPFlags&(1<<i) != 0 {
 				on = append(on, name)
 			}

@@ -25,6 +25,14 @@ type Node struct {
 // Address returns the underlay address of the family, or the zero Addr.
 func (n Node) Address(is4 bool) netip.Addr { return family(n.Addresses, is4) }
 
+// AnyAddress returns an underlay address, IPv4 first, or the zero Addr.
+func (n Node) AnyAddress() netip.Addr {
+	if a := n.Address(true); a.IsValid() {
+		return a
+	}
+	return n.Address(false)
+}
+
 // Router returns the router address of the family, or the zero Addr.
 func (n Node) Router(is4 bool) netip.Addr { return family(n.Routers, is4) }
 

@@ -55,18 +55,11 @@ func (c *Client) do(ctx context.Context, method, path string, request, reply any
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://weir"+path, body)
+	res, err := c.send(ctx, method, path, body)
 	if err != nil {
-		return fmt.Errorf("build request %s: %w", path, err)
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return &Unreachable{Socket: c.socket, Err: err}
+		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return refusal(res)
-	}
 	if reply == nil {
 		return nil
 	}
@@ -76,21 +69,31 @@ func (c *Client) do(ctx context.Context, method, path string, request, reply any
 	return nil
 }
 
-// Stream reads one value after the other from path until ctx ends, the agent ends the
-// answer (io.EOF), or see returns an error.
-func Stream[T any](ctx context.Context, c *Client, path string, see func(T) error) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weir"+path, nil)
+// send returns an answer that is no refusal. The caller closes its body.
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://weir"+path, body)
 	if err != nil {
-		return fmt.Errorf("build request %s: %w", path, err)
+		return nil, fmt.Errorf("build request %s: %w", path, err)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return &Unreachable{Socket: c.socket, Err: err}
+		return nil, &Unreachable{Socket: c.socket, Err: err}
+	}
+	if res.StatusCode != http.StatusOK {
+		defer res.Body.Close()
+		return nil, refusal(res)
+	}
+	return res, nil
+}
+
+// Stream reads one value after the other from path until ctx ends, the agent ends the
+// answer (io.EOF), or see returns an error.
+func Stream[T any](ctx context.Context, c *Client, path string, see func(T) error) error {
+	res, err := c.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return refusal(res)
-	}
 	d := json.NewDecoder(res.Body)
 	for {
 		var value T

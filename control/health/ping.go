@@ -38,12 +38,11 @@ func ping(ctx context.Context, a netip.Addr) (time.Duration, error) {
 		return 0, err
 	}
 	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return 0, err
-		}
+	stop, err := bound(ctx, conn)
+	if err != nil {
+		return 0, err
 	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer stop()
 	request := make([]byte, 16)
 	request[0] = family.request
 	binary.BigEndian.PutUint16(request[4:], uint16(rand.Uint32())) // the kernel puts its own where it tells sockets apart by it

@@ -95,6 +95,16 @@ func (r *responder) stop(p listen) {
 	delete(r.open, p)
 }
 
+// bound ends what is done with a connection when ctx ends, until stop is called.
+func bound(ctx context.Context, conn net.Conn) (stop func() bool, err error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	return context.AfterFunc(ctx, func() { conn.Close() }), nil
+}
+
 // hello asks one address and returns how long the answer took. It does all in
 // the calling goroutine: a connection for each question, as a new pod would.
 func hello(ctx context.Context, addr netip.Addr, port int) (time.Duration, error) {
@@ -105,12 +115,11 @@ func hello(ctx context.Context, addr netip.Addr, port int) (time.Duration, error
 		return 0, err
 	}
 	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return 0, err
-		}
+	stop, err := bound(ctx, conn)
+	if err != nil {
+		return 0, err
 	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer stop()
 	if _, err := fmt.Fprintf(conn, "GET /hello HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", to); err != nil {
 		return 0, fmt.Errorf("ask %s: %w", to, err)
 	}

@@ -226,20 +226,16 @@ func (c *class) portText(k entryKey) string {
 // IsolatedBy names what isolates an endpoint in a direction, ingress or egress:
 // what no rule allows is denied by them.
 func (c *Control) IsolatedBy(id state.EndpointID, ingressDirection bool) []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d := egress
-	if ingressDirection {
-		d = ingress
-	}
-	if c.e == nil || c.e.endpoints[id] == nil {
-		return nil
-	}
-	return c.e.isolatedBy(c.e.endpoints[id], d)
+	return ofEndpoint(c, id, ingressDirection, (*engine).isolatedBy)
 }
 
 // Isolators are the objects among those that IsolatedBy names.
 func (c *Control) Isolators(id state.EndpointID, ingressDirection bool) []state.PolicyKey {
+	return ofEndpoint(c, id, ingressDirection, (*engine).isolators)
+}
+
+// ofEndpoint asks the engine of an endpoint that it knows.
+func ofEndpoint[T any](c *Control, id state.EndpointID, ingressDirection bool, of func(*engine, *endpoint, uint8) []T) []T {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := egress
@@ -249,7 +245,7 @@ func (c *Control) Isolators(id state.EndpointID, ingressDirection bool) []state.
 	if c.e == nil || c.e.endpoints[id] == nil {
 		return nil
 	}
-	return c.e.isolators(c.e.endpoints[id], d)
+	return of(c.e, c.e.endpoints[id], d)
 }
 
 func (e *engine) isolators(p *endpoint, d uint8) []state.PolicyKey {

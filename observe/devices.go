@@ -1,0 +1,35 @@
+package observe
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// namesHold is how long a device's name is believed.
+const namesHold = time.Second
+
+// DeviceNames remembers for a second which name a device's index has: to ask takes
+// longer than all else that is said of an event. The zero value is ready.
+type DeviceNames struct {
+	mu    sync.Mutex
+	names map[int]string
+	until time.Time
+}
+
+// Name is that of a device of this node; empty: there is none.
+func (d *DeviceNames) Name(index int) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); now.After(d.until) {
+		d.names, d.until = map[int]string{}, now.Add(namesHold)
+	}
+	name, ok := d.names[index]
+	if !ok {
+		if dev, err := net.InterfaceByIndex(index); err == nil {
+			name = dev.Name
+		}
+		d.names[index] = name
+	}
+	return name
+}
