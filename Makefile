@@ -8,7 +8,7 @@ MULTIARCH   = $(shell gcc -print-multiarch 2>/dev/null || $(CLANG) -print-multia
 VERSION    ?= 0.1.0-dev
 COMMIT     := $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo unknown)
 LDFLAGS    := -s -w -X weir/internal/version.Version=$(VERSION) -X weir/internal/version.Commit=$(COMMIT)
-BPF_CFLAGS  = -g -O2 -Wall -Werror -target bpf -mcpu=v3 -I bpf/include -I bpf $(if $(MULTIARCH),-isystem /usr/include/$(MULTIARCH))
+BPF_CFLAGS  = -g -O2 -Wall -Werror -target bpf -mcpu=v3 -ffile-prefix-map=$(CURDIR)=. -I bpf/include -I bpf $(if $(MULTIARCH),-isystem /usr/include/$(MULTIARCH))
 BPF_HEADERS := $(wildcard bpf/*.h bpf/include/bpf/*.h)
 BPF_OBJECTS := bpf/obj/pod.o bpf/obj/overlay.o bpf/obj/host.o bpf/obj/sock.o bpf/obj/xdp.o bpf/obj/expire.o bpf/obj/end.o
 BINARIES   := weir-agent weir-cni weir-operator weir-relay weir
@@ -30,14 +30,17 @@ demo: deps build ## three nodes, pods that talk, captures that show how (MODE=vx
 demo-down: build ## remove what `make demo` left running
 	bin/weir lab down --name demo
 
-test: deps build verify image kube-programs ## every test there is; needs root for packets and labs
+test: deps browser build verify image kube-programs ## every test there is; needs root for packets and labs
 	tools/test.sh
 
 # --- parts of it -------------------------------------------------------------
 
-.PHONY: deps build generate test-unit test-bpf test-lab bench bench-quick fuzz fuzz-policy lint verify clean
+.PHONY: deps browser build generate test-unit test-page screenshots test-bpf test-lab test-truth bench bench-quick fuzz fuzz-policy lint verify clean
 deps: ## install what is missing, from Debian packages
 	@tools/deps.sh
+
+browser: deps ## Chromium, for the tests of the page
+	@tools/deps.sh browser
 
 # Upstream's programs are built into the cache of `weir lab build`. The first time takes minutes.
 .PHONY: kube-proxy test-kube-proxy kube-programs test-kube conformance
@@ -54,7 +57,7 @@ test-kube: deps kube-programs image ## Weir on a real Kubernetes of three nodes 
 
 conformance: deps kube-programs image ## all of upstream's network tests; writes docs/conformance.md (root; an hour or two)
 	WEIR_CONFORMANCE=all $(GO) test -count=1 -v -timeout 4h -run TestUpstream ./test/kube/; s=$$?; \
-	$(GO) run ./tools/conformance results/kube/conformance docs/conformance.md && exit $$s
+	$(GO) run ./tools/conformance results/kube/conformance{,-balancers,-zones,-restart} docs/conformance.md && exit $$s
 
 test-kube-proxy: kube-proxy build ## the real kube-proxy beside Weir (root)
 	$(GO) test -count=1 -timeout 30m ./test/coexist/ ./test/kubeproxy/
@@ -77,10 +80,11 @@ image: $(BPF_OBJECTS) ## the container image in bin/image, without a container e
 bpf/obj/%.o: bpf/%.c $(BPF_HEADERS)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-bpf/obj/layout.tmp: bpf/gen/layout.c bpf/layout.h
+# Its name begins so that Go does not embed it with the objects: it is there or not.
+bpf/obj/_layout.tmp: bpf/gen/layout.c bpf/layout.h
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-generate: bpf/obj/layout.tmp ## Go types out of bpf/layout.h, Go out of api/*.proto, custom resources out of api/v1, the chart's schema and deploy/weir.yaml
+generate: bpf/obj/_layout.tmp ## Go types out of bpf/layout.h, Go out of api/*.proto, custom resources out of api/v1, the chart's schema and deploy/weir.yaml
 	$(GO) run ./bpf/gen $< > bpf/layout_gen.go.tmp && mv bpf/layout_gen.go.tmp bpf/layout_gen.go
 	$(GO) run -C tools/proto . -go $(GO) ../..
 	$(GO) run -C tools/crd . ../..
@@ -94,11 +98,21 @@ test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
 	$(GO) test -C test/hubble ./...
 	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist|kube$$)|bench)")
 
+test-page: browser $(BPF_OBJECTS) ## the relay's page in Chromium
+	$(GO) test -C test/page -count=1 ./...
+
+screenshots: browser $(BPF_OBJECTS) ## the pictures of docs/page.md, anew
+	WEIR_SCREENSHOTS=$(CURDIR)/docs $(GO) test -C test/page -count=1 -v -run Screenshots ./...
+
 test-bpf: $(BPF_OBJECTS) ## packets through the programs (root)
 	$(GO) test ./bpf/... ./datapath/...
 
 test-lab: build ## real agents, real traffic (root)
 	$(GO) test -count=1 -timeout 20m ./lab/... ./test/...
+
+test-truth: build ## flows against what was sent, for many connections (WEIR_TRUTH_SEED) and at a high rate (root; a minute)
+	WEIR_TRUTH=20000 $(GO) test -count=1 -v -timeout 10m -run 'TestFlowsAreTheTruth$$' ./test/packets/
+	WEIR_TRUTH=100000 $(GO) test -count=1 -v -timeout 10m -run TestFlowsAreTheTruthAtAHighRate ./test/packets/
 
 bench: build ## figures as ratios in one run; takes a while
 	$(GO) run ./bench
@@ -115,10 +129,10 @@ fuzz-policy: $(BPF_OBJECTS) ## N random policies and packets from SEED: objects,
 lint: $(BPF_OBJECTS) ## style and mistakes (.golangci.yml)
 	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...
 
-verify: $(BPF_OBJECTS) bpf/obj/layout.tmp ## formatting, generated files, sizes, vet
+verify: $(BPF_OBJECTS) bpf/obj/_layout.tmp ## formatting, generated files, sizes, vet
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt these files"; exit 1; }
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror bpf/*.c bpf/*.h; fi
-	@$(GO) run ./bpf/gen bpf/obj/layout.tmp | cmp - bpf/layout_gen.go || { echo "run make generate"; exit 1; }
+	@$(GO) run ./bpf/gen bpf/obj/_layout.tmp | cmp - bpf/layout_gen.go || { echo "run make generate"; exit 1; }
 	$(GO) run -C tools/proto . -go $(GO) -check ../..
 	$(GO) run -C tools/crd . -check ../..
 	$(GO) run -C tools/chart . -check

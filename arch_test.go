@@ -70,8 +70,8 @@ var rooms = map[string]room{
 		why: "the configuration is a value: reading it must not need what it configures",
 	},
 	"operator/run": {
-		weir: []string{"state", "api/...", "operator/...", "internal/...", "source/convert", "observe/metrics"}, outside: []string{"k8s.io/", "sigs.k8s.io/", "github.com/prometheus/client_golang"},
-		why: "the operator's edges turn objects into the rows that its decisions are made of, as sources do",
+		weir: []string{"state", "api/...", "operator/...", "internal/...", "source/convert", "source/files", "source/kube/connect", "observe/metrics"}, outside: []string{"k8s.io/", "sigs.k8s.io/", "github.com/prometheus/client_golang"},
+		why: "the operator's edges turn objects into the rows that its decisions are made of, as sources do, judge policies and find API servers as agents do",
 	},
 	"control/...": {
 		weir: []string{"state", "datapath/...", "bpf", "internal/..."}, outside: []string{"golang.org/x/sys"},
@@ -86,12 +86,16 @@ var rooms = map[string]room{
 		why: "datapath applies entries and does not know which rows they came from",
 	},
 	"observe/...": {
-		weir: []string{"bpf", "state", "api/...", "internal/...", "observe/..."}, outside: []string{"github.com/cilium/ebpf", "golang.org/x/sys", "google.golang.org/grpc", "google.golang.org/protobuf", "github.com/prometheus/"},
+		weir: []string{"bpf", "state", "api/...", "internal/...", "observe/..."}, outside: []string{"github.com/cilium/ebpf", "golang.org/x/net/dns/dnsmessage", "golang.org/x/sys", "google.golang.org/grpc", "google.golang.org/protobuf", "github.com/prometheus/"},
 		why: "observing changes nothing, so it needs neither control nor datapath",
 	},
 	"relay/...": {
 		weir: []string{"api/...", "internal/...", "relay/...", "ui"}, outside: []string{"google.golang.org/grpc", "google.golang.org/protobuf"},
 		why: "the relay asks agents over the wire, as any client does",
+	},
+	"relay/run": {
+		weir: []string{"api/...", "internal/...", "relay/...", "observe/metrics"}, outside: []string{"google.golang.org/grpc", "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"},
+		why: "the relay as a process is measured as the agent and the operator are",
 	},
 	"ui": {
 		why: "the page is files: who serves it gives it what it asks for",

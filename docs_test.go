@@ -216,14 +216,14 @@ func TestConfigurationPageHasEveryKeyAndNoOther(t *testing.T) {
 	}
 }
 
-const metricsMark = "<!-- made from testdata of observe/metrics and operator/run by `go test -run TestMetricsPage . -update` -->\n"
+const metricsMark = "<!-- made from testdata of observe/metrics, operator/run and relay/run by `go test -run TestMetricsPage . -update` -->\n"
 
-// TestMetricsPageHasEveryMetric compares the page's table with what the agent and
-// the operator tell when everything has a value.
+// TestMetricsPageHasEveryMetric compares the page's table with what the agent, the
+// operator and the relay tell when everything has a value.
 func TestMetricsPageHasEveryMetric(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(metricsMark + "\n| Metric | Kind | Labels | |\n|---|---|---|---|\n")
-	for _, file := range []string{"observe/metrics/testdata/node.txt", "operator/run/testdata/metrics.txt"} {
+	for _, file := range []string{"observe/metrics/testdata/node.txt", "operator/run/testdata/metrics.txt", "relay/run/testdata/metrics.txt"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -140,7 +140,7 @@ func (a *Agent) open() (err error) {
 		Sizes: map[string]uint32{bpf.MapIPCache: uint32(cfg.BPF.IPCacheSize), bpf.MapEndpoints: uint32(a.cfg.BPF.Endpoints), bpf.MapNodes: nodeNumbers,
 			bpf.MapPolicy: uint32(a.cfg.BPF.Endpoints), bpf.MapPolicyRules: uint32(cfg.BPF.PolicyRules), bpf.MapPolicyRows: uint32(cfg.BPF.PolicyRules),
 			bpf.MapPolicyRanges: uint32(cfg.BPF.PolicyRules), bpf.MapPolicyCounters: uint32(cfg.BPF.PolicyRules),
-			bpf.MapEvents: uint32(cfg.BPF.EventsSize), bpf.MapTraces: tracesSize(cfg.Config)},
+			bpf.MapEvents: uint32(cfg.BPF.EventsSize), bpf.MapTraces: tracesSize(cfg.Config), bpf.MapDNS: dnsSize(cfg.Config)},
 		Connections: datapath.ConnectionOptions{Size: uint32(cfg.BPF.CTSize), Limit: ctLimit(cfg.BPF.CTSize, cfg.BPF.CTLimit, memory())},
 	})
 	a.jiffies = <-ticks
@@ -254,7 +254,8 @@ func (a *Agent) start(g *run.Group, name string, part func(context.Context) erro
 }
 
 // runIPAM gives the pool the node's pod CIDRs, and keeps the addresses of the
-// router and the health endpoint out of it.
+// router and the health endpoint out of it. Of a CIDR that another node has, too, no new
+// pod gets an address; that it is so is told by whoever makes the devices.
 func (a *Agent) runIPAM(ctx context.Context) error {
 	return reconcile.Loop(ctx, a.log.With("room", "ipam"), func(context.Context) error {
 		local, err := host.Local(a.tables)
@@ -264,6 +265,7 @@ func (a *Agent) runIPAM(ctx context.Context) error {
 		if err := config.CheckNode(a.cfg.Config, local.PodCIDRs, state.Networks(a.tables.Devices.All())); err != nil {
 			return err
 		}
+		a.pool.Withhold(host.Overlaps(a.tables, local))
 		return a.pool.SetCIDRs(local.PodCIDRs, append(append([]netip.Addr{}, local.Routers...), local.Health...))
 	}, a.tables.Nodes, a.tables.Devices)
 }

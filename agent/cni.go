@@ -15,8 +15,9 @@ import (
 	"weir/state"
 )
 
-// addLimit bounds one ADD: the plugin gives up after five seconds.
-const addLimit = 4 * time.Second
+// addLimit bounds one ADD, however much there is to do. It leaves time to undo it before
+// the plugin gives up.
+const addLimit = 25 * time.Second
 
 // drainEvery is how often the queue of DELs is looked at: one is written there
 // when the agent did not answer in time.

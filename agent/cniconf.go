@@ -87,3 +87,24 @@ func (a *Agent) cniConfig() string {
 	}
 	return "successfully wrote CNI configuration file to " + file
 }
+
+// confWarning names what runtimes take instead of our configuration, or is empty. Files of
+// others stay where they are: only who put them there knows what else needs them.
+func confWarning(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	list, err := os.ReadDir(dir) // in the order of names, as runtimes read it
+	if err != nil {
+		return ""
+	}
+	for _, e := range list {
+		switch filepath.Ext(e.Name()) {
+		case ".conf", ".conflist", ".json":
+			if e.Name() < confName {
+				return fmt.Sprintf("%s comes before %s: the runtime makes new pods with that; remove it, unless it calls weir-cni itself", filepath.Join(dir, e.Name()), confName)
+			}
+		}
+	}
+	return ""
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/libcni"
@@ -29,5 +30,29 @@ func TestOlderRuntimesFindAVersionTheyKnow(t *testing.T) {
 	var old struct{ CNIVersion string }
 	if err := json.Unmarshal(data, &old); err != nil || old.CNIVersion != "1.0.0" {
 		t.Errorf("cniVersion is %q %v, want 1.0.0", old.CNIVersion, err)
+	}
+}
+
+// Another plugin's file is left alone, and named where it would win.
+func TestAConfigurationThatWinsIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{confName, "10-bridge.conflist", "05-cilium.conflist.cilium_bak", "00-notes.txt"} {
+		put(name)
+	}
+	if text := confWarning(dir); text != "" {
+		t.Errorf("got %q, want nothing", text)
+	}
+	put("05-cilium.conflist")
+	if text := confWarning(dir); !strings.Contains(text, "05-cilium.conflist comes before 05-weir.conflist") {
+		t.Errorf("got %q", text)
+	}
+	if text := confWarning(""); text != "" {
+		t.Errorf("nobody asked for a configuration, and got %q", text)
 	}
 }

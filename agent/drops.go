@@ -63,13 +63,42 @@ func (d *drops) all() []api.Drop {
 	return out
 }
 
+// explainedASecond bounds what a flood of drops costs: to explain one takes some ten
+// microseconds, and policy waits meanwhile.
+const explainedASecond = 2000
+
+// pace lets as many drops through as are kept, and then so many a second.
+type pace struct {
+	left float64
+	last time.Time
+}
+
+// wait is how long the next one has to wait before it asks again; 0: it has its turn.
+func (p *pace) wait(now time.Time) time.Duration {
+	p.left = min(p.left+now.Sub(p.last).Seconds()*explainedASecond, dropsKept)
+	p.last = now
+	if p.left < 1 {
+		return 10 * time.Millisecond
+	}
+	p.left--
+	return 0
+}
+
 // explainDrops says of each drop what there is to say, until ctx ends.
 func (a *Agent) explainDrops(ctx context.Context) error {
+	var p pace
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case n := <-a.drops.come:
+			for wait := p.wait(time.Now()); wait > 0; wait = p.wait(time.Now()) {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(wait):
+				}
+			}
 			x := a.drop(n.event)
 			x.Seq = n.seq
 			a.drops.keep(x)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"testing"
+	"time"
 
 	api "weir/api/agent"
 	"weir/bpf"
@@ -26,6 +27,35 @@ func TestFloodOfDropsLeavesSomeOut(t *testing.T) {
 	all := d.all()
 	if len(all) != dropsKept || all[0].Seq != 2 || all[dropsKept-1].Seq != flood+1 || all[dropsKept-2].Seq != dropsKept {
 		t.Errorf("%d are kept, from %d to %d and %d", len(all), all[0].Seq, all[dropsKept-2].Seq, all[dropsKept-1].Seq)
+	}
+}
+
+// A burst is explained at once, a flood for a share of a core.
+func TestExplainingAFloodHasAPace(t *testing.T) {
+	var p pace
+	now := time.Now()
+	count := func(turns int) (got int) {
+		for range turns {
+			if p.wait(now) == 0 {
+				got++
+			}
+		}
+		return got
+	}
+	if got := count(10 * dropsKept); got != dropsKept {
+		t.Errorf("%d of a burst have their turn at once, want %d", got, dropsKept)
+	}
+	got := 0
+	for range 100 {
+		now = now.Add(10 * time.Millisecond)
+		got += count(1000)
+	}
+	if got < explainedASecond-1 || got > explainedASecond+1 {
+		t.Errorf("%d have their turn in a second, want %d", got, explainedASecond)
+	}
+	now = now.Add(time.Hour)
+	if got := count(10 * dropsKept); got != dropsKept {
+		t.Errorf("%d of the next burst, want %d", got, dropsKept)
 	}
 }
 

@@ -18,10 +18,11 @@ var levels = map[string]bpf.Monitor{"none": bpf.MonitorNone, "low": bpf.MonitorL
 // wants flows.
 func (a *Agent) monitorOptions() host.Monitor {
 	cfg := a.cfg.Config
+	m := host.Monitor{Drops: uint32(cfg.BPF.DropEventsLimit), DNS: cfg.HearsDNS()}
 	if !cfg.Hubble.Enabled {
-		return host.Monitor{}
+		return m
 	}
-	m := host.Monitor{Level: levels[cfg.BPF.MonitorAggregation]}
+	m.Level = levels[cfg.BPF.MonitorAggregation]
 	if a.jiffies != 0 {
 		m.Interval = a.jiffies.Of(cfg.BPF.Interval())
 	}
@@ -45,6 +46,18 @@ func tracesSize(cfg config.Config) uint32 {
 	return uint32(cfg.BPF.TracesSize)
 }
 
+// dnsSize is likewise that of the ring of DNS answers.
+func dnsSize(cfg config.Config) uint32 {
+	if !cfg.HearsDNS() {
+		return uint32(os.Getpagesize())
+	}
+	return dnsRing
+}
+
+// dnsRing has room for 436 answers. It is looked at 20 times a second, and the more often
+// the fuller it is.
+const dnsRing = 256 << 10
+
 // readEvents takes what programs tell, with the names that count at the time: not
 // before the tables have names.
 func (a *Agent) readEvents(ctx context.Context) error {
@@ -53,7 +66,14 @@ func (a *Agent) readEvents(ctx context.Context) error {
 	}
 	a.listening.Store(true)
 	defer a.listening.Store(false)
-	return a.dp.ReadEvents(ctx, a.event)
+	return a.dp.ReadEvents(ctx, datapath.Reader{Event: a.event, Answer: a.answer})
+}
+
+// answer is one of DNS that a pod got. It is the kernel's memory, likewise.
+func (a *Agent) answer(x *bpf.DNSAnswer) {
+	if a.flows != nil {
+		a.flows.Hear(x)
+	}
 }
 
 // event is one of a packet. It is the kernel's memory, and gone afterwards.

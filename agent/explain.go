@@ -106,7 +106,10 @@ func (a *Agent) party(name string, ipv4 bool) (policy.Party, api.ExplainedEnd, e
 		return a.end(name, policy.Party{Identity: a.worldOf(ipv4)})
 	}
 	if addr, err := netip.ParseAddr(name); err == nil {
-		return a.end(name, a.owner(addr))
+		if addr.Zone() != "" {
+			return policy.Party{}, api.ExplainedEnd{}, fmt.Errorf("%s is an address of one link, which no policy and no route of Weir's knows: write it without %%%s, or another", name, addr.Zone())
+		}
+		return a.end(name, a.owner(addr.Unmap()))
 	}
 	namespace, pod, ok := strings.Cut(name, "/")
 	if !ok {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"strings"
 	"testing"
 
 	"weir/agent/config"
@@ -33,5 +34,16 @@ func TestExplainKnowsThePortsThatNoPolicyCloses(t *testing.T) {
 		if answer.Allowed != c.allowed {
 			t.Errorf("%s: allowed %v, want %v: %+v", name, answer.Allowed, c.allowed, answer)
 		}
+	}
+}
+
+func TestAnAddressIsTheSameHoweverItIsWritten(t *testing.T) {
+	r := newReplayRig(t)
+	p, _, err := r.party("::ffff:10.0.0.7", true)
+	if err != nil || p.Identity != websID || p.Endpoint != 7 {
+		t.Errorf("got %+v, %v, want web", p, err)
+	}
+	if _, _, err := r.party("fe80::1%eth0", false); err == nil || !strings.Contains(err.Error(), "without %eth0") {
+		t.Errorf("of one link: %v", err)
 	}
 }

@@ -32,7 +32,7 @@ func (a *Agent) newFlows() *observe.Observer {
 		return nil
 	}
 	return observe.New(observe.Options{Cluster: a.cfg.Cluster.Name, Node: a.cfg.NodeName, Version: version.Version,
-		Bytes: h.BufferBytes, Flows: h.BufferFlows}, a.tables, flowRules{a.policy})
+		Bytes: h.BufferBytes, Flows: h.BufferFlows, Count: h.Metrics.Enabled}, a.tables, flowRules{a.policy})
 }
 
 // runFlows does what readers need, and tells them what the rings have lost.
@@ -41,6 +41,7 @@ func (a *Agent) runFlows(ctx context.Context) error {
 	g.Go("readers", a.flows.Run)
 	g.Go("loss", func(ctx context.Context) error {
 		told := a.ringLoss()
+		unheard, _ := a.dp.AnswersLost()
 		look := time.NewTicker(lookForLoss)
 		defer look.Stop()
 		for {
@@ -52,6 +53,10 @@ func (a *Agent) runFlows(ctx context.Context) error {
 			if now := a.ringLoss(); now.Verdicts >= told.Verdicts && now.Traces >= told.Traces { // else it could not be read
 				a.flows.Lost(now.Verdicts - told.Verdicts + now.Traces - told.Traces)
 				told = now
+			}
+			if now, err := a.dp.AnswersLost(); err == nil && now >= unheard {
+				a.flows.Lost(now - unheard)
+				unheard = now
 			}
 		}
 	})
@@ -174,7 +179,7 @@ func (a *Agent) flowsStatus() *api.FlowsStatus {
 // answerFlows serves until ctx ends.
 func (a *Agent) answerFlows(ctx context.Context, s *grpc.Server, on net.Listener, peers observe.PeerOptions) error {
 	a.flows.Register(s, peers)
-	walk.RegisterWalkServer(s, walkServer{agent: a})
+	walk.RegisterWalkServer(s, a.walkServer())
 	stop := context.AfterFunc(ctx, s.Stop) // who follows would never end
 	defer stop()
 	if err := s.Serve(wire.Limit(on)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

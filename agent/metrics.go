@@ -15,11 +15,13 @@ import (
 	"weir/observe/metrics"
 )
 
-// measure makes the registry of all metrics. Whoever has more of them, such as
-// those of flows, registers them there.
+// measure makes the registry of all metrics.
 func (a *Agent) measure() {
 	client.TellCalls(a.recorder)
 	a.registry.MustRegister(a.recorder, a.metricSources().Collector(a.log.With("room", "metrics")))
+	if a.flows != nil {
+		a.registry.MustRegister(metrics.FlowCollector(a.flows.Counted))
+	}
 	if cfg := a.cfg.Prometheus; cfg.Enabled {
 		a.scraped = metrics.NewServer(a.log.With("room", "metrics"), cfg.Port, a.registry)
 	}

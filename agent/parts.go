@@ -57,7 +57,8 @@ func (a *Agent) probe(ctx context.Context) error {
 }
 
 func (a *Agent) scope() convert.Scope {
-	return convert.Scope{Cluster: a.cfg.Cluster.Name, LocalNode: a.cfg.NodeName, CIDRMatchMode: a.cfg.Policy.CIDRMatchMode}
+	return convert.Scope{Cluster: a.cfg.Cluster.Name, LocalNode: a.cfg.NodeName, CIDRMatchMode: a.cfg.Policy.CIDRMatchMode,
+		Pools: a.cfg.Source.Kubernetes.Enabled && a.cfg.IPAM.Mode == "cluster-pool"}
 }
 
 func failSafe(h config.HostFirewall) []host.Port {

@@ -62,7 +62,7 @@ func probeSocket(p plan) (fd int, from uint16, err error) {
 		family = unix.AF_INET
 	}
 	if kind == unix.SOCK_DGRAM && proto != unix.IPPROTO_UDP {
-		allowPing()
+		defer allowPing()()
 	}
 	if fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto); err != nil {
 		return 0, 0, fmt.Errorf("make a socket for the probe: %w", err)
@@ -78,10 +78,20 @@ func probeSocket(p plan) (fd int, from uint16, err error) {
 }
 
 // allowPing lets every group of this thread's namespace send echo requests by a
-// datagram socket, which needs no capability and no port of ours.
-func allowPing() {
-	// Where it cannot be written, the socket says so.
-	_ = os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 2147483647"), 0o644)
+// datagram socket, which needs no capability and no port of ours, until it is forbidden: the
+// namespace is a pod's, and whoever is in it may not have been allowed to.
+func allowPing() (forbid func()) {
+	const path = "/proc/sys/net/ipv4/ping_group_range"
+	before, err := os.ReadFile(path)
+	if err == nil {
+		// Where it cannot be written, the socket says so.
+		err = os.WriteFile(path, []byte("0 2147483647"), 0o644)
+	}
+	return func() {
+		if err == nil {
+			_ = os.WriteFile(path, before, 0o644) // it could be written a moment ago
+		}
+	}
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	api "weir/api/agent"
@@ -19,7 +20,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: a.recorder.Requests(a.mux(ctx), api.PathCNI), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second}
+	s := server(a.recorder.Requests(a.mux(ctx), api.PathCNI))
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	select {
@@ -36,6 +37,11 @@ func (a *Agent) serve(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("serve %s: %w", a.cfg.Socket, err)
+}
+
+// server bounds what clients may take to ask, and not what the answer takes.
+func server(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second}
 }
 
 // listen makes the socket with mode 0600 from its first moment: it is bound
@@ -60,7 +66,7 @@ func listen(path string) (net.Listener, error) {
 // mux serves requests; those that last end with ctx.
 func (a *Agent) mux(ctx context.Context) http.Handler {
 	m := http.NewServeMux()
-	m.HandleFunc("POST "+api.PathCNIAdd, handle(a.cniAdd))
+	m.HandleFunc("POST "+api.PathCNIAdd, handleLong(time.Second, a.cniAdd))
 	m.HandleFunc("POST "+api.PathCNIDel, handle(a.cniDel))
 	m.HandleFunc("POST "+api.PathCNICheck, handle(a.cniCheck))
 	m.HandleFunc("POST "+api.PathCNIGC, handle(a.cniGC))
@@ -113,6 +119,40 @@ func handle[Q, R any](f func(context.Context, Q) (R, error)) http.HandlerFunc {
 		}
 		reply, err := f(r.Context(), q)
 		answer(w, reply, err)
+	}
+}
+
+// handleLong is handle for what may take long: until f has answered, it says now and again
+// that the request is worked on (102, RFC 2518 section 10.1), so that who asked
+// can tell a busy agent from one that hangs.
+func handleLong[Q, R any](every time.Duration, f func(context.Context, Q) (R, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		handle(func(ctx context.Context, q Q) (R, error) {
+			defer sayWorking(w, every)()
+			return f(ctx, q)
+		})(w, r)
+	}
+}
+
+// sayWorking says it until stop is called. After that, w is the caller's again.
+func sayWorking(w http.ResponseWriter, every time.Duration) (stop func()) {
+	var saying sync.WaitGroup
+	done := make(chan struct{})
+	saying.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				w.WriteHeader(http.StatusProcessing)
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		saying.Wait()
 	}
 }
 

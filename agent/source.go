@@ -74,5 +74,5 @@ func kubeMessage(k kube.Status, now time.Time) string {
 	if k.OK {
 		return text
 	}
-	return fmt.Sprintf("%s: no answer for %s: %v", text, now.Sub(k.Since).Round(time.Second), k.Err)
+	return fmt.Sprintf("%s: no answer for %s: %v", text, now.Sub(k.Since).Round(time.Second), strings.ReplaceAll(fmt.Sprint(k.Err), "\n", "; "))
 }

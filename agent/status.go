@@ -33,6 +33,9 @@ func (a *Agent) status(*http.Request) (api.Status, error) {
 		s.Problems = append(s.Problems, api.Problem{Object: p.Key.Object, File: p.Key.File, Line: p.Line, Error: p.Error})
 	}
 	a.sourceStatus(&s)
+	if text := confWarning(cfg.CNI.ConfDir); text != "" {
+		s.Warnings = append(s.Warnings, text)
+	}
 	if a.scraped != nil && a.scraped.Failed() != nil {
 		s.Warnings = append(s.Warnings, "metrics cannot be scraped: "+a.scraped.Failed().Error())
 	}
@@ -169,7 +172,7 @@ func kernelRelease() string {
 func (a *Agent) config(*http.Request) (api.Config, error) {
 	out := api.Config{File: a.cfg.File}
 	for _, o := range a.cfg.Options() {
-		out.Agent = append(out.Agent, api.Option{Key: o.Key, Value: o.Value, Default: o.Default})
+		out.Agent = append(out.Agent, api.Option{Key: o.Key, Value: o.Value, Default: o.Default, From: o.From})
 	}
 	c := a.dp.Config()
 	add := func(key string, value any) {
@@ -199,6 +202,8 @@ func (a *Agent) config(*http.Request) (api.Config, error) {
 	add("nat_last", c.NATLast)
 	add("monitor", c.Monitor)
 	add("monitor_rate", c.MonitorRate)
+	add("dns", c.DNS)
+	add("drop_events", c.DropEvents)
 	add("netns", c.Netns)
 	add("failsafe", failSafeText(c.Failsafe[:]))
 	return out, nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	api "weir/api/agent"
+	"weir/api/walk"
 	"weir/bpf"
 	"weir/control/policy"
 	"weir/state"
@@ -19,6 +20,7 @@ import (
 const (
 	probeLimit = time.Second           // for an answer to a probe
 	afterwards = 60 * time.Millisecond // for what is still under way when it has come
+	settled    = 8 * afterwards        // for the steps of nodes that are busy
 	liveLimit  = 60 * time.Second      // of --live
 	stepsKept  = 4096                  // of one walk
 	walkBusy   = "another walk is under way on this node: try again when it has ended"
@@ -26,8 +28,9 @@ const (
 
 // walks lets one walk at a time use the maps.
 type walks struct {
-	mu   sync.Mutex
-	base time.Time // when CLOCK_MONOTONIC was 0: one for all steps of a walk, so that they keep their order
+	mu    sync.Mutex
+	base  time.Time // when CLOCK_MONOTONIC was 0: one for all steps of a walk, so that they keep their order
+	began uint64    // by that clock
 }
 
 // begin takes the maps for a walk, if nobody has them; end gives them back.
@@ -36,8 +39,13 @@ func (w *walks) begin() bool {
 		return false
 	}
 	w.base = wallClock(0)
+	w.began = uint64(time.Since(w.base))
 	return true
 }
+
+// own reports whether a step is of this walk. The walk before may have left some, above all
+// if its agent was killed.
+func (w *walks) own(s bpf.Step) bool { return s.Time >= w.began }
 
 func (w *walks) end() { w.mu.Unlock() }
 
@@ -73,14 +81,17 @@ func (a *Agent) follow(ctx context.Context, p plan, out *api.Walk) (steps []bpf.
 	read := make(chan error, 1)
 	go func() {
 		read <- a.dp.ReadSteps(ctx, func(s bpf.Step) {
-			if len(steps) < stepsKept {
+			if a.walks.own(s) && len(steps) < stepsKept {
 				steps = append(steps, s)
+			}
+			if len(steps) == stepsKept && p.live > 0 {
+				cancel() // what is not kept need not be followed
 			}
 		})
 	}()
 	var others *peerSteps
 	begin := func(w bpf.Walk) error {
-		others = a.followPeers(ctx, w)
+		others = a.followPeers(ctx, a.beyond(w, p.dst, p.proto), a.endsOf(p))
 		return a.dp.Follow(w)
 	}
 	if p.live > 0 {
@@ -89,7 +100,8 @@ func (a *Agent) follow(ctx context.Context, p plan, out *api.Walk) (steps []bpf.
 		}
 	} else {
 		out.Probe, out.Answer, err = a.sendProbe(ctx, p, begin)
-		sleep(ctx, afterwards)
+		_, elsewhere := a.nodeBehind(a.covering(p.dst.Addr()))
+		others.settle(ctx, elsewhere)
 	}
 	if off := a.dp.Follow(bpf.Walk{}); err == nil {
 		err = off
@@ -99,7 +111,8 @@ func (a *Agent) follow(ctx context.Context, p plan, out *api.Walk) (steps []bpf.
 		err = failed
 	}
 	if others != nil {
-		there, missing := others.wait()
+		stands := taken(steps)
+		there, missing := others.wait(func(b *walk.Between) bool { return isOwn(b, p.src, stands) })
 		out.Steps, out.Missing = append(out.Steps, there...), missing
 	}
 	return steps, err
@@ -180,8 +193,11 @@ func (a *Agent) planProbe(from walkEnd, p *plan) error {
 	if (p.proto == 6 || p.proto == 17) && p.dst.Port() == 0 {
 		return fmt.Errorf("to %s: a probe of %s needs a port: give --port", p.to, state.ProtoName(p.proto))
 	}
-	p.pod, _ = a.tables.Endpoints.Get(from.Endpoint)
-	if from.Endpoint == 0 || p.pod.Netns == "" {
+	if p.pod, _ = a.tables.Endpoints.Get(from.Endpoint); from.Endpoint == 0 || p.pod.Netns == "" {
+		row := a.covering(from.Addr)
+		if n, elsewhere := a.nodeBehind(row); elsewhere && row.Source == state.IPPod {
+			return fmt.Errorf("%s is at node %s, which alone can send a probe in its place: run this there, or use --live", p.from, n.Name)
+		}
 		return fmt.Errorf("%s is no pod of this node, so no probe can be sent in its place: ask the agent of its node, or use --live", p.from)
 	}
 	return nil

@@ -19,59 +19,15 @@ import (
 	"weir/api/walk"
 	"weir/api/wire"
 	"weir/bpf"
-	"weir/observe"
 	"weir/state"
 )
 
 const (
 	peersAsked = 32                     // nodes that are asked for their part of a walk
 	peerReady  = 500 * time.Millisecond // for one of them to begin
+	stepOctets = 64 << 10               // of one step on the wire, at most
+	peerOctets = 4 << 20                // of all that one node tells of a walk, at most
 )
-
-// walkServer serves this node's part of others' walks.
-type walkServer struct {
-	walk.UnimplementedWalkServer
-	agent *Agent
-}
-
-// Follow implements walk.proto.
-func (s walkServer) Follow(q *walk.FollowRequest, out grpc.ServerStreamingServer[walk.FollowResponse]) error {
-	w, err := walkOf(q)
-	if err != nil {
-		return err
-	}
-	a := s.agent
-	if !a.walks.begin() {
-		return status.Error(grpccodes.Unavailable, walkBusy)
-	}
-	defer a.walks.end()
-	ctx, cancel := context.WithTimeout(out.Context(), liveLimit+probeLimit)
-	defer cancel()
-	if err := a.dp.Follow(w); err != nil {
-		return status.Error(grpccodes.Internal, err.Error())
-	}
-	defer func() {
-		if err := a.dp.Follow(bpf.Walk{}); err != nil {
-			a.log.Warn("packets of a walk that has ended are still followed", "err", err)
-		}
-	}()
-	if err := out.SendHeader(nil); err != nil {
-		return err
-	}
-	told := 0
-	return a.dp.ReadSteps(ctx, func(x bpf.Step) {
-		if told++; told > stepsKept {
-			return
-		}
-		text, err := json.Marshal(a.step(x))
-		if err == nil {
-			err = out.Send(&walk.FollowResponse{Step: text})
-		}
-		if err != nil {
-			cancel()
-		}
-	})
-}
 
 // walkOf checks a request.
 func walkOf(q *walk.FollowRequest) (w bpf.Walk, err error) {
@@ -80,6 +36,9 @@ func walkOf(q *walk.FollowRequest) (w bpf.Walk, err error) {
 	}
 	w.On = uint32(len(q.Between))
 	for i, b := range q.Between {
+		if len(b.A)+len(b.B) == 0 {
+			return w, status.Errorf(grpccodes.InvalidArgument, "between[%d]: neither end has an address, and a walk does not follow everybody: give a, b or both", i)
+		}
 		if b.PortA > 65535 || b.PortB > 65535 || b.Proto > 255 {
 			return w, status.Errorf(grpccodes.InvalidArgument, "between[%d]: ports %d and %d, protocol %d: a port has 16 bits and a protocol 8", i, b.PortA, b.PortB, b.Proto)
 		}
@@ -123,33 +82,85 @@ func betweenOf(w bpf.Walk) *walk.FollowRequest {
 	return q
 }
 
+// peerStep is one program's part on another node.
+type peerStep struct {
+	api.Step
+	packet *walk.Between // as it came; nil: its node does not say
+}
+
 // peerSteps gathers what other nodes tell.
 type peerSteps struct {
 	mu      sync.Mutex
-	steps   []api.Step
+	steps   []peerStep
 	missing []string // nodes that could not be asked, with the reason
 	readers sync.WaitGroup
 }
 
-// followPeers asks the other nodes for their part, until ctx ends. When it returns, those
-// that can have begun.
-func (a *Agent) followPeers(ctx context.Context, w bpf.Walk) *peerSteps {
+// settle waits until other nodes tell nothing more, and, where the probe's way leads to
+// one of them, until one has told something that could be asked; not for ever.
+func (p *peerSteps) settle(ctx context.Context, elsewhere bool) {
+	told := func() (steps int, missing bool) {
+		if p == nil { // the probe was not sent
+			return 0, true
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.steps), len(p.missing) > 0
+	}
+	for waited, before := time.Duration(0), -1; waited < settled && ctx.Err() == nil; waited += afterwards {
+		sleep(ctx, afterwards)
+		now, missing := told()
+		if now == before && (now > 0 || !elsewhere || missing) || now == 0 && !elsewhere {
+			return
+		}
+		before = now
+	}
+}
+
+// followPeers asks the other nodes for their part, until ctx ends, first those that ends
+// belong to. When it returns, those that can have begun.
+func (a *Agent) followPeers(ctx context.Context, w bpf.Walk, ends []netip.Addr) *peerSteps {
 	out := &peerSteps{}
 	var begun sync.WaitGroup
-	asked := 0
-	for _, n := range a.tables.Nodes.Rows(func(x, y state.Node) int { return strings.Compare(x.Name, y.Name) }) {
-		if n.Local {
-			continue
-		}
-		if asked++; asked > peersAsked {
-			out.miss(fmt.Sprintf("only %d other nodes were asked", peersAsked))
-			break
-		}
+	nodes := nodesOf(a.tables.Nodes.Rows(func(x, y state.Node) int { return strings.Compare(x.Name, y.Name) }), ends)
+	if len(nodes) > peersAsked {
+		out.miss(fmt.Sprintf("%d other nodes: only %d were asked", len(nodes)-peersAsked, peersAsked))
+		nodes = nodes[:peersAsked]
+	}
+	for _, n := range nodes {
 		begun.Add(1)
 		out.readers.Go(func() { a.followPeer(ctx, n, betweenOf(w), out, sync.OnceFunc(begun.Done)) })
 	}
 	begun.Wait()
 	return out
+}
+
+// nodesOf are the other nodes, first those that have one of the ends.
+func nodesOf(all []state.Node, ends []netip.Addr) (out []state.Node) {
+	var rest []state.Node
+	for _, n := range all {
+		switch {
+		case n.Local:
+		case slices.ContainsFunc(ends, func(a netip.Addr) bool { return isAt(n, a) }):
+			out = append(out, n)
+		default:
+			rest = append(rest, n)
+		}
+	}
+	return append(out, rest...)
+}
+
+// isAt reports whether an address is a node's, or of its pods.
+func isAt(n state.Node, a netip.Addr) bool {
+	return slices.Contains(n.Addresses, a) || slices.Contains(n.Routers, a) || slices.Contains(n.Health, a) ||
+		slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// keep takes what a node tells.
+func (p *peerSteps) keep(s peerStep) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.steps = append(p.steps, s)
 }
 
 func (p *peerSteps) miss(text string) {
@@ -158,11 +169,17 @@ func (p *peerSteps) miss(text string) {
 	p.missing = append(p.missing, text)
 }
 
-// wait returns what they have told. The context of followPeers has to have ended.
-func (p *peerSteps) wait() (steps []api.Step, missing []string) {
+// wait returns what they have told of the packets that are own. The context of
+// followPeers has to have ended.
+func (p *peerSteps) wait(own func(*walk.Between) bool) (steps []api.Step, missing []string) {
 	p.readers.Wait()
 	slices.Sort(p.missing)
-	return p.steps, p.missing
+	for _, s := range p.steps {
+		if own(s.packet) {
+			steps = append(steps, s.Step)
+		}
+	}
+	return steps, p.missing
 }
 
 // followPeer reads one node's steps.
@@ -176,26 +193,38 @@ func (a *Agent) followPeer(ctx context.Context, n state.Node, q *walk.FollowRequ
 	defer conn.Close()
 	ready := time.AfterFunc(peerReady, begun)
 	defer ready.Stop()
-	stream, err := walk.NewWalkClient(conn).Follow(ctx, q)
+	stream, err := walk.NewWalkClient(conn).Follow(ctx, q, grpc.MaxCallRecvMsgSize(stepOctets))
 	if err == nil {
 		_, err = stream.Header()
 	}
 	began := err == nil
 	begun()
-	for err == nil {
-		var r *walk.FollowResponse
-		if r, err = stream.Recv(); err != nil {
-			break
-		}
-		var s api.Step
-		if err = json.Unmarshal(r.Step, &s); err == nil {
-			out.mu.Lock()
-			out.steps = append(out.steps, s)
-			out.mu.Unlock()
-		}
+	if began {
+		err = readPeer(n.Name, stream.Recv, out.keep)
 	}
-	if !began || ctx.Err() == nil || status.Code(err) == grpccodes.Unavailable {
+	if !began || ctx.Err() == nil || status.Code(err) == grpccodes.Unavailable || status.Code(err) == grpccodes.ResourceExhausted {
 		out.miss(fmt.Sprintf("%s: %s", n.Name, status.Convert(err).Message()))
+	}
+}
+
+// readPeer reads what one node tells until it ends. It is believed in what it says of
+// packets, and neither in who it is nor in how much there is to say.
+func readPeer(node string, next func() (*walk.FollowResponse, error), keep func(peerStep)) error {
+	octets := 0
+	for n := 0; ; n++ {
+		r, err := next()
+		if err != nil {
+			return err
+		}
+		if octets += len(r.Step); n == stepsKept || octets > peerOctets {
+			return fmt.Errorf("it tells more than is kept of one node: %d steps, %d MiB", stepsKept, peerOctets>>20)
+		}
+		s := peerStep{packet: r.Packet}
+		if err := json.Unmarshal(r.Step, &s.Step); err != nil {
+			return fmt.Errorf("it tells what is no step: %w", err)
+		}
+		s.Node = node
+		keep(s)
 	}
 }
 
@@ -210,5 +239,5 @@ func (a *Agent) dialPeer(n state.Node) (*grpc.ClientConn, error) {
 	if !addr.IsValid() {
 		return nil, fmt.Errorf("it has no address")
 	}
-	return wire.Dial(net.JoinHostPort(addr.String(), port), certs, observe.ServerName(n.Cluster, n.Name))
+	return wire.Dial(net.JoinHostPort(addr.String(), port), certs, wire.ServerName(n.Cluster, n.Name))
 }

@@ -1,15 +1,18 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"weir/agent/config"
 	api "weir/api/agent"
 	"weir/bpf"
+	"weir/control/policy"
 	"weir/datapath"
 	"weir/state"
 )
@@ -17,14 +20,26 @@ import (
 // dropsTold is how many drops between two ends are worth telling.
 const dropsTold = 5
 
-// why tells all that this node knows of what stands between two ends.
+// why tells what stands between two ends, as far as this node and that of the other end
+// know.
 func (a *Agent) why(ctx context.Context, q api.ExplainRequest) (api.Why, error) {
+	out, err := a.whyHere(ctx, q)
+	if err != nil {
+		return out, err
+	}
+	a.whyThere(ctx, &out)
+	out.Advice = advice(out)
+	return out, nil
+}
+
+// whyHere is all that this node knows.
+func (a *Agent) whyHere(ctx context.Context, q api.ExplainRequest) (api.Why, error) {
 	e, err := a.explainPolicy(ctx, q)
 	if err != nil {
 		return api.Why{}, err
 	}
 	out := api.Why{From: e.From, To: e.To, Policy: e, Drops: []api.WhyDrop{}, Way: []api.WayFact{}, Advice: []string{}}
-	out.Drops = a.dropsBetween(e.From, e.To)
+	out.Drops = dropsBetween(a.drops.all(), e)
 	to, err := netip.ParseAddr(e.To.IP)
 	if err == nil {
 		out.Way = a.wayTo(to, e)
@@ -32,17 +47,16 @@ func (a *Agent) why(ctx context.Context, q api.ExplainRequest) (api.Why, error) 
 	if err := a.openBetween(e, &out); err != nil {
 		return out, err
 	}
-	out.Advice = advice(out)
 	return out, nil
 }
 
 // dropsBetween are the latest ones, the last first, each kind once.
-func (a *Agent) dropsBetween(from, to api.ExplainedEnd) []api.WhyDrop {
+func dropsBetween(all []api.Drop, e api.Explanation) []api.WhyDrop {
 	out := []api.WhyDrop{}
-	all := a.drops.all()
 	seen := map[string]bool{}
 	for _, d := range slices.Backward(all) {
-		there, back := isOf(d.Source, d.SourceName, from) && isOf(d.Dest, d.DestName, to), isOf(d.Source, d.SourceName, to) && isOf(d.Dest, d.DestName, from)
+		there := isOf(d.Source, d.SourceName, e.From) && isOf(d.Dest, d.DestName, e.To) && isOfPort(d.Dest, d.Proto, e)
+		back := isOf(d.Source, d.SourceName, e.To) && isOf(d.Dest, d.DestName, e.From) && isOfPort(d.Source, d.Proto, e)
 		kind := fmt.Sprint(d.Reason, d.Place, there)
 		if !there && !back || seen[kind] || len(out) == dropsTold {
 			continue
@@ -68,6 +82,12 @@ func isOf(addr, name string, end api.ExplainedEnd) bool {
 		addr = at.Addr().String()
 	}
 	return addr == end.IP || name != "" && name == end.Name
+}
+
+// isOfPort reports whether a drop is of the port that was asked for; a fragment has none.
+func isOfPort(addr, proto string, e api.Explanation) bool {
+	at, err := netip.ParseAddrPort(addr)
+	return e.Port == 0 || err != nil || at.Port() == e.Port && proto == e.Proto
 }
 
 func reasonNamed(text string) (bpf.Explanation, bool) {
@@ -102,6 +122,9 @@ func (a *Agent) wayTo(to netip.Addr, e api.Explanation) (out []api.WayFact) {
 	if row.Source == state.IPPodCIDR {
 		add(false, "no pod has the address: the sender may remember an old one; check its DNS answer", "address", "in the pod CIDR %s, of no pod that is known here", row.Prefix)
 	}
+	if of := a.serviceFact(to, e, add); of {
+		return out
+	}
 	next := to
 	if row.TunnelEndpoint.IsValid() {
 		next = row.TunnelEndpoint
@@ -109,7 +132,7 @@ func (a *Agent) wayTo(to netip.Addr, e api.Explanation) (out []api.WayFact) {
 	}
 	r, err := datapath.RouteTo(next)
 	if err != nil {
-		add(false, "`ip route get "+next.String()+"` on the node; routes of Weir are in `weir table list nodes`", "route", "%s", err)
+		add(false, "`ip route get "+next.String()+"` on the node; routes of Weir are in `weir table nodes`", "route", "%s", err)
 		return out
 	}
 	tunnelled := a.cfg.RoutingMode == "tunnel" && row.TunnelEndpoint.IsValid()
@@ -128,6 +151,25 @@ func (a *Agent) wayTo(to netip.Addr, e api.Explanation) (out []api.WayFact) {
 	return out
 }
 
+// serviceFact says whose address it is, when it is a service's: packets go to its
+// backends, and have no way to the address itself.
+func (a *Agent) serviceFact(to netip.Addr, e api.Explanation, add func(ok bool, do, what, is string, args ...any)) bool {
+	found := false
+	for _, f := range a.services.Frontends() {
+		if f.At.Addr() != to || e.Port != 0 && (f.At.Port() != e.Port || state.ProtoName(f.Proto) != e.Proto) {
+			continue
+		}
+		found = true
+		backends := []string{}
+		for _, b := range f.Backends {
+			backends = append(backends, b.At.String())
+		}
+		add(len(backends) > 0, fmt.Sprintf("the service has no backend: `weir service get %s` says of each endpoint why it is not used", strings.TrimPrefix(f.Of.String(), "service ")),
+			"address", "%s at port %d, whose backends are %s; `weir why` of one of them says more", f.Of, f.At.Port(), cmp.Or(strings.Join(backends, ", "), "none"))
+	}
+	return found
+}
+
 // peerFacts say whether the other end's node answers probes.
 func (a *Agent) peerFacts(node netip.Addr, add func(ok bool, do, what, is string, args ...any)) {
 	for _, p := range a.tables.Peers.All() {
@@ -138,7 +180,7 @@ func (a *Agent) peerFacts(node netip.Addr, add func(ok bool, do, what, is string
 			add(true, "", "node", "%s answers probes", p.Node)
 			return
 		}
-		add(false, "`weir health status` on both nodes; a firewall may close the tunnel's UDP port or the health port", "node", "%s does not answer: %s%s", p.Node, p.NodeError, p.EndpointErr)
+		add(false, "`weir health status` on both nodes; a firewall may close the tunnel's UDP port or the health port", "node", "%s does not answer: %s", p.Node, strings.Trim(p.NodeError+"; "+p.EndpointErr, "; "))
 		return
 	}
 }
@@ -162,7 +204,7 @@ func (a *Agent) openBetween(e api.Explanation, out *api.Why) error {
 	answered := 0
 	_, err := a.dp.CT.Each(func(k bpf.CTKey, x bpf.CTEntry) {
 		opener, other := k.Ends(x)
-		if opener.Addr() != from || other.Addr() != to {
+		if opener.Addr() != from || other.Addr() != to || e.Port != 0 && (other.Port() != e.Port || state.ProtoName(k.Proto) != e.Proto) {
 			return
 		}
 		out.Open++
@@ -174,6 +216,15 @@ func (a *Agent) openBetween(e api.Explanation, out *api.Why) error {
 	return err
 }
 
+// isPast reports whether a policy dropped what the policies of now allow.
+func isPast(w api.Why, d api.Drop) bool {
+	now := w.Policy.Egress
+	if d.Direction == "ingress" {
+		now = w.Policy.Ingress
+	}
+	return len(d.Policies) > 0 && isOf(d.Source, d.SourceName, w.From) && now.Known && now.Verdict != policy.Denied
+}
+
 // advice is what to do, from the surest to the vaguest.
 func advice(w api.Why) []string {
 	out := []string{}
@@ -183,6 +234,10 @@ func advice(w api.Why) []string {
 		}
 	}
 	for _, d := range w.Drops {
+		if isPast(w, d.Drop) {
+			add(fmt.Sprintf("try again: %s denied it at %s, and the policies in force now allow it", strings.Join(d.Policies, ", "), d.Time.Format(time.RFC3339)))
+			continue
+		}
 		if d.Missed != "" {
 			add(fmt.Sprintf("no rule of %s allows it; the nearest, %s, fails since %s", strings.Join(d.Policies, ", "), d.Nearest, d.Missed))
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -46,6 +47,9 @@ type part struct {
 	run  func(*bench, context.Context) error
 }
 
+// followers are what bench starts itself as, to be measured from outside.
+var followers = map[string]func(context.Context, []string) error{kubeChild: kubeFollow, drainChild: drainRead}
+
 func main() {
 	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], childPrefix) {
 		if err := child(os.Args[1:]); err != nil {
@@ -54,15 +58,16 @@ func main() {
 		}
 		return
 	}
-	if len(os.Args) > 1 && os.Args[1] == kubeChild {
+	if len(os.Args) > 1 && followers[os.Args[1]] != nil {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		if err := kubeFollow(ctx, os.Args[2:]); err != nil {
+		if err := followers[os.Args[1]](ctx, os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
+	runtime.LockOSThread() // children die with the thread that started them: with the first one, which stays
 	if err := run(flags(os.Args[1:])); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -83,7 +88,7 @@ func flags(args []string) options {
 	f.StringVar(&o.out, "out", "results", "folder for bench.json and the plots")
 	f.StringVar(&o.prefix, "prefix", "bch", "of the names of network namespaces")
 	f.IntVar(&o.cpu, "cpu", 1, "CPU that client and server share")
-	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, masquerade, services, nodeport, events, programming, policy, kube, cni, agent")
+	f.StringVar(&o.only, "only", "", "comma separated: programs, flows, connections, traffic, masquerade, services, nodeport, events, drain, programming, policy, kube, cni, agent")
 	f.StringVar(&o.counts, "services", "10,1000,10000", "three numbers of services to compare")
 	f.StringVar(&o.modes, "kube-proxy", "iptables,legacy,nftables", "modes to compare with; legacy is iptables by the kernel's old interface")
 	_ = f.Parse(args) // exits on errors
@@ -117,7 +122,7 @@ func run(o options) (err error) {
 	b.report.printHead(os.Stdout)
 	var errs []error
 	for _, p := range []part{{"programs", (*bench).programs}, {"flows", (*bench).flows}, {"connections", (*bench).connections},
-		{"traffic", (*bench).traffic}, {"masquerade", (*bench).masquerade}, {"services", (*bench).services}, {"nodeport", (*bench).nodePort}, {"events", (*bench).events}, {"programming", (*bench).programming},
+		{"traffic", (*bench).traffic}, {"masquerade", (*bench).masquerade}, {"services", (*bench).services}, {"nodeport", (*bench).nodePort}, {"events", (*bench).events}, {"drain", (*bench).drain}, {"programming", (*bench).programming},
 		{"policy", (*bench).policy}, {"kube", (*bench).kube}, {"cni", (*bench).cni}, {"agent", (*bench).agent}} {
 		if o.only != "" && !strings.Contains(","+o.only+",", ","+p.name+",") {
 			continue

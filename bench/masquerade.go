@@ -37,7 +37,7 @@ func (b *bench) masquerade(ctx context.Context) (err error) {
 		}
 		list = append(list, against{kind, path.MasqueradedAgain, path.Masqueraded, 0},
 			against{kind, path.Masqueraded, path.MasqueradedNft, want}, against{kind, path.Masqueraded, path.MasqueradedIpt, 0},
-			against{kind, path.NotMasqueraded, path.MasqueradedNft, 0})
+			against{kind, path.NotMasqueraded, path.MasqueradedNft, 0}, against{kind, path.NoNode, path.MasqueradedNft, 0})
 	}
 	b.ratios("Masquerading", all, list)
 	return nil

@@ -55,8 +55,11 @@ const (
 
 	MapEvents = "weir_events" // ring of Event: drops and new connections
 	MapTraces = "weir_traces" // ring of Event: all others
+	MapDNS    = "weir_dns"    // ring of DNSAnswer
 	MapWalk   = "weir_walk"   // 0: Walk
 	MapSteps  = "weir_steps"  // ring of Step
+
+	MapEventBudget = "weir_event_budget" // 0: Budget for each CPU
 )
 
 // Names of the programs, and of the objects that hold them.

@@ -27,6 +27,7 @@ static __always_inline void way_to(const struct end *end, __u8 *way, __u16 *out)
 		*out = end->node;
 	} else {
 		*way = OUT_FIB;
+		*out = end->node;
 	}
 }
 

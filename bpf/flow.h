@@ -11,6 +11,7 @@
  * is always judged: it opens a connection, whatever the table knows.
  */
 #pragma once
+#include "dns.h"
 #include "judge.h"
 #include "kubeproxy.h"
 #include "route.h"
@@ -63,7 +64,8 @@ static __always_inline int flow_route(struct __sk_buff *skb, const struct packet
 	return 0;
 }
 
-/* Whether the packet came out of the tunnel from the node to which its answers go. */
+/* Whether the packet came out of the tunnel from the node to which its answers go: that of a pod,
+ * or one that speaks in its own name, to whose address the routing table leads. */
 static __always_inline int flow_from(const struct ct_entry *e, __u8 dir, const struct addr *remote)
 {
 	__u32 out = e->out[!dir];
@@ -71,7 +73,7 @@ static __always_inline int flow_from(const struct ct_entry *e, __u8 dir, const s
 
 	if (!dir && is_dsr(e))
 		return dsr_from(remote);
-	if (e->way[!dir] != OUT_TUNNEL)
+	if (e->way[!dir] != OUT_TUNNEL && e->way[!dir] != OUT_FIB)
 		return 0;
 	node = bpf_map_lookup_elem(&weir_nodes, &out);
 	return node && addr_equal(&node->addr, remote);
@@ -135,13 +137,14 @@ static __always_inline __u32 hit_account(struct ct_entry *e, const struct ct_key
 	return news;
 }
 
-/* Notes what there is to say of it: packet_report reads it. vni: the identity that came with it, or
- * 0. */
+/* Notes what there is to say of it: packet_report and dns_copy read it. vni: the identity that came
+ * with it, or 0. */
 static __always_inline void hit_tell(struct packet *p, const struct ct_entry *e,
 				     const struct ct_key *key, __u8 side, __u32 vni, __u32 news)
 {
 	struct work *w = work_of(p);
 
+	dns_hit(p, e, key, side);
 	if (config.monitor == MONITOR_OFF || (config.monitor < MONITOR_LOW && !news))
 		return;
 	p->told = EVENT_GOING;

@@ -128,6 +128,7 @@ var reasonText = map[Reason]string{
 	ReasonTooBig:          "Refused with ICMP packet too big",
 	ReasonEventLost:       "Event lost",
 	ReasonTraceLost:       "Trace lost",
+	ReasonDNSLost:         "DNS answer lost",
 	ReasonSocketConnected: "Socket connected to a service's backend",
 	ReasonSocketSent:      "Datagram sent to a service's backend",
 	ReasonSocketClosed:    "Socket closed that was connected to a service's backend",

@@ -44,6 +44,8 @@ enum limits {
 	NAT_RETRY_ROWS = 10, /* rows of weir_nat_retries */
 	WALK_FILTERS = 4,    /* rows of weir_walk; a power of two */
 	PEERS_MAX = 16,	     /* services that an unconnected socket can hear from at a time */
+	DNS_OCTETS = 512,    /* of a DNS answer that are copied: all that is sent to who asks for no
+				more (RFC 1035 section 4.2.1) */
 };
 
 /* Security identities that have a meaning of their own. */
@@ -105,6 +107,7 @@ enum reason {
 	REASON_SOCKET_UNNOTED = 82, /* PLACE_SOCKET: weir_socket_users was full */
 	REASON_TOO_BIG = 83,	    /* refused, and the sender told which size fits: ICMP */
 	REASON_TRACE_LOST = 84,	    /* counted at PLACE_NONE, in events: weir_traces was full */
+	REASON_DNS_LOST = 85,	    /* counted at PLACE_NONE, in answers: weir_dns was full */
 	DROP_INVALID_SOURCE_IP = 132,
 	DROP_POLICY = 133, /* no rule allows it */
 	DROP_INVALID_PACKET = 134,
@@ -120,7 +123,7 @@ enum reason {
 	DROP_NAT_PORTS = 167,	 /* no port is left for the connection */
 	DROP_NAT_PROTOCOL = 168, /* a protocol whose packets cannot be translated */
 	DROP_CLUSTER_IP = 174,	 /* from outside, for an address that is for the cluster only */
-	DROP_SOURCE_RANGE = 177, /* from outside of a service's loadBalancerSourceRanges */
+	DROP_SOURCE_RANGE = 177, /* the client is not of a service's loadBalancerSourceRanges */
 	DROP_CT_FULL = 155,	 /* weir_ct has no room for another connection */
 	DROP_NO_POLICY = 165,	 /* the endpoint's policy is not in the maps yet */
 	DROP_FIB = 169,		 /* no route; the host's stack answers with ICMP */
@@ -173,8 +176,9 @@ struct ipcache_entry {
 	__u32 endpoint; /* id of a pod of this node, or 0 */
 	__u8 flags;	/* enum ipcache_flag */
 	__u8 encrypt_key;
-	__u16 node; /* of tunnel_endpoint: its row in weir_nodes, or 0. Of an address of this node:
-		       its own row, if pods leave the cluster by its device with it */
+	__u16 node; /* of tunnel_endpoint, or of the node whose own address it is: the row in
+		       weir_nodes, or 0. Of an address of this node: its own row, if pods leave
+		       the cluster by its device with it */
 	__u32 pad;
 };
 
@@ -218,7 +222,8 @@ enum ct_out {
 	OUT_ENDPOINT = 1, /* index: endpoint id */
 	OUT_TUNNEL = 2,	  /* index: row of weir_nodes */
 	OUT_FIB = 3,	  /* the kernel's routing table says. index: with NAT_NODE the row of
-			     weir_nodes that has the opener's address; 0: config has it */
+			     weir_nodes that has the opener's address; 0: config has it. Else
+			     that of the node whose own address it is, or 0 */
 	OUT_HOST = 4,	  /* this node's own stack */
 	OUT_STACK = 5,	  /* likewise, for an endpoint of this node, whose id is the index: the
 			     stack has forwarded its packets, and translates the answers */
@@ -313,7 +318,7 @@ struct service_key {
 enum service_flag {
 	SERVICE_EXTERNAL = 1, /* may be asked for from outside of the cluster */
 	SERVICE_NODEPORT = 2,
-	SERVICE_RANGES = 4, /* from outside: only by clients in weir_source_ranges */
+	SERVICE_RANGES = 4, /* only by clients in weir_source_ranges, and the node itself */
 	SERVICE_MAGLEV = 8, /* the slot follows from the connection, on every node alike */
 	SERVICE_KEEP_CLIENT =
 		16,	  /* externalTrafficPolicy Local: no address takes the client's place */
@@ -564,6 +569,22 @@ struct event {
 	__u8 pad[5];
 };
 
+/* An answer of DNS on its way into the pod that asked: what weir_dns carries. */
+struct dns_answer {
+	__u64 time;			/* nanoseconds of CLOCK_MONOTONIC */
+	struct addr src;		/* the server's own */
+	struct addr dst;		/* the pod's */
+	struct addr asked;		/* that the pod asked: src, or a service's */
+	__u16 sport, dport, asked_port; /* network byte order */
+	__u16 len;			/* of the answer */
+	__u16 copied;			/* of it, in payload: DNS_OCTETS at most */
+	__u8 family;			/* AF_INET or AF_INET6 */
+	__u8 place;			/* enum place */
+	__u32 ifindex;			/* where the program runs */
+	__u32 src_identity, dst_identity;
+	__u8 payload[512]; /* DNS_OCTETS; what is beyond copied means nothing */
+};
+
 /* What a packet walk follows: packets of the connections between two ends, in both directions. */
 struct walk_filter {
 	struct addr a, b;     /* all zero: whoever */
@@ -627,6 +648,13 @@ enum monitor {
 	MONITOR_NONE = 4,   /* nothing is left out: each, by every program that it meets */
 };
 
+/* How much of something there may be in a while, on one CPU: value of weir_event_budget, a single
+ * row. */
+struct budget {
+	__u32 window; /* number of the last one that had any */
+	__u32 used;   /* how many in it, those that were refused, too */
+};
+
 /* Value of weir_metrics, one for each CPU. */
 struct metric {
 	__u64 packets; /* on the wire: a GSO packet counts its segments */
@@ -668,7 +696,10 @@ struct config {
 	 * port in host byte order; 0 ends the list. */
 	__u32 failsafe[16];
 	__u8 monitor; /* enum monitor */
-	__u8 pad3[7];
+	__u8 dns;     /* 1: answers of DNS to pods are copied */
+	__u8 pad3[2];
+	__u32 drop_events; /* of drops, in EVENT_WINDOW on each CPU; 0: as many as there is room for
+			    */
 };
 
 _Static_assert(sizeof(struct addr) == 16, "addr");
@@ -703,5 +734,6 @@ _Static_assert(sizeof(struct policy_range_key) == 12, "policy_range_key");
 _Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
 _Static_assert(sizeof(struct fragment) == 8, "fragment");
 _Static_assert(sizeof(struct event) == 128, "event");
+_Static_assert(sizeof(struct dns_answer) == 80 + DNS_OCTETS, "dns_answer");
 _Static_assert(sizeof(struct l2_key) == 20, "l2_key");
 _Static_assert(sizeof(struct l2_entry) == 16, "l2_entry");

@@ -37,6 +37,13 @@ type Backend struct {
 	Generation uint32
 }
 
+// Budget is struct budget of layout.h.
+type Budget struct {
+	_      structs.HostLayout
+	Window uint32
+	Used   uint32
+}
+
 // CTEntry is struct ct_entry of layout.h.
 type CTEntry struct {
 	_       structs.HostLayout
@@ -169,7 +176,29 @@ type Config struct {
 	Netns         uint64
 	Failsafe      [16]uint32
 	Monitor       uint8
-	Pad3          [7]uint8
+	DNS           uint8
+	Pad3          [2]uint8
+	DropEvents    uint32
+}
+
+// DNSAnswer is struct dns_answer of layout.h.
+type DNSAnswer struct {
+	_           structs.HostLayout
+	Time        uint64
+	Src         Addr
+	Dst         Addr
+	Asked       Addr
+	Sport       uint16
+	Dport       uint16
+	AskedPort   uint16
+	Len         uint16
+	Copied      uint16
+	Family      uint8
+	Place       uint8
+	Ifindex     uint32
+	SrcIdentity uint32
+	DstIdentity uint32
+	Payload     [512]uint8
 }
 
 // Endpoint is struct endpoint of layout.h.
@@ -349,6 +378,7 @@ const (
 	NATRetryRows      Limits = 10
 	WalkFilters       Limits = 4
 	PeersMax          Limits = 16
+	DNSOctets         Limits = 512
 )
 
 // MAC is struct mac of layout.h.
@@ -521,6 +551,7 @@ const (
 	ReasonSocketUnnoted   Reason = 82
 	ReasonTooBig          Reason = 83
 	ReasonTraceLost       Reason = 84
+	ReasonDNSLost         Reason = 85
 	DropInvalidSourceIP   Reason = 132
 	DropPolicy            Reason = 133
 	DropInvalidPacket     Reason = 134

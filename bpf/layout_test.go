@@ -55,6 +55,9 @@ var goTypes = map[string]struct{ key, value uintptr }{
 	MapWalk:   {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Walk{})},
 	MapSteps:  {0, 0}, // a ring of Step
 	MapTraces: {0, 0},
+	MapDNS:    {0, 0}, // a ring of DNSAnswer
+
+	MapEventBudget: {unsafe.Sizeof(uint32(0)), unsafe.Sizeof(Budget{})},
 }
 
 // inner are the same of the maps that are in other maps.

@@ -323,6 +323,14 @@ struct {
 	__uint(max_entries, 1);
 } weir_walk SEC(".maps");
 
+/* How many events of drops there were lately, for all programs of a CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct budget);
+	__uint(max_entries, 1);
+} weir_event_budget SEC(".maps");
+
 /* Their steps: struct step. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -344,3 +352,10 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096 * 1024);
 } weir_traces SEC(".maps");
+
+/* Answers of DNS: struct dns_answer. Written by every program that sends into a pod, never waking
+ * the agent, who reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} weir_dns SEC(".maps");

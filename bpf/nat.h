@@ -184,15 +184,15 @@ static __always_inline int is_inside(const struct work *w)
 	return entry && !addr_is_zero(&entry->tunnel_endpoint);
 }
 
-/* Whether a client from outside may ask for the service here. */
-static __always_inline int is_admitted(struct work *w, const struct service *s)
+/* Whether the client may ask for the service here. */
+static __always_inline int is_admitted(struct work *w, const struct service *s, int inside)
 {
 	struct source_range *key = &w->source_key;
 
 	key->prefix_len = 32 + 128;
 	key->service = s->id;
 	key->addr = w->p.src;
-	if (!(s->flags & SERVICE_EXTERNAL))
+	if (!inside && !(s->flags & SERVICE_EXTERNAL))
 		return DROP_CLUSTER_IP;
 	if (s->flags & SERVICE_RANGES && !bpf_map_lookup_elem(&weir_source_ranges, key))
 		return DROP_SOURCE_RANGE;
@@ -229,7 +229,7 @@ STAGE int nat_new(void)
 		return DROP_CT_FULL;
 	c = &w->choice;
 	inside = is_inside(w);
-	refused = inside ? REASON_NONE : is_admitted(w, s);
+	refused = is_admitted(w, s, inside);
 	if (refused)
 		return refused;
 	if (w->place == PLACE_FROM_NETDEV && s->flags & SERVICE_KEEP_CLIENT)

@@ -8,6 +8,7 @@
  * with options get none (RFC 1122 3.2.2).
  */
 #pragma once
+#include "count.h"
 #include "rewrite.h"
 #include "work.h"
 
@@ -19,29 +20,19 @@
 #define ICMP_TOO_BIG 4	    /* code of ICMP_UNREACHABLE: fragmentation needed */
 #define ICMPV6_TOO_BIG 2    /* type */
 
-struct reject_budget {
-	__u32 window, used;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
-	__type(value, struct reject_budget);
+	__type(value, struct budget);
 	__uint(max_entries, 1);
 } reject_budget SEC(".maps");
 
 static __always_inline int reject_allowed(void)
 {
-	__u32 zero = 0, window = bpf_ktime_get_ns() >> REJECT_WINDOW_BITS;
-	struct reject_budget *b = bpf_map_lookup_elem(&reject_budget, &zero);
+	__u32 zero = 0;
+	struct budget *b = bpf_map_lookup_elem(&reject_budget, &zero);
 
-	if (!b)
-		return 0;
-	if (b->window != window) {
-		b->window = window;
-		b->used = 0;
-	}
-	return b->used++ < REJECTS_MAX;
+	return b && budget_take(b, bpf_ktime_get_ns() >> REJECT_WINDOW_BITS, REJECTS_MAX);
 }
 
 static __always_inline void ipv4_answer(struct iphdr *ip, const struct packet *p, __u16 len,

@@ -37,14 +37,6 @@ struct {
 	__uint(max_entries, 65536);
 } weir_socket_users SEC(".maps");
 
-/* Written by sendmsg, read by recvmsg. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct socket_peers);
-} weir_socket_peers SEC(".maps");
-
 /* An address and port of a socket call. */
 struct sockname {
 	struct addr addr;
@@ -123,8 +115,8 @@ static __always_inline int translate(void *ctx, const struct sockname *to, __u8 
 	s = service_find(&to->addr, to->port, proto);
 	any = !s || s->flags & SERVICE_ELSEWHERE ? node_port_find(ctx, to, proto) : 0;
 	s = any ? any : s;
-	if (!s)
-		return 0;
+	if (!s || (s->flags & SERVICE_RANGES && !is_host(ctx)))
+		return 0; /* ranges are of addresses: a pod's packet has one */
 	if (!service_choose(s, &s->inside, &client, bpf_get_prandom_u32(), &c))
 		return s->flags & SERVICE_DROP_INSIDE ? 0 : -ECONNREFUSED;
 	peer->service = to->addr;
@@ -177,18 +169,21 @@ static __always_inline int connect_to(struct bpf_sock_addr *ctx, struct sockname
 /* Notes the peer of a datagram, unless it is noted already. */
 static __always_inline void peer_note(struct socket_peers *peers, const struct socket_peer *peer)
 {
-	struct socket_peer *p;
-	__u32 i;
+	struct socket_peer *p = peer_sent(peers, &peer->backend, peer->backend_port);
 
-	for (i = 0; i < PEERS_MAX; i++) {
-		p = &peers->peers[i];
-		if (p->backend_port != peer->backend_port ||
-		    !addr_equal(&p->backend, &peer->backend))
-			continue;
-		*p = *peer;
-		return;
-	}
-	peers->peers[peers->next++ % PEERS_MAX] = *peer;
+	if (!p)
+		p = &peers->peers[peers->next++ % PEERS_MAX];
+	*p = *peer;
+}
+
+/* A datagram to this address itself: what comes from there answers no service. */
+static __always_inline void peer_forget(struct bpf_sock *sk, const struct sockname *to)
+{
+	struct socket_peer *p =
+		peer_sent(bpf_sk_storage_get(&weir_socket_peers, sk, 0, 0), &to->addr, to->port);
+
+	if (p)
+		*p = (struct socket_peer){};
 }
 
 static __always_inline int send_to(struct bpf_sock_addr *ctx, struct sockname *to)
@@ -199,8 +194,12 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct sockname *t
 
 	if (found < 0)
 		return fail(-found);
-	if (!found || !ctx->sk)
+	if (!ctx->sk)
 		return PROCEED;
+	if (!found) {
+		peer_forget(ctx->sk, to);
+		return PROCEED;
+	}
 	peers = bpf_sk_storage_get(&weir_socket_peers, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!peers)
 		return PROCEED; /* the packet's way translates, too */
@@ -214,25 +213,13 @@ static __always_inline int send_to(struct bpf_sock_addr *ctx, struct sockname *t
 /* Puts a service in the place of the backend that stood for it, if any did. */
 static __always_inline void service_back(struct bpf_sock_addr *ctx, struct sockname *from)
 {
-	const struct socket_peers *peers;
 	const struct socket_peer *p;
-	__u32 i;
 
 	if (!config.services || !ctx->sk)
 		return;
-	p = bpf_sk_storage_get(&weir_socket_peer, ctx->sk, 0, 0);
-	if (p && p->backend_port == from->port && addr_equal(&p->backend, &from->addr))
-		goto found;
-	peers = bpf_sk_storage_get(&weir_socket_peers, ctx->sk, 0, 0);
-	if (!peers)
+	p = peer_find(ctx->sk, &from->addr, from->port);
+	if (!p)
 		return;
-	for (i = 0; i < PEERS_MAX; i++) {
-		p = &peers->peers[i];
-		if (p->backend_port == from->port && addr_equal(&p->backend, &from->addr))
-			goto found;
-	}
-	return;
-found:
 	from->addr = p->service;
 	from->port = p->service_port;
 }

@@ -7,44 +7,42 @@
  */
 #pragma once
 #include "asked.h"
+#include "count.h"
+#include "dns.h"
 #include "ip.h"
 #include "kubeproxy.h"
 #include "policy.h"
 #include "ports.h"
+#include "socket.h"
 #include "walk.h"
-
-static __always_inline struct metric *metric_of(__u32 place, __u8 reason)
-{
-	__u32 key = place * REASONS + reason;
-
-	return bpf_map_lookup_elem(&weir_metrics, &key);
-}
-
-static __always_inline void count(struct __sk_buff *skb, __u32 place, __u8 reason)
-{
-	struct metric *m = metric_of(place, reason);
-
-	if (!m)
-		return;
-	m->packets += skb->gso_segs ? skb->gso_segs : 1;
-	m->bytes += skb->len;
-}
 
 /* Room for an event in one of the two lanes; NULL: there is none, which is counted. */
 static __always_inline struct event *event_begin(void *lane, __u8 lost)
 {
 	struct event *e = bpf_ringbuf_reserve(lane, sizeof(*e), 0);
-	struct metric *m;
 
-	if (e) {
-		__builtin_memset(e, 0, sizeof(*e));
-		e->time = bpf_ktime_get_ns();
-		return e;
+	if (!e) {
+		event_lost(lost);
+		return 0;
 	}
-	m = metric_of(PLACE_NONE, lost);
-	if (m)
-		m->packets++;
-	return 0;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time = bpf_ktime_get_ns();
+	return e;
+}
+
+#define EVENT_WINDOW_BITS 30 /* of nanoseconds: 1.07 s */
+
+/* Whether there may be an event of one more drop. A flood of them would keep the agent busy, and
+ * says nothing new; how many there were is counted all the same. */
+static __always_inline int drop_may_be_told(void)
+{
+	struct budget *b;
+	__u32 zero = 0;
+
+	if (!config.drop_events)
+		return 1;
+	b = bpf_map_lookup_elem(&weir_event_budget, &zero);
+	return b && budget_take(b, bpf_ktime_get_ns() >> EVENT_WINDOW_BITS, config.drop_events);
 }
 
 /* Never wakes the reader: the wake-up would cost more than the packet did. */
@@ -73,6 +71,8 @@ static __always_inline void event_packet(struct event *e, const struct work *w)
 static __always_inline void event_denial(struct event *e, const struct work *w)
 {
 	e->endpoint = w->denied_at;
+	if (w->ingress)
+		e->rule[0] = w->rule[0]; /* the sender's policy had allowed it */
 	e->rule[w->ingress & 1] = w->denied_by;
 	e->direction = w->ingress;
 	e->src_identity = w->ends[w->dir & 1].identity;
@@ -91,8 +91,13 @@ static __always_inline void event_denial(struct event *e, const struct work *w)
 /* An event of w->p, which is dropped at w->place for w->reason, but for its device. */
 static __always_inline struct event *event_of_drop(struct work *w)
 {
-	struct event *e = event_begin(&weir_events, REASON_EVENT_LOST);
+	struct event *e;
 
+	if (!drop_may_be_told()) {
+		event_lost(REASON_EVENT_LOST);
+		return 0;
+	}
+	e = event_begin(&weir_events, REASON_EVENT_LOST);
 	if (!e)
 		return 0;
 	e->kind = EVENT_DROP;
@@ -115,6 +120,12 @@ static __always_inline int is_other(const struct addr *a, __u16 port, const stru
 	return port != other || !addr_equal(a, b);
 }
 
+/* Whether w->p, which was judged, is an ICMP error about a translated connection. */
+static __always_inline int is_error_translated(const struct work *w)
+{
+	return w->p.how == STEP_JUDGED && w->nat.is == NAT_ERROR;
+}
+
 /*
  * The addresses that the connection was judged by, and what stands in their place beyond this node.
  * In both directions the destination is what the packet has by now, and the source what it had.
@@ -128,6 +139,8 @@ static __always_inline void event_addrs(struct event *e, const struct work *w)
 	e->src = t->src;
 	e->sport = t->sport;
 	e->dst = p->dst;
+	if (is_error_translated(w))
+		return; /* it asks nobody, and its sender's place is not taken */
 	if (is_other(&t->dst, t->dport, &p->dst, p->dport)) {
 		if (w->dir) {
 			e->taken = t->dst;
@@ -165,12 +178,20 @@ static __always_inline __u32 identity_toward(struct work *w, __u8 toward, const 
 	return ep && ep->id ? ep->identity : identity_of(w, a);
 }
 
+/* Who gets a packet that was judged: of an ICMP error whoever the quote is for. */
+static __always_inline __u32 identity_judged(struct work *w)
+{
+	if (is_error_translated(w))
+		return identity_of(w, &w->p.dst);
+	return w->ends[!w->dir].identity;
+}
+
 /* Who both ends are: as they were judged, or of a connection that is known as they would be. */
 static __always_inline void event_ends(struct event *e, struct work *w)
 {
 	if (w->p.how == STEP_JUDGED) {
 		e->src_identity = w->ends[w->dir & 1].identity;
-		e->dst_identity = w->ends[!w->dir].identity;
+		e->dst_identity = identity_judged(w);
 		return;
 	}
 	e->src_identity = identity_toward(w, !w->dir, &w->came.src);
@@ -240,6 +261,24 @@ static __always_inline struct event *event_of_packet(struct work *w)
 	return e;
 }
 
+/* The service that the sender's socket asked for, whose backend the packet is for from the start.
+ * Of what the underlay brings no socket here is the sender. */
+static __always_inline void event_socket(struct event *e, struct __sk_buff *skb)
+{
+	const struct socket_peer *p;
+	struct bpf_sock *sk = skb->sk;
+
+	if (!config.services || !sk || e->reply || !addr_is_zero(&e->asked) ||
+	    e->place == PLACE_FROM_NETDEV || e->place == PLACE_FROM_OVERLAY)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	p = sk ? peer_find(sk, &e->dst, e->dport) : 0;
+	if (!p)
+		return;
+	e->asked = p->service;
+	e->asked_port = p->service_port;
+}
+
 /* Says what became of w->p at w->place: w->reason. */
 STAGE int packet_report(struct __sk_buff *skb)
 {
@@ -251,6 +290,7 @@ STAGE int packet_report(struct __sk_buff *skb)
 	e = w->reason >= DROP_FIRST ? event_of_drop(w) : event_of_packet(w);
 	if (!e)
 		return 0;
+	event_socket(e, skb);
 	e->ifindex = skb->ifindex;
 	e->len = skb->len;
 	e->protocol = skb->protocol;
@@ -293,6 +333,7 @@ static __always_inline void report(struct __sk_buff *skb, __u32 place, __u8 reas
 	count(skb, place, reason);
 	if (walk_wanted())
 		walk_step(place, reason, skb->ifindex, skb->len);
+	dns_tell(skb, w, place, reason);
 	if (reason < DROP_FIRST && !is_told(&w->p))
 		return;
 	w->place = place;

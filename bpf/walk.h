@@ -81,6 +81,7 @@ static __always_inline __u32 identity_of(struct work *w, const struct addr *a)
 static __always_inline void step_entry(struct work *w, struct step *s)
 {
 	const struct ct_entry *e;
+	const struct ct_forward *f;
 	__u8 side = ct_key_set(&w->arrived, &w->ended), dir;
 
 	e = ct_find_any(&w->ended);
@@ -100,8 +101,11 @@ static __always_inline void step_entry(struct work *w, struct step *s)
 	s->rule[1] = e->rule[1];
 	if (!(e->flags & CT_IS_FORWARD))
 		return;
-	s->backend = ((const struct ct_forward *)e)->backend;
-	s->source = ((const struct ct_forward *)e)->source;
+	f = (const struct ct_forward *)e;
+	if (f->world && !dir)
+		s->src_identity = f->world;
+	s->backend = f->backend;
+	s->source = f->source;
 }
 
 /* What judging it has found. */

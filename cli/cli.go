@@ -61,6 +61,7 @@ func Command(env *Env) *cobra.Command {
 	}
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
+	env.Stdout, env.Stderr = &safe{w: env.Stdout}, &safe{w: env.Stderr}
 	root.PersistentFlags().StringVar(&env.Socket, "socket", env.Socket, "unix socket of the agent (environment: WEIR_SOCKET)")
 	root.PersistentFlags().StringVarP(&env.output, "output", "o", outputTable, "form of the output: table or json")
 	root.AddCommand(
@@ -78,19 +79,20 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var code interface{ ExitCode() int }
+	errs := &safe{w: root.ErrOrStderr()}
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &code):
 		return code.ExitCode() // whoever carries a code has spoken already
 	case errors.As(err, new(undecided)):
-		fmt.Fprintln(root.ErrOrStderr(), "weir:", err)
+		fmt.Fprintln(errs, "weir:", err)
 		return 2
 	case started && !errors.As(err, new(usage)):
-		fmt.Fprintln(root.ErrOrStderr(), "weir:", err)
+		fmt.Fprintln(errs, "weir:", err)
 		return 1
 	default:
-		fmt.Fprintf(root.ErrOrStderr(), "weir: %v\nSee weir --help.\n", err)
+		fmt.Fprintf(errs, "weir: %v\nSee weir --help.\n", err)
 		return 2
 	}
 }

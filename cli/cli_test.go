@@ -353,3 +353,28 @@ func TestExamplesOfTheHelpAreCommands(t *testing.T) {
 		t.Errorf("%d examples were checked, want 15 or more", seen)
 	}
 }
+
+// Whoever asks whether a node does its part is not told of an API server that is away.
+func TestStatusOfTheNodeAlone(t *testing.T) {
+	alone := status3()
+	alone.OK, alone.Source = false, agent.Condition{Message: "Kubernetes: no answer"}
+	ill := alone
+	ill.Datapath = agent.Condition{Message: "11 of 12 programs attached"}
+	failing := alone
+	failing.Controllers.Healthy--
+	for _, x := range []struct {
+		what string
+		s    agent.Status
+		args []string
+		code int
+	}{
+		{"no API server", alone, []string{"status"}, 1},
+		{"no API server, the node alone", alone, []string{"status", "--local"}, 0},
+		{"a program is missing", ill, []string{"status", "--local"}, 1},
+		{"a controller fails", failing, []string{"status", "--local"}, 1},
+	} {
+		if _, stderr, code := weir(t, fake{agent.PathStatus: x.s}.serve(t), x.args...); code != x.code {
+			t.Errorf("%s: exit code %d, %s, want %d", x.what, code, stderr, x.code)
+		}
+	}
+}

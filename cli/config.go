@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -41,11 +42,7 @@ func explainConfig(ctx context.Context, env *Env, args []string) error {
 }
 
 func keyGrid(k agent.ConfigKey) grid {
-	from := "default"
-	if k.From != "" {
-		from = k.From
-	}
-	g := grid{{"Means:", k.Means}, {"Value:", empty(k.Value)}, {"Set by:", from}}
+	g := grid{{"Means:", k.Means}, {"Value:", empty(k.Value)}, {"Set by:", cmp.Or(k.From, "default")}}
 	if k.Value != k.Unset {
 		g.add("Default:", empty(k.Unset))
 	}
@@ -84,11 +81,7 @@ func config(ctx context.Context, env *Env, _ []string) error {
 func optionGrid(options []agent.Option, head ...string) grid {
 	g := grid{head}
 	for _, o := range options {
-		by := "user"
-		if o.Default {
-			by = "default"
-		}
-		g.add([]string{o.Key, o.Value, by}[:len(head)]...)
+		g.add([]string{o.Key, o.Value, cmp.Or(o.From, "default")}[:len(head)]...)
 	}
 	return g
 }

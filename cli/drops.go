@@ -150,9 +150,9 @@ func printDrop(w io.Writer, d agent.Drop) {
 	if d.TCPFlags != "" {
 		what += " " + d.TCPFlags
 	}
-	fmt.Fprintln(w, strings.Join([]string{d.Time.UTC().Format(dropTimestamp), d.Reason, what,
+	fmt.Fprintln(w, oneLine(strings.Join([]string{d.Time.UTC().Format(dropTimestamp), d.Reason, what,
 		dropEnd(d.SourceName, d.Source, d.SourceID) + " -> " + dropEnd(d.DestName, d.Dest, d.DestID) + dropAsked(d.Asked),
-		fmt.Sprintf("%s on %s, %d bytes", d.Place, d.Device, d.Length)}, gap))
+		fmt.Sprintf("%s on %s, %d bytes", d.Place, d.Device, d.Length)}, gap)))
 	var g grid
 	if len(d.Policies) > 0 {
 		g.addList("Policy ("+d.Direction+"):", d.Policies)

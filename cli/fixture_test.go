@@ -26,7 +26,7 @@ func cluster3() fake {
 		agent.PathMaps + "/weir_endpoints": &agent.Error{Message: "weir_endpoints cannot be read", Details: "permission denied"},
 		agent.PathConfig: agent.Config{
 			File:     "/etc/weir/weir.yaml",
-			Agent:    []agent.Option{{Key: "routingMode", Value: "tunnel", Default: true}, {Key: "ipv6.enabled", Value: "true"}},
+			Agent:    []agent.Option{{Key: "routingMode", Value: "tunnel", Default: true}, {Key: "ipv6.enabled", Value: "true", From: "weir.yaml:7"}},
 			Datapath: []agent.Option{{Key: "verify_source", Value: "1"}, {Key: "router_ipv4", Value: "10.0.1.1"}},
 		},
 		agent.PathKeys + "?key=routing": &agent.Error{Message: `unknown key "routing": did you mean "routingMode"?`},

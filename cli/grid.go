@@ -18,6 +18,9 @@ func (g *grid) add(cells ...string) { *g = append(*g, cells) }
 func (g grid) print(w io.Writer, indent string) {
 	var widths []int
 	for _, row := range g {
+		for i := range row {
+			row[i] = visible(oneLine(row[i]))
+		}
 		for i, cell := range row {
 			if i == len(widths) {
 				widths = append(widths, 0)

@@ -108,7 +108,7 @@ func printLoss(w io.Writer, l agent.MonitorLoss) {
 		why string
 	}{
 		{l.Unread, "this command does not read fast enough"},
-		{l.Verdicts, "weir_events was full (bpf.eventsSize)"},
+		{l.Verdicts, "weir_events was full (bpf.eventsSize), or there were more drops than bpf.dropEventsLimit"},
 		{l.Traces, "weir_traces was full (bpf.tracesSize)"},
 	} {
 		if loss.n > 0 {

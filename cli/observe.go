@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,6 +52,12 @@ func observeCommand(env *Env) *cobra.Command {
 	f.BoolVar(&s.print.nodes, "print-node-name", false, "name the node that tells")
 	f.BoolVar(&s.print.policies, "print-policy-names", false, "name the policies behind a verdict")
 	f.BoolVar(&s.print.numeric, "numeric", false, "addresses in place of names")
+	translate := f.VarPF(flagValue{"bool", func(text string) error {
+		on, err := strconv.ParseBool(text)
+		s.print.numeric = !on
+		return err
+	}}, "ip-translation", "", "names in place of addresses, as is usual; =false is --numeric")
+	translate.NoOptDefVal, translate.DefValue = "true", "true"
 	s.filters.flags(f)
 	s.flowServer.flags(c)
 	c.AddCommand(observeStatusCommand(env, &s.flowServer), observeNodesCommand(env, &s.flowServer), observeNamespacesCommand(env, &s.flowServer))
@@ -71,6 +78,8 @@ const observeExamples = `  weir observe
   weir observe --follow --pod default/web
   weir observe --verdict DROPPED --since 5m -o json
   weir observe --from-pod default/client --to-port 80 --protocol tcp
+  weir observe --to-fqdn '*.example.org'
+  weir observe --type l7 --protocol dns
   weir observe --not --namespace kube-system --print-policy-names
   weir observe --server hubble-relay.kube-system:80 --namespace shop`
 

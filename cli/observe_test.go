@@ -116,6 +116,41 @@ func someFlows() []*observer.GetFlowsResponse {
 	return append(out, &observer.GetFlowsResponse{ResponseTypes: &observer.GetFlowsResponse_LostEvents{LostEvents: &flow.LostEvent{Source: flow.LostEventSource_HUBBLE_RING_BUFFER, NumEventsLost: 25}}, NodeName: "n1"})
 }
 
+// dnsFlows are an answer of DNS, and what a pod did with it.
+func dnsFlows() []*observer.GetFlowsResponse {
+	client := &flow.Endpoint{ID: 5, Identity: 1001, Namespace: "default", PodName: "client"}
+	server := &flow.Endpoint{Identity: 1003, Namespace: "kube-system", PodName: "coredns-x"}
+	world := &flow.Endpoint{Identity: 2, Labels: []string{"reserved:world"}}
+	udp := &flow.Layer4{Protocol: &flow.Layer4_UDP{UDP: &flow.UDP{SourcePort: 53, DestinationPort: 4444}}}
+	tcp := func(from, to uint32) *flow.Layer4 {
+		return &flow.Layer4{Protocol: &flow.Layer4_TCP{TCP: &flow.TCP{SourcePort: from, DestinationPort: to}}}
+	}
+	dns := &flow.DNS{Query: "example.org.", Ips: []string{"192.0.2.1"}, Ttl: 30, ObservationSource: "passive", Qtypes: []string{"A"}, Rrtypes: []string{"A"}}
+	answer := &flow.Flow{Type: flow.FlowType_L7, EventType: &flow.CiliumEventType{Type: typeLayer7}, Source: server, Destination: client, IP: &flow.IP{Source: "10.0.0.53", Destination: "10.0.0.5"}, L4: udp,
+		IsReply: wrapperspb.Bool(true), L7: &flow.Layer7{Type: flow.L7FlowType_RESPONSE, Record: &flow.Layer7_Dns{Dns: dns}}, Summary: `DNS Answer "192.0.2.1" TTL: 30 (Query example.org. A)`}
+	there := &flow.Flow{EventType: &flow.CiliumEventType{Type: typeTrace, SubType: 11}, TraceObservationPoint: flow.TraceObservationPoint_TO_NETWORK, Source: client, Destination: world,
+		IP: &flow.IP{Source: "10.0.0.5", Destination: "192.0.2.1"}, L4: tcp(5555, 443), DestinationNames: []string{"example.org", "alias.org"}, IsReply: wrapperspb.Bool(false), Summary: "TCP Flags: SYN"}
+	back := &flow.Flow{EventType: &flow.CiliumEventType{Type: typeTrace}, TraceObservationPoint: flow.TraceObservationPoint_TO_ENDPOINT, Source: world, Destination: client,
+		IP: &flow.IP{Source: "192.0.2.1", Destination: "10.0.0.5"}, L4: tcp(443, 5555), SourceNames: []string{"exam\x1b[31mple.org"}, IsReply: wrapperspb.Bool(true), Summary: "TCP Flags: SYN, ACK"}
+	var out []*observer.GetFlowsResponse
+	for _, f := range []*flow.Flow{answer, there, back} {
+		f.Time, f.Verdict, f.NodeName = timestamppb.New(now), flow.Verdict_FORWARDED, "n1"
+		out = append(out, &observer.GetFlowsResponse{ResponseTypes: &observer.GetFlowsResponse_Flow{Flow: f}, NodeName: f.NodeName, Time: f.Time})
+	}
+	return out
+}
+
+func TestNamesOfDNSArePrintedInPlaceOfAddresses(t *testing.T) {
+	socket := (&fakeFlows{replies: dnsFlows()}).serve(t)
+	for name, args := range map[string]string{"observe-dns": "observe", "observe-dns-numeric": "observe --ip-translation=false"} {
+		stdout, stderr, code := weir(t, socket, strings.Fields(args)...)
+		if code != 0 || stderr != "" {
+			t.Errorf("exit code %d, stderr %q", code, stderr)
+		}
+		golden(t, name, stdout)
+	}
+}
+
 func TestFlowsArePrintedAsHubbleDoes(t *testing.T) {
 	socket := (&fakeFlows{replies: someFlows()}).serve(t)
 	for name, args := range map[string]string{
@@ -190,6 +225,9 @@ func TestFlagsBecomeFilters(t *testing.T) {
 		"--from-service s --to-ip 10.0.0.0/8 --from-cluster c": `{"number":"20","whitelist":[{"sourceService":["s"],"sourceClusterName":["c"],"destinationIp":["10.0.0.0/8"]}]}`,
 		"--type trace:to-endpoint -t drop":                     `{"number":"20","whitelist":[{"eventType":[{"type":4,"matchSubType":true},{"type":1}]}]}`,
 		"--type trace:to-overlay":                              `{"number":"20","whitelist":[{"eventType":[{"type":4,"matchSubType":true,"subType":4}]}]}`,
+		"--fqdn *.x.org --type l7":                             `{"number":"20","whitelist":[{"sourceFqdn":["*.x.org"],"eventType":[{"type":129}]},{"destinationFqdn":["*.x.org"],"eventType":[{"type":129}]}]}`,
+		"--to-fqdn a --from-fqdn b":                            `{"number":"20","whitelist":[{"sourceFqdn":["b"],"destinationFqdn":["a"]}]}`,
+		"--protocol dns --dns-query ^a":                        `{"number":"20","whitelist":[{"protocol":["dns"],"dnsQuery":["^a"]}]}`,
 		"--tcp-flags syn,ack --reply":                          `{"number":"20","whitelist":[{"reply":[true],"tcpFlags":[{"SYN":true,"ACK":true}]}]}`,
 		"--not-reply -4":                                       `{"number":"20","whitelist":[{"reply":[false],"ipVersion":["IPv4"]}]}`,
 		"--ip-version v6 --traffic-direction ingress":          `{"number":"20","whitelist":[{"trafficDirection":["INGRESS"],"ipVersion":["IPv6"]}]}`,
@@ -231,7 +269,7 @@ func TestBadFlagsOfObserve(t *testing.T) {
 		"--first 3 -f":               {2, "--first and --follow exclude each other"},
 		"--verdict lost":             {2, `"lost" is none of AUDIT, DROPPED`},
 		"--drop-reason-desc x":       {2, `"x" is none of`},
-		"--type l7":                  {2, `"l7" is none of drop, policy-verdict, trace`},
+		"--type l8":                  {2, `"l8" is none of drop, l7, policy-verdict, trace`},
 		"--type trace:moon":          {2, `"moon" is none of FROM_CRYPTO`},
 		"--tcp-flags XYZ":            {2, `"XYZ" is no flag of TCP`},
 		"--from-identity mars":       {2, `"mars" is neither a number nor one of health, host`},

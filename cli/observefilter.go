@@ -45,6 +45,7 @@ var byEnd = map[string]struct {
 	"service": {endFields{func(f *flow.FlowFilter) *[]string { return &f.SourceService }, func(f *flow.FlowFilter) *[]string { return &f.DestinationService }}, "[NAMESPACE/]NAME of a service, likewise"},
 	"label":   {endFields{func(f *flow.FlowFilter) *[]string { return &f.SourceLabel }, func(f *flow.FlowFilter) *[]string { return &f.DestinationLabel }}, "selector of labels, as kubectl has it: app=web, \"app in (web, db)\", reserved:host"},
 	"ip":      {endFields{func(f *flow.FlowFilter) *[]string { return &f.SourceIp }, func(f *flow.FlowFilter) *[]string { return &f.DestinationIp }}, "address or CIDR"},
+	"fqdn":    {endFields{func(f *flow.FlowFilter) *[]string { return &f.SourceFqdn }, func(f *flow.FlowFilter) *[]string { return &f.DestinationFqdn }}, "name of DNS by which the other end has asked for the address; * is any characters: *.example.org"},
 	"port":    {endFields{func(f *flow.FlowFilter) *[]string { return &f.SourcePort }, func(f *flow.FlowFilter) *[]string { return &f.DestinationPort }}, "port, or a range: 8000-9000"},
 	"cluster": {endFields{func(f *flow.FlowFilter) *[]string { return &f.SourceClusterName }, func(f *flow.FlowFilter) *[]string { return &f.DestinationClusterName }}, "name of a cluster"},
 }

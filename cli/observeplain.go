@@ -21,10 +21,11 @@ type plain struct {
 func (s *flowFilters) plainFlags(f *pflag.FlagSet) {
 	for _, p := range []plain{
 		{"verdict", "FORWARDED, DROPPED, ...", ofVerdict},
-		{"drop-reason-desc", "why it was dropped: POLICY_DENIED", ofDropReason},
-		{"protocol", "tcp, udp, sctp, icmp, icmpv4, icmpv6", text(func(f *flow.FlowFilter) *[]string { return &f.Protocol })},
+		{"drop-reason-desc", "why it was dropped: POLICY_DENIED, or \"Policy denied\"", ofDropReason},
+		{"protocol", "tcp, udp, sctp, icmp, icmpv4, icmpv6, dns", text(func(f *flow.FlowFilter) *[]string { return &f.Protocol })},
 		{"tcp-flags", "that are set: SYN or SYN,ACK", ofTCPFlags},
-		{"type", "trace, drop, policy-verdict, or trace:to-endpoint and the like", ofType},
+		{"type", "trace, drop, policy-verdict, l7, or trace:to-endpoint and the like", ofType},
+		{"dns-query", "regular expression of a name that DNS was asked for: ^web\\.", text(func(f *flow.FlowFilter) *[]string { return &f.DnsQuery })},
 		{"traffic-direction", "of the connection, as this node's endpoint sees it: ingress, egress", ofDirection},
 		{"policy", "[NAMESPACE/]NAME of a policy that allowed or denied", text(func(f *flow.FlowFilter) *[]string { return &f.Policy })},
 		{"node-name", "[CLUSTER/]NAME of the node that tells; * is any characters", text(func(f *flow.FlowFilter) *[]string { return &f.NodeName })},
@@ -84,7 +85,11 @@ func ofVerdict(value string) (*flow.FlowFilter, error) {
 	return &flow.FlowFilter{Verdict: []flow.Verdict{v}}, err
 }
 
+// ofDropReason reads a name of the API, or the text that flows are printed with.
 func ofDropReason(value string) (*flow.FlowFilter, error) {
+	if r, ok := flow.DropReasonOf(value); ok {
+		return &flow.FlowFilter{DropReasonDesc: []flow.DropReason{r}}, nil
+	}
 	v, err := named[flow.DropReason](value, flow.DropReason_value, "DROP_REASON_UNKNOWN")
 	return &flow.FlowFilter{DropReasonDesc: []flow.DropReason{v}}, err
 }
@@ -116,13 +121,14 @@ func ofTCPFlags(value string) (*flow.FlowFilter, error) {
 }
 
 // eventTypes are those that Weir's flows have.
-var eventTypes = map[string]int32{"drop": typeDrop, "trace": typeTrace, "policy-verdict": typeVerdict}
+var eventTypes = map[string]int32{"drop": typeDrop, "trace": typeTrace, "policy-verdict": typeVerdict, "l7": typeLayer7}
 
 // Types of flow.CiliumEventType.
 const (
 	typeDrop    = 1
 	typeTrace   = 4
 	typeVerdict = 5
+	typeLayer7  = 129
 )
 
 // ofType reads "trace" or "trace:to-endpoint".

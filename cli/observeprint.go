@@ -99,7 +99,7 @@ func (p *flowPrinter) nodeStatus(s *relay.NodeStatusEvent) {
 	if len(names) == 0 {
 		return
 	}
-	fmt.Fprintln(p.errs, "weir:", nodeStatusText(s, names))
+	fmt.Fprintln(p.errs, "weir:", oneLine(nodeStatusText(s, names)))
 }
 
 func nodeStatusText(s *relay.NodeStatusEvent, names []string) string {
@@ -152,7 +152,7 @@ func (p *flowPrinter) dict(names, cells []string) error {
 	}
 	p.began = true
 	for i, name := range names {
-		fmt.Fprintf(&out, "%11s: %s\n", name, cells[i])
+		fmt.Fprintf(&out, "%11s: %s\n", name, oneLine(cells[i]))
 	}
 	_, err := io.WriteString(p.out, out.String())
 	return err
@@ -164,7 +164,7 @@ const tableAtOnce = 256
 // line prints a line, or keeps the cells until there are enough to align.
 func (p *flowPrinter) line(cells []string, text string) error {
 	if p.form != formTab {
-		_, err := fmt.Fprintln(p.out, text)
+		_, err := fmt.Fprintln(p.out, oneLine(text))
 		return err
 	}
 	if p.table.add(cells...); len(p.table) >= tableAtOnce {
@@ -187,7 +187,7 @@ func (p *flowPrinter) finish() error {
 	return nil
 }
 
-// end is one side of a flow: a pod, a service or an address, with its port.
+// end is one side of a flow: a pod, a service, names of DNS or an address, with its port.
 func (p *flowPrinter) end(f *flow.Flow, e *flow.Endpoint, ip string, source bool) string {
 	port := portOf(f.L4, source)
 	name := ""
@@ -196,6 +196,9 @@ func (p *flowPrinter) end(f *flow.Flow, e *flow.Endpoint, ip string, source bool
 	}
 	if e.GetPodName() != "" && !p.numeric {
 		name = e.Namespace + "/" + e.PodName
+	}
+	if name == "" && !p.numeric {
+		name = dnsNames(f, source)
 	}
 	switch {
 	case name == "" && ip == "":
@@ -208,6 +211,21 @@ func (p *flowPrinter) end(f *flow.Flow, e *flow.Endpoint, ip string, source bool
 		return name + ":" + port
 	}
 	return name
+}
+
+// dnsNames are those of a side's address. A server may be another's: what cannot be
+// printed is left out.
+func dnsNames(f *flow.Flow, source bool) string {
+	names := f.DestinationNames
+	if source {
+		names = f.SourceNames
+	}
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.Join(names, ","))
 }
 
 func portOf(l4 *flow.Layer4, source bool) string {
@@ -261,6 +279,12 @@ func flowType(f *flow.Flow) string {
 			match = matchNames[f.PolicyMatchType]
 		}
 		return "policy-verdict:" + match + " " + f.TrafficDirection.String()
+	case typeLayer7:
+		out := strings.ToLower(f.L7.GetType().String())
+		if dns := f.L7.GetDns(); dns != nil {
+			return strings.TrimSuffix("dns-"+out+" "+dns.ObservationSource, " ")
+		}
+		return out
 	case typeTrace:
 		return strings.ToLower(strings.ReplaceAll(f.TraceObservationPoint.String(), "_", "-"))
 	}

@@ -16,15 +16,16 @@ import (
 )
 
 func statusCommand(env *Env) *cobra.Command {
-	verbose := false
+	verbose, local := false, false
 	c := verb(env, "status", "Show how the agent and its datapath are doing", cobra.NoArgs,
-		func(ctx context.Context, env *Env, _ []string) error { return status(ctx, env, verbose) })
+		func(ctx context.Context, env *Env, _ []string) error { return status(ctx, env, verbose, local) })
 	c.Long = "Show how the agent and its datapath are doing. Exit code 1 when something is amiss."
 	c.Flags().BoolVar(&verbose, "verbose", false, "add details of services, controllers, programs, maps, and the health of each node")
+	c.Flags().BoolVar(&local, "local", false, "exit code 1 for what is amiss on this node alone: not for a Kubernetes API server that is away")
 	return c
 }
 
-func status(ctx context.Context, env *Env, verbose bool) error {
+func status(ctx context.Context, env *Env, verbose, local bool) error {
 	var s agent.Status
 	if err := env.agent.Get(ctx, agent.PathStatus, &s); err != nil {
 		return err
@@ -43,10 +44,15 @@ func status(ctx context.Context, env *Env, verbose bool) error {
 			more.print(w, s, env.Now())
 		}
 	})
-	if err == nil && !s.OK {
+	if err == nil && !s.OK && !(local && works(s)) {
 		return unhealthy{}
 	}
 	return err
+}
+
+// works reports whether the node does its part with what it knows.
+func works(s agent.Status) bool {
+	return s.Datapath.OK && s.Controllers.Healthy == s.Controllers.Total
 }
 
 // statusLines are the lines of one label and one value each: those that the field
@@ -56,7 +62,7 @@ func statusLines(s agent.Status, now time.Time) grid {
 	absentLines(&g, s, "KVStore")
 	label, message := "Source:", s.Source.Message
 	if rest, ok := strings.CutPrefix(message, "Kubernetes"); ok {
-		label, message = "Kubernetes:", strings.TrimSpace(rest)
+		label, message = "Kubernetes:", strings.TrimLeft(rest, ": ")
 	}
 	g.add(label, word(s.Source.OK)+gap+message)
 	if len(s.KubernetesAPIs) > 0 {

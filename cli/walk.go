@@ -87,7 +87,7 @@ func dropped(steps []agent.Step) bool {
 
 func printWalk(w io.Writer, r agent.Walk) {
 	if r.Probe != "" {
-		fmt.Fprintf(w, "%s: %s\n", r.Probe, r.Answer)
+		fmt.Fprintln(w, oneLine(r.Probe+": "+r.Answer))
 	}
 	if len(r.Steps) == 0 {
 		fmt.Fprintln(w, "No program of this node has seen a packet of it.")
@@ -100,10 +100,10 @@ func printWalk(w io.Writer, r agent.Walk) {
 		printStep(w, i+1, s, since)
 	}
 	for _, s := range r.Missing {
-		fmt.Fprintln(w, "Steps may be missing of", s)
+		fmt.Fprintln(w, "Steps may be missing of", oneLine(s))
 	}
 	if r.Note != "" {
-		fmt.Fprintln(w, r.Note)
+		fmt.Fprintln(w, oneLine(r.Note))
 	}
 }
 
@@ -112,7 +112,7 @@ func printStep(w io.Writer, n int, s agent.Step, since time.Duration) {
 	if s.Reply {
 		arrow = "<-"
 	}
-	fmt.Fprintf(w, "\n%2d %s %s %s  (%s)  +%s\n", n, arrow, s.Node, s.Program, s.Hook, since.Round(100*time.Nanosecond))
+	fmt.Fprintf(w, "\n%2d %s %s %s  (%s)  +%s\n", n, arrow, oneLine(s.Node), oneLine(s.Program), oneLine(s.Hook), since.Round(100*time.Nanosecond))
 	g := grid{{"Packet:", s.Packet}}
 	for _, l := range s.Lookups {
 		g.add(l.Map+":", l.Key+"  =  "+l.Found)

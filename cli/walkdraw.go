@@ -10,7 +10,8 @@ import (
 
 // Measures of the drawing, in pixels.
 const (
-	walkWidth = 900
+	walkWidth = 900 // at least
+	walkChar  = 7   // of text, a wide one
 	walkLine  = 18
 	walkTop   = 70
 	walkGap   = 26
@@ -21,7 +22,12 @@ const (
 // what it asked and did, and an arrow to the next one.
 func drawWalk(r agent.Walk) string {
 	var b strings.Builder
-	y := walkTop
+	y, width := walkTop, walkWidth
+	for _, s := range r.Steps {
+		for _, line := range walkLines(s) {
+			width = max(width, 68+walkChar*len(line))
+		}
+	}
 	for i, s := range r.Steps {
 		if i > 0 {
 			since := s.Time.Sub(r.Steps[i-1].Time)
@@ -33,17 +39,17 @@ func drawWalk(r agent.Walk) string {
 		if s.Verdict == "dropped" {
 			class = "dropped"
 		}
-		fmt.Fprintf(&b, `<rect class="%s" x="20" y="%d" width="%d" height="%d" rx="6"/>`+"\n", class, y, walkWidth-40, height)
+		fmt.Fprintf(&b, `<rect class="%s" x="20" y="%d" width="%d" height="%d" rx="6"/>`+"\n", class, y, width-40, height)
 		for j, line := range lines {
 			style := "text"
 			if j == 0 {
 				style = "title"
 			}
-			fmt.Fprintf(&b, `<text class="%s" x="34" y="%d">%s</text>`+"\n", style, y+walkPad+10+j*walkLine, html.EscapeString(line))
+			fmt.Fprintf(&b, `<text class="%s" x="34" y="%d">%s</text>`+"\n", style, y+walkPad+10+j*walkLine, html.EscapeString(visible(oneLine(line))))
 		}
 		y += height + walkGap
 	}
-	return fmt.Sprintf(walkFrame, walkWidth, y, walkWidth, y, html.EscapeString(r.From+" -> "+r.To), html.EscapeString(strings.Trim(r.Probe+": "+r.Answer, ": ")), b.String())
+	return fmt.Sprintf(walkFrame, width, y, width, y, html.EscapeString(visible(oneLine(r.From+" -> "+r.To))), html.EscapeString(visible(oneLine(strings.Trim(r.Probe+": "+r.Answer, ": ")))), b.String())
 }
 
 // walkFrame is the drawing around the steps: width, height, both again, title, second
@@ -61,7 +67,11 @@ svg { background: #fff; font-family: sans-serif; }
 `
 
 func walkLines(s agent.Step) []string {
-	out := []string{fmt.Sprintf("%s  %s  (%s)", s.Node, s.Program, s.Hook), s.Packet}
+	arrow := "->"
+	if s.Reply {
+		arrow = "<-"
+	}
+	out := []string{fmt.Sprintf("%s %s  %s  (%s)", arrow, s.Node, s.Program, s.Hook), s.Packet}
 	for _, l := range s.Lookups {
 		out = append(out, l.Map+": "+l.Key+" = "+l.Found)
 	}

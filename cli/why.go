@@ -50,18 +50,24 @@ func wrong(way []agent.WayFact) bool {
 func printWhy(w io.Writer, r agent.Why, asked target) {
 	fmt.Fprintln(w, "What to do")
 	for i, s := range r.Advice {
-		fmt.Fprintf(w, "  %d. %s\n", i+1, s)
+		fmt.Fprintf(w, "  %d. %s\n", i+1, oneLine(s))
 	}
 	fmt.Fprintln(w, "\nLast drops between them")
 	if len(r.Drops) == 0 {
-		fmt.Fprintln(w, "  none that this node remembers")
+		fmt.Fprintln(w, "  none that the nodes that were asked remember")
+	}
+	if r.Missing != "" {
+		fmt.Fprintf(w, "  not asked: %s\n", oneLine(r.Missing))
 	}
 	for _, d := range r.Drops {
 		fmt.Fprint(w, "  ")
 		printDrop(w, d.Drop)
-		fmt.Fprintf(w, "    %s\n", d.Means)
+		if d.Node != "" {
+			fmt.Fprintf(w, "    on node %s\n", oneLine(d.Node))
+		}
+		fmt.Fprintf(w, "    %s\n", oneLine(d.Means))
 	}
-	fmt.Fprintln(w, "\nWay to "+strings.TrimSpace(r.To.Name+" "+r.To.IP))
+	fmt.Fprintln(w, "\nWay to "+oneLine(strings.TrimSpace(r.To.Name+" "+r.To.IP)))
 	var g grid
 	for _, f := range r.Way {
 		mark := "ok"

@@ -65,6 +65,27 @@ func TestEveryVerbEndsInTimeWhenTheAgentHangs(t *testing.T) {
 	}
 }
 
+// A node has much to do, and an agent that says so is waited for.
+func TestAnAgentThatSaysItIsWorkingIsWaitedFor(t *testing.T) {
+	f := newFake(t)
+	f.worksFor = 1500 * time.Millisecond
+	got := f.start(t).run(t, run{verb: "ADD", limit: "500ms"})
+	got.want(t, 0, "")
+	if got.took < f.worksFor {
+		t.Errorf("ADD took %v, the agent %v", got.took, f.worksFor)
+	}
+}
+
+func TestAnAgentThatWorksForEverIsNotWaitedForForEver(t *testing.T) {
+	f := newFake(t)
+	f.worksFor = 10 * time.Second
+	got := f.start(t).run(t, run{verb: "ADD", limit: "500ms"})
+	got.want(t, 11, "deadline")
+	if got.took < 2*time.Second || got.took > 8*time.Second {
+		t.Errorf("ADD took %v, with two seconds for an agent that works", got.took)
+	}
+}
+
 func TestHalfAnAnswerIsNoAnswer(t *testing.T) {
 	for verb, code := range map[string]uint{"ADD": 11, "DEL": 0} {
 		f := newFake(t)

@@ -20,19 +20,24 @@ import (
 	"weir/api/agent"
 )
 
-// limit ends a call within five seconds, the start of the process included.
-// Kubelet waits far longer; it is better told to try again than kept waiting.
+// limit ends a call of which the agent says nothing within five seconds, the start of
+// the process included. Kubelet waits far longer; it is better told to try again than
+// kept waiting.
 const limit = 4500 * time.Millisecond
+
+// most ends an ADD that the agent says it is working at. On a node with much to do it
+// is better waited for: what is given up has to be undone and done again.
+const most = 30 * time.Second
 
 // plugin is one call.
 type plugin struct {
-	limit  time.Duration
-	stdout io.Writer
+	limit, most time.Duration
+	stdout      io.Writer
 }
 
 // Main serves the call that the environment describes and returns the exit
 // code. The error, if any, is JSON on stdout, as the protocol has it.
-func Main() int { return (&plugin{limit: limit, stdout: os.Stdout}).main() }
+func Main() int { return (&plugin{limit: limit, most: most, stdout: os.Stdout}).main() }
 
 func (p *plugin) main() int {
 	funcs := skel.CNIFuncs{
@@ -80,7 +85,7 @@ func monotonic() int64 {
 // verb surrounds a verb with what all have in common: configuration, limit, log.
 func (p *plugin) verb(name string, do func(context.Context, *call) error) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
-		ctx, cancel := context.WithTimeout(context.Background(), p.limit)
+		ctx, cancel := agent.WhileWorking(context.Background(), p.limit, p.most)
 		defer cancel()
 		start, issued := time.Now(), monotonic()
 		conf, err := parse(args.StdinData)

@@ -22,7 +22,7 @@ import (
 )
 
 // The tests run the plugin as a runtime does, as a process: this binary, which
-// is the plugin when the variable says so. Its value is the limit.
+// is the plugin when the variable says so. Its value is the limit; the most is four of it.
 const envRun = "WEIR_CNI_TEST_LIMIT"
 
 func TestMain(m *testing.M) {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		os.Exit((&plugin{limit: limit, stdout: os.Stdout}).main())
+		os.Exit((&plugin{limit: limit, most: 4 * limit, stdout: os.Stdout}).main())
 	}
 	os.Exit(m.Run())
 }
@@ -39,7 +39,8 @@ func TestMain(m *testing.M) {
 // fake is an agent: it answers each path with the error set for it, or well,
 // and keeps what it was asked.
 type fake struct {
-	dir string
+	dir      string
+	worksFor time.Duration // before each answer, and says so
 
 	mu       sync.Mutex
 	answers  map[string]*agent.Error
@@ -96,6 +97,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.requests[r.URL.Path] = append(f.requests[r.URL.Path], body)
 	refusal := f.answers[r.URL.Path]
 	f.mu.Unlock()
+	for began := time.Now(); time.Since(began) < f.worksFor; time.Sleep(100 * time.Millisecond) {
+		w.WriteHeader(http.StatusProcessing)
+	}
 	if refusal != nil {
 		w.WriteHeader(http.StatusConflict)
 		json.NewEncoder(w).Encode(refusal)

@@ -19,7 +19,8 @@ import (
 // into it.
 type told struct {
 	Events
-	say [2]*ebpf.Program // verdicts, traces
+	say    [2]*ebpf.Program // verdicts, traces
+	answer *ebpf.Program
 }
 
 func tellers(t testing.TB, octets uint32) *told {
@@ -39,6 +40,15 @@ func tellers(t testing.TB, octets uint32) *told {
 		}
 		out.say[i] = teller(t, m, bpf.EventKind(i+1), int32(unsafe.Sizeof(bpf.Event{})))
 	}
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: octets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	if out.answers, err = openRing[bpf.DNSAnswer](m); err != nil {
+		t.Fatal(err)
+	}
+	out.answer = answerer(t, m)
 	t.Cleanup(out.Close)
 	return &out
 }
@@ -76,18 +86,61 @@ func tell(t testing.TB, p *ebpf.Program, times int) {
 	}
 }
 
+// answerer is a program that writes an answer of the present time. Its record is too
+// large for a program's stack.
+func answerer(t testing.TB, m *ebpf.Map) *ebpf.Program {
+	t.Helper()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "Dual BSD/GPL", Instructions: asm.Instructions{
+		asm.LoadMapPtr(asm.R1, m.FD()), asm.Mov.Imm(asm.R2, int32(unsafe.Sizeof(bpf.DNSAnswer{}))), asm.Mov.Imm(asm.R3, 0), asm.FnRingbufReserve.Call(),
+		asm.JEq.Imm(asm.R0, 0, "full"), asm.Mov.Reg(asm.R6, asm.R0),
+		asm.FnKtimeGetNs.Call(), asm.StoreMem(asm.R6, 0, asm.R0, asm.DWord),
+		asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, unix.BPF_RB_NO_WAKEUP), asm.FnRingbufSubmit.Call(),
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("full"), asm.Return()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// Who hears of an address before a packet goes there can name it.
+func TestAnswersComeBeforeWhatFollowsThem(t *testing.T) {
+	o := tellers(t, 4096)
+	for round := range 30 { // many times around: there is room for 6 answers
+		var got string
+		tell(t, o.say[0], 1)
+		tell(t, o.answer, 2)
+		tell(t, o.say[1], 1)
+		tell(t, o.answer, 1)
+		tell(t, o.say[0], 1)
+		tell(t, o.answer, 1+round%2)
+		last := uint64(0)
+		note := func(what string, at uint64) {
+			got += what
+			if at < last {
+				t.Errorf("%s of %d after %d", what, at, last)
+			}
+			last = at
+		}
+		o.Drain(Reader{Event: func(e *bpf.Event) { note("e", e.Time) }, Answer: func(a *bpf.DNSAnswer) { note("a", a.Time) }})
+		if want := []string{"eaaeaea", "eaaeaeaa"}[round%2]; got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	}
+}
+
 // drained are the kinds of all that is there, and whether they come in the order of
 // time.
 func (o *told) drained(t *testing.T) (kinds []bpf.EventKind) {
 	t.Helper()
 	last := uint64(0)
-	n := o.Drain(func(e *bpf.Event) {
+	n := o.Drain(Reader{Event: func(e *bpf.Event) {
 		kinds = append(kinds, bpf.EventKind(e.Kind))
 		if e.Time < last {
 			t.Errorf("an event of %d after one of %d", e.Time, last)
 		}
 		last = e.Time
-	})
+	}})
 	if n != len(kinds) {
 		t.Errorf("%d events said, %d seen", n, len(kinds))
 	}
@@ -198,11 +251,11 @@ func TestReadEventsEndsWithItsContext(t *testing.T) {
 	say := teller(t, d.maps.maps[bpf.MapTraces], bpf.EventGoing, int32(unsafe.Sizeof(bpf.Event{})))
 	tell(t, say, 5)
 	seen := 0
-	err := d.ReadEvents(ctx, func(e *bpf.Event) {
+	err := d.ReadEvents(ctx, Reader{Event: func(e *bpf.Event) {
 		if seen++; seen == 5 {
 			cancel()
 		}
-	})
+	}})
 	if err != nil || seen != 5 {
 		t.Errorf("%d events, %v", seen, err)
 	}
@@ -241,7 +294,7 @@ func BenchmarkDrain(b *testing.B) {
 		tell(b, o.say[0], batch)
 		tell(b, o.say[1], batch)
 		b.StartTimer()
-		n := o.Drain(see)
+		n := o.Drain(Reader{Event: see})
 		done += n
 		if n < 2*batch { // more when a signal interrupts a run, which is made again
 			b.Fatalf("%d events, want %d", n, 2*batch)
@@ -262,7 +315,7 @@ func BenchmarkReading(b *testing.B) {
 				tell(b, o.say[1], rate*int(wait)/int(time.Second))
 				before, from := cpuTime(b), time.Now()
 				time.Sleep(wait)
-				n += o.Drain(func(*bpf.Event) {})
+				n += o.Drain(Reader{Event: func(*bpf.Event) {}})
 				spent += cpuTime(b) - before
 				total += time.Since(from)
 			}

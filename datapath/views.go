@@ -130,7 +130,7 @@ func (d *Datapath) view(name string) view {
 		return listed{d.counterRows}
 	case bpf.MapNATRetries:
 		return listed{d.retryRows}
-	case bpf.MapEvents, bpf.MapTraces, bpf.MapSteps:
+	case bpf.MapEvents, bpf.MapTraces, bpf.MapDNS, bpf.MapSteps, bpf.MapEventBudget:
 		return listed{func() ([]MapRow, error) { return nil, nil }}
 	case bpf.MapWalk:
 		return written[uint32, bpf.Walk]{kernel[uint32, bpf.Walk]{m}}

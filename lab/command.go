@@ -26,6 +26,7 @@ func Command() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			return errors.New("weir lab needs one of its commands; see weir lab --help")
 		},
+		PersistentPreRunE: func(*cobra.Command, []string) error { return keepInherited() },
 	}
 	c.PersistentFlags().String("name", "", "the lab; default: $WEIR_LAB, or the only one there is")
 	c.AddCommand(upCommand(), downCommand(), listCommand(), statusCommand(), servicesCommand(), applyCommand(), deleteCommand(),

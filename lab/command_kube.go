@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/agent/config"
 	"weir/lab/kube"
 )
 
@@ -18,6 +19,8 @@ import (
 type kubeFlags struct {
 	on, noCNI bool
 	kubeProxy string
+	zones     int
+	gates     string
 	from      kube.Install
 }
 
@@ -26,10 +29,15 @@ func (k *kubeFlags) register(c *cobra.Command) {
 	f.BoolVar(&k.on, "kubernetes", false, "a real Kubernetes, with Weir as its network; the first time takes minutes")
 	f.BoolVar(&k.noCNI, "no-cni", false, "with --kubernetes: without Weir, so that nodes wait for a network")
 	f.StringVar(&k.kubeProxy, "kube-proxy", "", "with --kubernetes: run kube-proxy, in mode nftables or iptables")
+	f.IntVar(&k.zones, "zones", 0, "with --kubernetes: label the nodes with so many zones, in turn")
+	f.StringVar(&k.gates, "feature-gates", "", "with --kubernetes: NAME=true|false,... for Kubernetes' programs")
 	installFlags(c, &k.from)
 }
 
 func installFlags(c *cobra.Command, from *kube.Install) {
+	for _, s := range config.Shapes() {
+		from.Keys = append(from.Keys, s.Key)
+	}
 	f := c.Flags()
 	f.StringVar(&from.Image, "image", ownFile("image/weir-"+runtime.GOARCH+".tar"), "with --kubernetes: archive of Weir's image")
 	f.StringVar(&from.Manifest, "manifest", ownFile("../deploy/weir.yaml"), "with --kubernetes: manifest that installs Weir")
@@ -54,7 +62,7 @@ func upKube(c *cobra.Command, k kubeFlags, nodes int, v4, v6, keep bool, args []
 	if !v4 && !v6 {
 		return errors.New("--ipv4=false --ipv6=false: a lab needs one of the two")
 	}
-	spec := kube.Spec{Name: chosen(c), Nodes: nodes, IPv4: v4, IPv6: v6, KubeProxy: k.kubeProxy, Keep: keep, Progress: c.ErrOrStderr()}
+	spec := kube.Spec{Name: chosen(c), Nodes: nodes, IPv4: v4, IPv6: v6, KubeProxy: k.kubeProxy, Zones: k.zones, Gates: k.gates, Keep: keep, Progress: c.ErrOrStderr()}
 	if spec.Name == "" {
 		spec.Name = defaultLabName
 	}

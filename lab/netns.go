@@ -59,7 +59,7 @@ func onThread(f func() error) error {
 // makeNetns makes a namespace with lo up and returns its inode. Something that
 // has the name already is errForeign.
 func makeNetns(name string) (uint64, error) {
-	if err := prepareNetnsDir(); err != nil {
+	if err := PrepareNetnsDir(); err != nil {
 		return 0, err
 	}
 	path := netnsPath(name)
@@ -86,10 +86,10 @@ func makeNetns(name string) (uint64, error) {
 	return inode(path), nil
 }
 
-// prepareNetnsDir makes the folder a shared mount of its own, as iproute2 does
+// PrepareNetnsDir makes the folder a shared mount of its own, as iproute2 does
 // with the first `ip netns add`. If iproute2 did it later, it would copy every
 // namespace that is mounted there by then, and none of these could be removed.
-func prepareNetnsDir() error {
+func PrepareNetnsDir() error {
 	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
 		return fmt.Errorf("make %s: %w", netnsDir, err)
 	}

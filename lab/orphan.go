@@ -109,6 +109,8 @@ func wroteEntry(dir string, e os.DirEntry) bool {
 		return holdsOnly(filepath.Join(dir, name), "results")
 	case name == "objects":
 		return holdsOnly(filepath.Join(dir, name), "*.yaml")
+	case name == "certs":
+		return holdsOnly(filepath.Join(dir, name), "*.crt", "*.key")
 	case name == "logs":
 		return holdsOnly(filepath.Join(dir, name), "*.log")
 	default: // a node; run and bpf are made before weir.yaml is

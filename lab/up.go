@@ -146,10 +146,13 @@ func (l *Lab) build(ctx context.Context, r *record) error {
 // writeNodes writes what the agents and the plugin read: configurations and
 // the objects of the nodes.
 func (r *record) writeNodes() error {
-	for _, dir := range []string{r.objects(), r.path("logs"), r.path("cni")} {
+	for _, dir := range []string{r.objects(), r.path("logs"), r.path("cni"), r.path("certs")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
+	}
+	if err := writeCertificates(r.path("certs"), r.Spec.ClusterName); err != nil {
+		return err
 	}
 	for _, n := range r.Nodes {
 		if err := os.MkdirAll(filepath.Join(n.Dir, "run"), 0o700); err != nil {

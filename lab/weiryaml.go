@@ -22,6 +22,9 @@ func (s Spec) agentConfig(n Node) ([]byte, error) {
 		"routingMode":    "tunnel",
 		"tunnelProtocol": "vxlan",
 		"cgroupRoot":     n.Cgroup,
+		"hubble": map[string]any{"tls": map[string]any{
+			"certFile": certificate(s.Name, "node.crt"), "keyFile": certificate(s.Name, "node.key"), "clientCAFile": certificate(s.Name, "ca.crt"),
+		}},
 	}
 	if s.Mode == ModeNative {
 		delete(c, "tunnelProtocol")

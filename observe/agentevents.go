@@ -11,6 +11,7 @@ import (
 
 	"weir/api/flow"
 	"weir/api/observer"
+	"weir/internal/table"
 	"weir/state"
 )
 
@@ -61,8 +62,8 @@ func (s *seen) read(t *state.Tables) []*flow.AgentEvent {
 	var out []*flow.AgentEvent
 	quiet := !s.known
 	s.known = t.Endpoints.Synced()
-	changes, now, _ := t.Endpoints.Changes(s.sinceEndpoints)
-	for _, c := range changes {
+	changes, now, whole := t.Endpoints.Changes(s.sinceEndpoints)
+	for _, c := range withGone(changes, whole, s.endpoints) {
 		old, was := s.endpoints[c.Key]
 		if was && (c.Deleted || old.ContainerID != c.Row.ContainerID) {
 			out = append(out, endpointEvent(flow.AgentEventType_ENDPOINT_DELETED, old))
@@ -78,8 +79,8 @@ func (s *seen) read(t *state.Tables) []*flow.AgentEvent {
 		s.endpoints[c.Key] = c.Row
 	}
 	s.sinceEndpoints = now
-	policies, now, _ := t.Policies.Changes(s.sincePolicies)
-	for _, c := range policies {
+	policies, now, whole := t.Policies.Changes(s.sincePolicies)
+	for _, c := range withGone(policies, whole, s.policies) {
 		switch {
 		case c.Deleted && s.policies[c.Key]:
 			delete(s.policies, c.Key)
@@ -91,6 +92,24 @@ func (s *seen) read(t *state.Tables) []*flow.AgentEvent {
 	}
 	s.sincePolicies = now
 	return out
+}
+
+// withGone adds to the changes of a table, if they are all its rows, those that it had and
+// has no more.
+func withGone[K comparable, R, S any](changes []table.Change[K, R], whole bool, had map[K]S) []table.Change[K, R] {
+	if !whole {
+		return changes
+	}
+	there := map[K]bool{}
+	for _, c := range changes {
+		there[c.Key] = true
+	}
+	for k := range had {
+		if !there[k] {
+			changes = append(changes, table.Change[K, R]{Key: k, Deleted: true})
+		}
+	}
+	return changes
 }
 
 func rulesOf(p state.Policy) int64 {

@@ -10,7 +10,8 @@ import (
 const namesHold = time.Second
 
 // DeviceNames remembers for a second which name a device's index has: to ask takes
-// longer than all else that is said of an event. The zero value is ready.
+// longer than all else that is said of an event, and is answered with all devices,
+// whichever was asked for. The zero value is ready.
 type DeviceNames struct {
 	mu    sync.Mutex
 	names map[int]string
@@ -23,6 +24,10 @@ func (d *DeviceNames) Name(index int) string {
 	defer d.mu.Unlock()
 	if now := time.Now(); now.After(d.until) {
 		d.names, d.until = map[int]string{}, now.Add(namesHold)
+		all, _ := net.Interfaces() // should it fail, each is asked for
+		for _, dev := range all {
+			d.names[dev.Index] = dev.Name
+		}
 	}
 	name, ok := d.names[index]
 	if !ok {

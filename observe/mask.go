@@ -18,7 +18,7 @@ type mask map[string]mask
 
 // never are the fields of Hubble's flows that Weir's do not have: to ask for them is no
 // mistake, and gives nothing.
-var never = []string{"auth_type", "ethernet", "tunnel", "source_names", "destination_names", "l7", "file", "ip_trace_id", "debug_capture_point",
+var never = []string{"auth_type", "ethernet", "tunnel", "l7.latency_ns", "l7.http", "l7.kafka", "file", "ip_trace_id", "debug_capture_point",
 	"proxy_port", "trace_context", "sock_xlate_point", "socket_cookie", "cgroup_id", "extensions", "policy_log", "aggregate"}
 
 func parseMask(m *fieldmaskpb.FieldMask) (mask, error) {
@@ -27,8 +27,7 @@ func parseMask(m *fieldmaskpb.FieldMask) (mask, error) {
 	}
 	out := mask{}
 	for _, path := range m.Paths {
-		root, _, _ := strings.Cut(path, ".")
-		if slices.Contains(never, root) {
+		if slices.ContainsFunc(never, func(name string) bool { return path == name || strings.HasPrefix(path, name+".") }) {
 			continue
 		}
 		if _, err := fieldmaskpb.New(&flow.Flow{}, path); err != nil {

@@ -50,15 +50,18 @@ var matchers = map[string]func(*flow.FlowFilter) (predicate, error){
 	"drop_reason_desc": func(f *flow.FlowFilter) (predicate, error) {
 		return among(f.DropReasonDesc, (*view).dropReasonDesc), nil
 	},
-	"ip_version": func(f *flow.FlowFilter) (predicate, error) { return among(f.IpVersion, (*view).ipVersion), nil },
-	"encrypted":  func(f *flow.FlowFilter) (predicate, error) { return among(f.Encrypted, (*view).encrypted), nil },
-	"reply":      byReply,
-	"event_type": byEventType,
-	"interface":  byInterface,
-	"protocol":   byProtocol,
-	"tcp_flags":  byTCPFlags,
-	"node_name":  byNodeName,
-	"policy":     byPolicyName,
+	"ip_version":       func(f *flow.FlowFilter) (predicate, error) { return among(f.IpVersion, (*view).ipVersion), nil },
+	"encrypted":        func(f *flow.FlowFilter) (predicate, error) { return among(f.Encrypted, (*view).encrypted), nil },
+	"reply":            byReply,
+	"event_type":       byEventType,
+	"interface":        byInterface,
+	"protocol":         byProtocol,
+	"tcp_flags":        byTCPFlags,
+	"node_name":        byNodeName,
+	"policy":           byPolicyName,
+	"source_fqdn":      func(f *flow.FlowFilter) (predicate, error) { return byFQDN(f.SourceFqdn, sender) },
+	"destination_fqdn": func(f *flow.FlowFilter) (predicate, error) { return byFQDN(f.DestinationFqdn, receiver) },
+	"dns_query":        byDNSQuery,
 }
 
 func addrOf(end int) func(*view) netip.Addr { return func(v *view) netip.Addr { return v.addr(end) } }
@@ -112,6 +115,7 @@ func byAddr(wanted []string, of func(*view) netip.Addr) (predicate, error) {
 	var prefixes []netip.Prefix
 	for _, text := range wanted {
 		a, err := netip.ParseAddr(text)
+		a = a.Unmap()
 		p := netip.PrefixFrom(a, a.BitLen())
 		if err != nil {
 			p, err = netip.ParsePrefix(text)
@@ -233,14 +237,21 @@ var protocolNames = map[string][]uint8{"tcp": {protoTCP}, "udp": {protoUDP}, "sc
 
 func byProtocol(f *flow.FlowFilter) (predicate, error) {
 	var numbers []uint8
+	dns := false
 	for _, name := range f.Protocol {
+		if strings.EqualFold(name, "dns") {
+			dns = true
+			continue
+		}
 		known, ok := protocolNames[strings.ToLower(name)]
 		if !ok {
-			return nil, fmt.Errorf("%q is not a protocol that flows have: write tcp, udp, sctp, icmp, icmpv4 or icmpv6", name)
+			return nil, fmt.Errorf("%q is not a protocol that flows have: write tcp, udp, sctp, icmp, icmpv4, icmpv6 or dns", name)
 		}
 		numbers = append(numbers, known...)
 	}
-	return func(v *view) bool { return v.event.Family != 0 && slices.Contains(numbers, v.event.Proto) }, nil
+	return func(v *view) bool {
+		return v.event.Family != 0 && slices.Contains(numbers, v.event.Proto) || dns && v.part == dnsAnswer
+	}, nil
 }
 
 func byTCPFlags(f *flow.FlowFilter) (predicate, error) {

@@ -35,12 +35,15 @@ type names struct {
 	cluster string
 	tables  *state.Tables
 	wake    chan struct{}
+	gone    func(endpoint uint32) // is called when an endpoint's address is another's, or nobody's
 
 	since       struct{ ips, pods, identities, services uint64 }
 	byAddr      map[bpf.Addr]*party // pods, and endpoints of this node
 	byIdentity  map[uint32]*party   // everybody else
+	strangers   map[uint32]*party   // whose identity no table has
 	byEndpoint  map[uint32]*party   // of this node
 	addrsOf     map[state.PodName][]bpf.Addr
+	unlabelled  map[uint32]map[bpf.Addr]bool // whose identity is not in its table yet, by that
 	rows        map[bpf.Addr]state.IP
 	frontends   map[frontend]*flow.Service
 	frontendsOf map[state.ServiceName][]frontend
@@ -54,8 +57,8 @@ type frontend struct {
 }
 
 func newNames(cluster string, tables *state.Tables) names {
-	n := names{cluster: cluster, tables: tables, wake: make(chan struct{}, 1), byAddr: map[bpf.Addr]*party{}, byIdentity: map[uint32]*party{},
-		byEndpoint: map[uint32]*party{}, addrsOf: map[state.PodName][]bpf.Addr{}, rows: map[bpf.Addr]state.IP{},
+	n := names{cluster: cluster, tables: tables, wake: make(chan struct{}, 1), byAddr: map[bpf.Addr]*party{}, byIdentity: map[uint32]*party{}, strangers: map[uint32]*party{},
+		byEndpoint: map[uint32]*party{}, addrsOf: map[state.PodName][]bpf.Addr{}, unlabelled: map[uint32]map[bpf.Addr]bool{}, rows: map[bpf.Addr]state.IP{},
 		frontends: map[frontend]*flow.Service{}, frontendsOf: map[state.ServiceName][]frontend{}}
 	tables.IPs.Notify(n.wake)
 	tables.Pods.Notify(n.wake)
@@ -95,6 +98,7 @@ func (n *names) forgetAddrs() {
 	clear(n.byAddr)
 	clear(n.byEndpoint)
 	clear(n.addrsOf)
+	clear(n.unlabelled)
 	clear(n.rows)
 }
 
@@ -102,7 +106,13 @@ func (n *names) identity(c table.Change[state.IdentityID, state.Identity]) {
 	if c.Deleted {
 		return // events that name it may still come
 	}
-	n.byIdentity[uint32(c.Key)] = told(n.cluster, party{identity: uint32(c.Key), labels: c.Row.Labels})
+	id := uint32(c.Key)
+	n.byIdentity[id] = told(n.cluster, party{identity: id, labels: c.Row.Labels})
+	late := n.unlabelled[id]
+	delete(n.unlabelled, id)
+	for a := range late {
+		n.set(a, n.rows[a])
+	}
 }
 
 func (n *names) addr(c table.Change[state.IPKey, state.IP]) {
@@ -112,6 +122,9 @@ func (n *names) addr(c table.Change[state.IPKey, state.IP]) {
 	a := bpf.AddrFrom(c.Key.Addr())
 	if old, ok := n.rows[a]; ok {
 		n.drop(a, old)
+		if old.Endpoint != 0 && (c.Deleted || old.Endpoint != c.Row.Endpoint || old.Of != c.Row.Of) {
+			n.gone(uint32(old.Endpoint))
+		}
 	}
 	if !c.Deleted && (c.Row.Endpoint != 0 || c.Row.Source == state.IPPod) {
 		n.rows[a] = c.Row
@@ -122,11 +135,12 @@ func (n *names) addr(c table.Change[state.IPKey, state.IP]) {
 }
 
 func (n *names) drop(a bpf.Addr, row state.IP) {
-	delete(n.rows, a)
-	delete(n.byAddr, a)
-	if p := n.byEndpoint[uint32(row.Endpoint)]; p != nil && row.Endpoint != 0 {
+	if n.byEndpoint[uint32(row.Endpoint)] == n.byAddr[a] { // else the number has a new owner, or another address
 		delete(n.byEndpoint, uint32(row.Endpoint))
 	}
+	delete(n.rows, a)
+	delete(n.byAddr, a)
+	n.labelled(a, row)
 	pod, _ := podName(row)
 	var rest []bpf.Addr
 	for _, x := range n.addrsOf[pod] {
@@ -136,6 +150,14 @@ func (n *names) drop(a bpf.Addr, row state.IP) {
 	}
 	if n.addrsOf[pod] = rest; rest == nil {
 		delete(n.addrsOf, pod)
+	}
+}
+
+// labelled notes that an address waits no longer for what its identity says.
+func (n *names) labelled(a bpf.Addr, row state.IP) {
+	id := uint32(row.Identity)
+	if delete(n.unlabelled[id], a); len(n.unlabelled[id]) == 0 {
+		delete(n.unlabelled, id)
 	}
 }
 
@@ -160,12 +182,22 @@ func (n *names) set(a bpf.Addr, row state.IP) {
 	}
 	if i, ok := n.tables.Identities.Get(row.Identity); ok && p.labels == nil {
 		p.labels = i.Labels
+	} else if !ok && p.labels == nil {
+		n.await(a, p.identity)
 	}
 	made := told(n.cluster, p)
 	n.byAddr[a] = made
 	if p.endpoint != 0 {
 		n.byEndpoint[p.endpoint] = made
 	}
+}
+
+// await notes that an address waits for what its identity says.
+func (n *names) await(a bpf.Addr, identity uint32) {
+	if n.unlabelled[identity] == nil {
+		n.unlabelled[identity] = map[bpf.Addr]bool{}
+	}
+	n.unlabelled[identity][a] = true
 }
 
 // podName is that of a row that belongs to a pod.
@@ -192,7 +224,9 @@ func told(cluster string, p party) *party {
 
 func (n *names) service(c table.Change[state.ServiceName, state.Service]) {
 	for _, f := range n.frontendsOf[c.Key] {
-		delete(n.frontends, f)
+		if s := n.frontends[f]; s.GetName() == c.Key.Name && s.GetNamespace() == c.Key.Namespace { // else it has a new owner
+			delete(n.frontends, f)
+		}
 	}
 	delete(n.frontendsOf, c.Key)
 	if c.Deleted {
@@ -250,10 +284,20 @@ func (n *names) party(a bpf.Addr, identity uint32) *party {
 	if p := n.byAddr[a]; p != nil {
 		return p
 	}
-	p := n.byIdentity[identity]
+	if p := n.byIdentity[identity]; p != nil {
+		return p
+	}
+	p := n.strangers[identity]
 	if p == nil {
+		if len(n.strangers) >= maxStrangers {
+			clear(n.strangers)
+		}
 		p = told(n.cluster, party{identity: identity})
-		n.byIdentity[identity] = p
+		n.strangers[identity] = p
 	}
 	return p
 }
+
+// maxStrangers bounds what is remembered of identities that no table has: whoever reaches
+// the tunnel's port can name any.
+const maxStrangers = 4096

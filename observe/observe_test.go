@@ -193,6 +193,11 @@ func TestAnEventGivesTheFlowsThatHubbleUsersExpect(t *testing.T) {
 		return func(e *bpf.Event) { e.Dst, e.DstIdentity = bpf.AddrFrom(addr(a)), id }
 	}
 	ingress := func(e *bpf.Event) { e.Direction, e.Endpoint = 1, webID }
+	icmp := func(kind uint16) func(*bpf.Event) {
+		return func(e *bpf.Event) {
+			e.Proto, e.Kind, e.Sport, e.Dport, e.TCPFlags = protoICMP, uint8(bpf.EventPacket), 0, bpf.Network(kind), 0
+		}
+	}
 	cases := map[string]struct {
 		event *bpf.Event
 		want  []string
@@ -213,14 +218,16 @@ func TestAnEventGivesTheFlowsThatHubbleUsersExpect(t *testing.T) {
 		"a NodePort":            {packet(asked("192.168.0.1", 30080), at(bpf.PlaceFromNetdev, bpf.ReasonToEndpoint), from("192.0.2.1", 2)), []string{"FORWARDED INGRESS TO_ENDPOINT NEW for web"}},
 		"no backend": {packet(dropped(bpf.DropNoBackend), to("10.96.0.10", 0), func(e *bpf.Event) { e.Dport = bpf.Network(80) }),
 			[]string{"DROPPED EGRESS drop SERVICE_BACKEND_NOT_FOUND reply? for web"}},
-		"to another node":     {packet(at(bpf.PlaceFromPod, bpf.ReasonToOverlay), to("10.0.2.9", 1002)), []string{"FORWARDED EGRESS TO_OVERLAY NEW"}},
-		"from another node":   {packet(at(bpf.PlaceFromOverlay, bpf.ReasonToEndpoint), from("10.0.2.9", 1001)), []string{"FORWARDED INGRESS TO_ENDPOINT NEW"}},
-		"to the world":        {packet(at(bpf.PlaceFromPod, bpf.ReasonToNetwork), to("192.0.2.1", 2)), []string{"FORWARDED EGRESS TO_NETWORK NEW"}},
-		"to the host":         {packet(at(bpf.PlaceFromPod, bpf.ReasonToHost), to("192.168.0.1", 1)), []string{"FORWARDED INGRESS TO_HOST NEW"}},
-		"the host asks":       {packet(at(bpf.PlaceFromHost, bpf.ReasonToEndpoint), from("192.168.0.1", 1)), []string{"FORWARDED INGRESS TO_ENDPOINT NEW"}},
-		"through this node":   {packet(at(bpf.PlaceFromNetdev, bpf.ReasonToNetwork), from("192.0.2.1", 2), to("10.0.2.9", 1002)), []string{"FORWARDED TRAFFIC_DIRECTION_UNKNOWN TO_NETWORK NEW"}},
-		"left to the stack":   {packet(at(bpf.PlaceFromPod, bpf.ReasonToStack), to("192.0.2.1", 2)), []string{"FORWARDED EGRESS TO_STACK NEW"}},
-		"passed by to_netdev": {packet(at(bpf.PlaceToNetdev, bpf.ReasonPassed), from("192.168.0.1", 1), to("192.0.2.1", 2)), []string{"FORWARDED EGRESS TO_NETWORK NEW"}},
+		"to another node":               {packet(at(bpf.PlaceFromPod, bpf.ReasonToOverlay), to("10.0.2.9", 1002)), []string{"FORWARDED EGRESS TO_OVERLAY NEW"}},
+		"from another node":             {packet(at(bpf.PlaceFromOverlay, bpf.ReasonToEndpoint), from("10.0.2.9", 1001)), []string{"FORWARDED INGRESS TO_ENDPOINT NEW"}},
+		"to the world":                  {packet(at(bpf.PlaceFromPod, bpf.ReasonToNetwork), to("192.0.2.1", 2)), []string{"FORWARDED EGRESS TO_NETWORK NEW"}},
+		"to the host":                   {packet(at(bpf.PlaceFromPod, bpf.ReasonToHost), to("192.168.0.1", 1)), []string{"FORWARDED INGRESS TO_HOST NEW"}},
+		"the host asks":                 {packet(at(bpf.PlaceFromHost, bpf.ReasonToEndpoint), from("192.168.0.1", 1)), []string{"FORWARDED INGRESS TO_ENDPOINT NEW"}},
+		"through this node":             {packet(at(bpf.PlaceFromNetdev, bpf.ReasonToNetwork), from("192.0.2.1", 2), to("10.0.2.9", 1002)), []string{"FORWARDED TRAFFIC_DIRECTION_UNKNOWN TO_NETWORK NEW"}},
+		"an error about another packet": {packet(icmp(3)), []string{"FORWARDED INGRESS TO_ENDPOINT RELATED"}},
+		"of no connection":              {packet(icmp(13)), []string{"FORWARDED INGRESS TO_ENDPOINT TRACE_REASON_UNKNOWN"}},
+		"left to the stack":             {packet(at(bpf.PlaceFromPod, bpf.ReasonToStack), to("192.0.2.1", 2)), []string{"FORWARDED EGRESS TO_STACK NEW"}},
+		"passed by to_netdev":           {packet(at(bpf.PlaceToNetdev, bpf.ReasonPassed), from("192.168.0.1", 1), to("192.0.2.1", 2)), []string{"FORWARDED EGRESS TO_NETWORK NEW"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -551,5 +558,26 @@ func BenchmarkTell(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		v.tell()
+	}
+}
+
+// Flows from before the day's clock was set back are later than those that came after.
+func TestAClockThatIsSetBackHidesNothing(t *testing.T) {
+	o := newObserver(t, 16)
+	o.Add(packet(func(e *bpf.Event) { e.Time += uint64(time.Hour) }))
+	o.Add(packet())
+	o.Add(packet())
+	for name, q := range map[string]*observer.GetFlowsRequest{
+		"until":           {Until: timestamppb.New(time.Now().Add(time.Second))},
+		"until, the last": {Until: timestamppb.New(time.Now().Add(time.Second)), Number: 5},
+		"and followed":    {Until: timestamppb.New(time.Now().Add(-time.Minute)), Since: timestamppb.New(time.Now().Add(-time.Hour)), Follow: true},
+	} {
+		want := 2
+		if q.Follow {
+			want = 0
+		}
+		if got := len(flowsOf(t, o, q)); got != want {
+			t.Errorf("%s: %d flows, want %d", name, got, want)
+		}
 	}
 }

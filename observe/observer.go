@@ -12,6 +12,7 @@ import (
 	"weir/api/flow"
 	"weir/api/wire"
 	"weir/bpf"
+	"weir/observe/dns"
 	"weir/state"
 )
 
@@ -22,6 +23,7 @@ type Options struct {
 	Bytes         int           // of the ring; rows that records name come on top
 	Flows         int           // in the ring; 0: as many as fit Bytes
 	Patience      time.Duration // with a reader who takes nothing; 0: a minute
+	Count         []string      // what of flows is counted, of Countable
 }
 
 // Rules tells of policy's rules. Any goroutine may ask.
@@ -56,8 +58,10 @@ type Observer struct {
 
 	// Of Add alone.
 	names names
+	heard *dns.Names
 	rules ruleBook
 	clock clock
+	tally *tally // others read it
 }
 
 // New returns an observer of a node whose tables these are.
@@ -71,8 +75,10 @@ func New(opts Options, tables *state.Tables, rules Rules) *Observer {
 	started := time.Now()
 	h := fnv.New64a()
 	fmt.Fprint(h, opts.Cluster, "/", opts.Node, " ", started.UnixNano())
-	return &Observer{opts: opts, tables: tables, started: started, seed: h.Sum64(), agent: agentEvents{started: started}, ring: newRing(opts.Flows), readers: wire.NewReaders(opts.Version, maxReaders, opts.Patience),
-		names: newNames(opts.Cluster, tables), rules: newRuleBook(rules)}
+	o := &Observer{opts: opts, tables: tables, started: started, seed: h.Sum64(), agent: agentEvents{started: started}, ring: newRing(opts.Flows), bell: newBell(), readers: wire.NewReaders(opts.Version, maxReaders, opts.Patience),
+		names: newNames(opts.Cluster, tables), heard: dns.NewNames(), rules: newRuleBook(rules), tally: newTally(opts.Count)}
+	o.names.gone = o.heard.Forget
+	return o
 }
 
 // RecordBytes is what a flow takes in the ring.
@@ -85,6 +91,7 @@ func (o *Observer) Add(e *bpf.Event) {
 	r := record{when: o.clock.wall(e.Time)}
 	r.event = *e
 	o.names.join(&r)
+	o.name(&r)
 	for d := range r.event.Rule {
 		ingress := d == 1
 		switch judged(e, d) {
@@ -99,7 +106,7 @@ func (o *Observer) Add(e *bpf.Event) {
 		if ingress {
 			r.part = verdictIngress
 		}
-		o.ring.put(&r)
+		o.keep(&r)
 	}
 	r.part, r.policies = trace, nil
 	if bpf.EventKind(e.Kind) == bpf.EventDrop {
@@ -108,11 +115,17 @@ func (o *Observer) Add(e *bpf.Event) {
 			r.policies = o.denier(e, e.Direction == 1)
 		}
 	}
-	o.ring.put(&r)
+	o.keep(&r)
+}
+
+func (o *Observer) keep(r *record) {
+	o.ring.put(r)
+	o.tally.count(r)
 }
 
 // Lost notes that programs had no room for n events.
 func (o *Observer) Lost(n uint64) {
+	o.tally.lost[lostByRings].Add(n)
 	for n > 0 {
 		part := min(n, 1<<32-1)
 		o.ring.put(&record{when: time.Now().UnixNano(), part: lost, lost: uint32(part)})

@@ -1,13 +1,11 @@
 package observe
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 
 	"google.golang.org/grpc"
 
@@ -35,13 +33,7 @@ func (p PeerOptions) tls(n state.Node) *peer.TLS {
 	if !p.TLS || p.Port == 0 {
 		return nil
 	}
-	return &peer.TLS{ServerName: ServerName(n.Cluster, n.Name)}
-}
-
-// ServerName is what the certificate of a node's agent names, one label for the node and
-// one for the cluster: *.CLUSTER.hubble-grpc.cilium.io is every node's.
-func ServerName(cluster, node string) string {
-	return strings.ReplaceAll(node, ".", "-") + "." + strings.ReplaceAll(cmp.Or(cluster, "default"), ".", "-") + ".hubble-grpc.cilium.io"
+	return &peer.TLS{ServerName: wire.ServerName(n.Cluster, n.Name)}
 }
 
 type peerServer struct {

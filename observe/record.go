@@ -5,6 +5,7 @@ import (
 
 	"weir/api/flow"
 	"weir/bpf"
+	"weir/observe/dns"
 )
 
 // part is what of an event a record tells.
@@ -15,6 +16,7 @@ const (
 	drop                       // a packet did not
 	verdictEgress              // what the sender's policy said
 	verdictIngress             // what the receiver's policy said
+	dnsAnswer                  // what DNS answered, to a pod of this node
 	lost                       // events are missing here
 )
 
@@ -25,7 +27,9 @@ type record struct {
 	ends     [2]*party     // sender and receiver
 	service  *flow.Service // that the opener asked; nil: none
 	policies *policies     // that allowed or denied; nil: nobody knows, or nobody was asked
+	said     *dns.Said     // by DNS: names of the address of the end named, or the answer; nil: nothing
 	part     part
+	named    uint8
 	lost     uint32 // how many, of the part lost
 }
 
@@ -112,8 +116,8 @@ func (v *view) verdict() flow.Verdict {
 }
 
 // denies reports whether the record is the verdict of a policy that denied.
-func (v *view) denies() bool {
-	return byPolicy(&v.event) && (v.event.Direction == 1) == (v.part == verdictIngress) && v.part != trace && v.part != drop
+func (r *record) denies() bool {
+	return byPolicy(&r.event) && (r.event.Direction == 1) == (r.part == verdictIngress) && r.part != trace && r.part != drop
 }
 
 // dropReason is 0 of what was not dropped.
@@ -196,6 +200,7 @@ const (
 	typeDrop    = 1
 	typeTrace   = 4
 	typeVerdict = 5
+	typeLayer7  = 129
 )
 
 // eventType is what clients tell flows apart by.
@@ -205,6 +210,8 @@ func (v *view) eventType() (kind, sub int32) {
 		return typeDrop, int32(v.event.Reason)
 	case verdictEgress, verdictIngress:
 		return typeVerdict, 0
+	case dnsAnswer:
+		return typeLayer7, 0
 	}
 	point := v.point()
 	if point == flow.TraceObservationPoint_TO_ENDPOINT {

@@ -65,17 +65,24 @@ func (r *ring) read(from uint64, into []record) (first uint64, n int) {
 const lookForRecords = 10 * time.Millisecond
 
 // bell wakes readers. It rings a few times a second and not for every record, so that
-// Add has nothing to do with them.
+// Add has nothing to do with them, and looks at nothing while nobody waits.
 type bell struct {
 	waiting atomic.Int64
+	wanted  chan struct{} // of one: somebody waits
 	mu      sync.Mutex
 	rung    chan struct{} // closed by the next ring
 }
+
+func newBell() bell { return bell{wanted: make(chan struct{}, 1)} }
 
 // wait returns when the ring has a record of this number, or the time is up.
 func (b *bell) wait(ctx context.Context, r *ring, number uint64, patience time.Duration) {
 	b.waiting.Add(1)
 	defer b.waiting.Add(-1)
+	select {
+	case b.wanted <- struct{}{}:
+	default: // it is looked for already
+	}
 	end := time.NewTimer(patience)
 	defer end.Stop()
 	for {
@@ -104,24 +111,32 @@ func (b *bell) run(ctx context.Context, r *ring) {
 	defer tick.Stop()
 	var seen uint64
 	for {
+		if b.waiting.Load() == 0 {
+			tick.Stop()
+			select {
+			case <-ctx.Done():
+				return
+			case <-b.wanted:
+			}
+			tick.Reset(lookForRecords)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if b.waiting.Load() == 0 {
-			continue
+		if _, next := r.bounds(); next != seen {
+			seen = next
+			b.ring()
 		}
-		_, next := r.bounds()
-		if next == seen {
-			continue
-		}
-		seen = next
-		b.mu.Lock()
-		if b.rung != nil {
-			close(b.rung)
-			b.rung = nil
-		}
-		b.mu.Unlock()
+	}
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung != nil {
+		close(b.rung)
+		b.rung = nil
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"weir/api/peer"
 	"weir/api/wire"
 	"weir/bpf"
+	"weir/internal/heaptest"
 	"weir/state"
 )
 
@@ -186,20 +188,26 @@ func TestAgentEvents(t *testing.T) {
 }
 
 // Ten thousand clients that read nothing: some are served and wait, all others are told
-// that there is no room. Add goes on as if nobody was there, and so does who reads.
+// that there is no room. Add goes on as if nobody was there, nothing is kept for them, and
+// when they vanish nothing of them is left. Who reads again is told how many it has missed.
 func TestTenThousandSlowReaders(t *testing.T) {
-	o := newObserver(t, 1000)
-	for range 1000 {
+	const history, flood = 1000, 200000
+	o := newObserver(t, history)
+	for range history {
 		o.Add(packet())
 	}
 	var refused, served int
+	var last grpc.ServerStreamingClient[observer.GetFlowsResponse]
+	var conns []*grpc.ClientConn
 	address := serve(t, o, PeerOptions{}).Target()
+	before, goroutines := heaptest.Alive(), runtime.NumGoroutine()
 	for range 200 {
 		conn, err := wire.Dial(address, nil, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
+		conns = append(conns, conn)
 		for range 50 { // as many as a client might
 			stream, err := observer.NewObserverClient(conn).GetFlows(t.Context(), &observer.GetFlowsRequest{Follow: true, Number: 1000})
 			if err == nil {
@@ -208,6 +216,7 @@ func TestTenThousandSlowReaders(t *testing.T) {
 			switch {
 			case err == nil:
 				served++
+				last = stream
 			case status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "256 clients read here"):
 				refused++
 			default:
@@ -218,12 +227,44 @@ func TestTenThousandSlowReaders(t *testing.T) {
 	if served != maxReaders || refused != 10000-maxReaders {
 		t.Errorf("%d were served and %d refused, want %d and the others", served, refused, maxReaders)
 	}
+	heaptest.Within(t, "with as many readers as are served, and the clients of all", before, 64)
+	beside := heaptest.Alive()
 	begin := time.Now()
-	for range 100000 {
+	for range flood {
 		o.Add(packet())
 	}
 	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("100,000 events took %s beside slow readers", took)
+		t.Errorf("%d events took %s beside slow readers", flood, took)
+	}
+	heaptest.Within(t, "while nobody reads", beside, 4)
+	wantAll(t, last, history+flood-1) // one was read above
+	for _, c := range conns {
+		c.Close()
+	}
+	for end := time.Now().Add(20 * time.Second); o.readers.Count() > 0 || runtime.NumGoroutine() > goroutines+20; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d readers that are gone have their places, and there are %d goroutines, before %d", o.readers.Count(), runtime.NumGoroutine(), goroutines)
+		}
+	}
+	heaptest.Within(t, "when all readers are gone", before, 8)
+}
+
+// wantAll reads until so many flows have come or are said to be lost.
+func wantAll(t *testing.T, s grpc.ServerStreamingClient[observer.GetFlowsResponse], want uint64) {
+	t.Helper()
+	var flows, missed uint64
+	for flows+missed < want {
+		r, err := s.Recv()
+		if err != nil {
+			t.Fatalf("after %d flows, and %d that are lost, of %d: %v", flows, missed, want, err)
+		}
+		if r.GetFlow() != nil {
+			flows++
+		}
+		missed += r.GetLostEvents().GetNumEventsLost()
+	}
+	if flows+missed != want || missed == 0 {
+		t.Errorf("%d flows and %d lost, want %d together", flows, missed, want)
 	}
 }
 
@@ -273,6 +314,9 @@ func TestEveryDropReasonHasTheNumberAndTheTextOfThePrograms(t *testing.T) {
 		}
 		if got := flow.DropReason(n).Text(); got != text {
 			t.Errorf("reason %d: the flow says %q, the programs %q", n, got, text)
+		}
+		if got, ok := flow.DropReasonOf(strings.ToUpper(text)); !ok || got != flow.DropReason(n) {
+			t.Errorf("%q is reason %d, %v, want %d", text, got, ok, n)
 		}
 	}
 }

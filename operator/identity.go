@@ -24,7 +24,9 @@ func Identities(pods []state.Pod, namespaces []state.Namespace, visible state.Vi
 			continue
 		}
 		used[t.ID] = true
-		next = max(next, t.ID+1)
+		if t.ID <= state.IdentityMax { // others are of other clusters
+			next = max(next, t.ID+1)
+		}
 		if _, ok := known[t.Labels.Key()]; !ok {
 			known[t.Labels.Key()] = t.ID
 		}

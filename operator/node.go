@@ -56,7 +56,7 @@ func CIDRsOf(texts []string) ([]netip.Prefix, error) {
 	var err error
 	for _, t := range texts {
 		p, bad := netip.ParsePrefix(t)
-		if bad != nil {
+		if bad != nil || p.Addr().Is4In6() {
 			err = fmt.Errorf("%q is not a pod CIDR such as 10.0.1.0/24 or fd00::100/120: correct it", t)
 			continue
 		}
@@ -80,7 +80,7 @@ func KubernetesCIDRs(n *corev1.Node, has []netip.Prefix) ([]netip.Prefix, string
 	case len(said) == 0 && len(has) == 0:
 		return nil, fmt.Sprintf("Node %s has no spec.podCIDRs: let kube-controller-manager allocate them (--allocate-node-cidrs), or set ipam.mode to cluster-pool", n.Name)
 	case len(has) > 0 && !slices.Equal(said, has):
-		return has, fmt.Sprintf("Node %s has spec.podCIDRs %v, and its pods use %v, which stay: delete its CiliumNode after its pods to change them", n.Name, said, has)
+		return has, fmt.Sprintf("Node %s has spec.podCIDRs %v, and its pods use %v, which stay: to change them drain the node, delete its Node, and wait until its CiliumNode is gone", n.Name, said, has)
 	}
 	return said, ""
 }

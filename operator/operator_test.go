@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -189,5 +190,36 @@ func TestNumbersWrapAroundAndEnd(t *testing.T) {
 	}
 	if got := identities([]state.Pod{pod("a", "web")}, taken); len(got) != 0 {
 		t.Errorf("got %v out of a full range", got)
+	}
+}
+
+// Numbers of other clusters do not make this one begin anew with those that just went.
+func TestNumbersOfOtherClustersAreNoneOfOurs(t *testing.T) {
+	pods := []state.Pod{{Name: state.PodName{Namespace: "default", Name: "web"}}}
+	got := Identities(pods, nil, nil, "default", []state.Identity{{ID: 300}, {ID: 1<<16 + 700, Labels: state.Labels{"k8s:app=theirs"}}})
+	if len(got) != 1 || got[0].ID != 301 {
+		t.Errorf("got %v, want 301", got)
+	}
+}
+
+func TestOnlyNewPodCIDRsAreAdmitted(t *testing.T) {
+	given := map[string][]netip.Prefix{"n1": prefixes("10.0.0.0/24"), "n2": prefixes("10.0.1.0/24")}
+	for _, c := range []struct {
+		node       string
+		said, want []netip.Prefix
+		bad        string
+	}{
+		{"n1", prefixes("10.0.0.0/24"), prefixes("10.0.0.0/24"), ""},
+		{"n1", nil, prefixes("10.0.0.0/24"), ""},
+		{"n1", prefixes("10.0.7.0/24"), prefixes("10.0.0.0/24", "10.0.7.0/24"), ""},
+		{"n1", prefixes("0.0.0.0/0", "10.0.7.0/24"), prefixes("10.0.0.0/24", "10.0.7.0/24"), "0.0.0.0/0 overlaps 10.0.0.0/24, which node n1 has"},
+		{"n1", prefixes("10.0.1.0/25"), prefixes("10.0.0.0/24"), "10.0.1.0/25 overlaps 10.0.1.0/24 of node n2"},
+		{"n3", prefixes("10.0.1.0/24"), prefixes("10.0.1.0/24"), ""}, // nobody can tell who was first
+		{"n3", prefixes("10.0.3.0/24", "10.0.0.0/8"), prefixes("10.0.3.0/24"), "10.0.0.0/8 overlaps 10.0.3.0/24, which node n3 has"},
+	} {
+		got, err := Admit(given, c.node, c.said)
+		if !slices.Equal(got, c.want) || (err == nil) != (c.bad == "") || err != nil && !strings.Contains(err.Error(), c.bad) {
+			t.Errorf("%s says %v: got %v, %v, want %v, %q", c.node, c.said, got, err, c.want, c.bad)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -19,57 +20,78 @@ import (
 )
 
 const (
-	// maxNumber bounds what has to be held to know the last so many of all nodes.
-	maxNumber = 65536
 	// lookForNodes is how often a stream that follows asks nodes that were away.
 	lookForNodes = 2 * time.Second
-	// waiting is how many messages of a node may be ahead of the merge.
-	waiting = 64
+	// silence is how long a node may tell neither a flow nor its end, where others wait for
+	// that.
+	silence = 10 * time.Second
+	// waiting is how many messages of a node may be ahead of the merge, and flowOctets how
+	// large each of them may be.
+	waiting    = 64
+	flowOctets = 64 << 10
 )
 
 // GetFlows merges what the nodes tell.
 func (r *Relay) GetFlows(q *observer.GetFlowsRequest, out grpc.ServerStreamingServer[observer.GetFlowsResponse]) error {
-	if q.Number > maxNumber && !q.Follow {
-		return status.Errorf(codes.InvalidArgument, "number: %d: a relay tells at most %d: ask with since and until for more", q.Number, maxNumber)
+	letGo, err := r.hold(q)
+	if err != nil {
+		return err
 	}
+	defer letGo()
 	return r.readers.Serve(out, func(ctx context.Context, guard wire.Guard) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		s := &stream{r: r, q: q, ctx: ctx, wake: make(chan struct{}, 1), nodes: map[*peerNode]bool{}}
-		s.send = func(m *observer.GetFlowsResponse) error { return guard(func() error { return out.Send(m) }) }
+		s := &stream{r: r, q: q, ctx: ctx, began: time.Now(), wake: make(chan struct{}, 1), nodes: map[*peerNode]bool{}}
+		s.send = func(m *observer.GetFlowsResponse) error {
+			err := guard(func() error { return out.Send(m) })
+			if err == nil {
+				r.told.count(m)
+			}
+			return err
+		}
 		return s.run()
 	})
 }
 
 // stream is one client's.
 type stream struct {
-	r    *Relay
-	q    *observer.GetFlowsRequest
-	ctx  context.Context
-	send func(*observer.GetFlowsResponse) error
-	wake chan struct{} // something has come of a node
+	r     *Relay
+	q     *observer.GetFlowsRequest
+	ctx   context.Context
+	send  func(*observer.GetFlowsResponse) error
+	began time.Time
+	wake  chan struct{} // something has come of a node
 
-	lanes []*lane
-	nodes map[*peerNode]bool           // that are known: whether they are asked, or have told all
-	count uint64                       // of flows that were sent
-	kept  []*observer.GetFlowsResponse // the last ones, where only those are wanted
+	lanes  []*lane
+	nodes  map[*peerNode]bool           // that are known: whether they are asked, or have told all
+	count  uint64                       // of flows that were sent
+	kept   []*observer.GetFlowsResponse // the last ones, where only those are wanted; from oldest on when they are number
+	oldest int
+
+	accepted bool     // a node has taken the request
+	refused  []string // nodes that have not, and were not said yet
+	refusal  error
 }
 
 // told is what came of a node's stream: a message, or its end.
 type told struct {
 	what *observer.GetFlowsResponse
-	err  error // of the end; io.EOF: it has told all
+	when time.Time // it was received
+	err  error     // of the end; io.EOF: it has told all
 }
 
 func (s *stream) run() error {
+	looked := time.Now()
 	if err := s.look(s.q); err != nil {
 		return err
 	}
 	tick := time.NewTicker(heldBack / 5)
 	defer tick.Stop()
-	looked := time.Now()
 	for {
 		if done, err := s.merge(); done || err != nil {
+			return err
+		}
+		if err := s.sayRefused(); err != nil {
 			return err
 		}
 		if len(s.lanes) == 0 && !s.q.Follow {
@@ -80,11 +102,13 @@ func (s *stream) run() error {
 			return s.ctx.Err()
 		case <-s.wake:
 		case now := <-tick.C:
+			s.giveUp(now)
 			if !s.q.Follow || now.Sub(looked) < lookForNodes {
 				continue
 			}
+			late := since(s.q, looked)
 			looked = now
-			if err := s.look(fromNowOn(s.q, now)); err != nil {
+			if err := s.look(late); err != nil {
 				return err
 			}
 		}
@@ -106,7 +130,7 @@ func (s *stream) merge() (done bool, err error) {
 			return false, nil
 		}
 		m := l.head
-		l.head = nil
+		l.head, l.since = nil, time.Now()
 		if done, err := s.tell(m); done || err != nil {
 			return done, err
 		}
@@ -139,19 +163,22 @@ func (s *stream) fill() error {
 // tell sends a flow, or keeps it until it is known to be among the last.
 func (s *stream) tell(m *observer.GetFlowsResponse) (done bool, err error) {
 	if s.q.Number > 0 && !s.q.First && !s.q.Follow {
-		if s.kept = append(s.kept, m); uint64(len(s.kept)) > 2*s.q.Number {
-			s.kept = append(s.kept[:0], s.kept[uint64(len(s.kept))-s.q.Number:]...)
+		if uint64(len(s.kept)) < s.q.Number {
+			s.kept = append(s.kept, m)
+			return false, nil
 		}
+		s.kept[s.oldest] = m
+		s.oldest = (s.oldest + 1) % len(s.kept)
 		return false, nil
 	}
 	s.count++
 	return s.q.First && s.q.Number > 0 && s.count >= s.q.Number, s.send(m)
 }
 
-// fromNowOn is a request of a node that joins late.
-func fromNowOn(q *observer.GetFlowsRequest, now time.Time) *observer.GetFlowsRequest {
+// since is a request of a node that joins late: for what it has seen since it was away.
+func since(q *observer.GetFlowsRequest, away time.Time) *observer.GetFlowsRequest {
 	late := proto.Clone(q).(*observer.GetFlowsRequest)
-	late.Number, late.Since = 0, timestamppb.New(now.Add(-lookForNodes))
+	late.Number, late.Since = 0, timestamppb.New(away)
 	return late
 }
 
@@ -172,10 +199,12 @@ func (s *stream) look(q *observer.GetFlowsRequest) error {
 			continue
 		}
 		s.nodes[n] = true
-		l := &lane{node: n, ch: make(chan told, waiting)}
+		l := &lane{node: n, ch: make(chan told, waiting), asked: time.Now(), since: time.Now()}
+		var ctx context.Context
+		ctx, l.stop = context.WithCancel(s.ctx)
 		s.lanes = append(s.lanes, l)
 		joined = append(joined, n.name)
-		go s.ask(l, q)
+		go s.ask(ctx, l, q)
 	}
 	for n := range s.nodes {
 		if !s.nodes[n] && !s.r.peers.has(n) {
@@ -204,7 +233,7 @@ func (s *stream) say(state relay.NodeState, names []string, why string) error {
 }
 
 // ask reads a node's stream to its end.
-func (s *stream) ask(l *lane, q *observer.GetFlowsRequest) {
+func (s *stream) ask(ctx context.Context, l *lane, q *observer.GetFlowsRequest) {
 	tell := func(t told) bool {
 		select {
 		case l.ch <- t:
@@ -217,10 +246,11 @@ func (s *stream) ask(l *lane, q *observer.GetFlowsRequest) {
 		}
 		return true
 	}
-	from, err := l.node.client().GetFlows(s.ctx, q)
+	defer l.stop()
+	from, err := l.node.client().GetFlows(ctx, q, grpc.MaxCallRecvMsgSize(flowOctets))
 	for err == nil {
 		var m *observer.GetFlowsResponse
-		if m, err = from.Recv(); err == nil && !tell(told{what: m}) {
+		if m, err = from.Recv(); err == nil && !tell(told{what: m, when: time.Now()}) {
 			return
 		}
 	}
@@ -230,21 +260,23 @@ func (s *stream) ask(l *lane, q *observer.GetFlowsRequest) {
 // take is what a node told. What is no flow has no turn to wait for.
 func (s *stream) take(l *lane, t told) error {
 	if t.err == nil {
-		if t.what.GetFlow() == nil {
-			return s.send(t.what)
-		}
-		l.head, l.at, l.came = t.what, t.what.Time.AsTime(), time.Now()
-		return nil
+		s.accepted = true
+		return s.takeMessage(l, t)
 	}
 	s.lanes = slices.DeleteFunc(s.lanes, func(x *lane) bool { return x == l })
 	said := status.Convert(t.err)
 	switch {
 	case errors.Is(t.err, io.EOF):
+		s.accepted = true
 		return nil // there is nothing to ask it again
 	case said.Code() == codes.InvalidArgument:
-		return t.err // and so would all others
+		s.refused, s.refusal = append(s.refused, l.node.name), t.err
+		return nil // it would refuse it again
 	}
 	s.nodes[l.node] = false
+	if l.mute {
+		return s.say(relay.NodeState_NODE_ERROR, []string{l.node.name}, fmt.Sprintf("it has told neither a flow nor its end for %s", s.r.silence))
+	}
 	state := relay.NodeState_NODE_ERROR
 	if said.Code() == codes.Unavailable {
 		state = relay.NodeState_NODE_UNAVAILABLE
@@ -252,9 +284,56 @@ func (s *stream) take(l *lane, t told) error {
 	return s.say(state, []string{l.node.name}, said.Message())
 }
 
+// takeMessage is what a node tells of itself: by whatever name, it is that node's.
+func (s *stream) takeMessage(l *lane, t told) error {
+	m := t.what
+	m.NodeName = l.node.name
+	f := m.GetFlow()
+	switch {
+	case f != nil:
+		if f.NodeName != "" { // else nobody asked for it
+			f.NodeName = l.node.name
+		}
+		l.came(m, t.when)
+	case m.GetLostEvents() != nil:
+		return s.send(m)
+	}
+	return nil
+}
+
+// sayRefused tells of nodes that have refused what others take: theirs may be another version.
+// What all refuse is refused.
+func (s *stream) sayRefused() error {
+	switch {
+	case s.refusal == nil:
+		return nil
+	case !s.accepted && len(s.lanes) == 0:
+		return s.refusal
+	case !s.accepted && time.Since(s.began) < s.r.silence:
+		return nil
+	}
+	names := s.refused
+	s.refused = nil
+	return s.say(relay.NodeState_NODE_ERROR, names, status.Convert(s.refusal).Message())
+}
+
+// giveUp ends the streams of nodes that all others wait for in vain.
+func (s *stream) giveUp(now time.Time) {
+	if s.q.Follow {
+		return
+	}
+	for _, l := range s.lanes {
+		if l.head == nil && len(l.ch) == 0 && now.Sub(l.since) > s.r.silence {
+			l.mute = true
+			l.stop()
+		}
+	}
+}
+
 // tellKept sends the last of all that came.
 func (s *stream) tellKept() error {
-	for _, m := range s.kept[uint64(len(s.kept))-min(uint64(len(s.kept)), s.q.Number):] {
+	for i := range s.kept {
+		m := s.kept[(s.oldest+i)%len(s.kept)]
 		if err := s.send(m); err != nil {
 			return err
 		}

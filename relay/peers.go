@@ -61,6 +61,16 @@ func (p *peers) has(n *peerNode) bool {
 	return p.known[n.name] == n
 }
 
+// maxPeers is how many agents may be known: three times the nodes that Kubernetes is made for.
+const maxPeers = 15000
+
+// isFull reports whether there is no room for one more, by this name.
+func (p *peers) isFull(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.known) >= maxPeers && p.known[name] == nil
+}
+
 // put replaces what was known by the name; nil forgets it.
 func (p *peers) put(name string, n *peerNode) {
 	p.mu.Lock()
@@ -129,6 +139,10 @@ func (r *Relay) change(c *peer.ChangeNotification) {
 	if c.Type == peer.ChangeNotificationType_PEER_DELETED {
 		r.log.Info("agent gone", "node", c.Name)
 		r.peers.put(c.Name, nil)
+		return
+	}
+	if r.peers.isFull(c.Name) {
+		r.log.Warn("agent left out: more are known than a cluster has", "node", c.Name, "known", maxPeers)
 		return
 	}
 	n := &peerNode{name: c.Name, address: c.Address, serverName: c.Tls.GetServerName(), tls: c.Tls != nil}

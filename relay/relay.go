@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -38,11 +39,14 @@ type Relay struct {
 	peers   peers
 	readers *wire.Readers
 	well    *health.Server
+	told    tally
+	silence time.Duration
+	held    atomic.Int64 // flows that there has to be room for: see hold
 }
 
 // New returns a relay that knows no node yet.
 func New(log *slog.Logger, opts Options) *Relay {
-	r := &Relay{log: log, opts: opts, started: time.Now(), readers: wire.NewReaders(opts.Version, maxReaders, patience), well: health.NewServer()}
+	r := &Relay{log: log, opts: opts, started: time.Now(), readers: wire.NewReaders(opts.Version, maxReaders, patience), well: health.NewServer(), silence: silence}
 	r.peers.known = map[string]*peerNode{}
 	r.ready(false)
 	return r

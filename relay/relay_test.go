@@ -2,17 +2,10 @@ package relay
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -26,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"weir/api/flow"
 	"weir/api/observer"
@@ -33,6 +27,7 @@ import (
 	"weir/api/relay"
 	"weir/api/wire"
 	"weir/bpf"
+	"weir/internal/certs"
 	"weir/observe"
 	"weir/state"
 )
@@ -168,7 +163,11 @@ func added(t *testing.T, r *Relay, d *directory, nodes ...*node) {
 	for _, n := range nodes {
 		d.tell(n, peer.ChangeNotificationType_PEER_ADDED, "")
 	}
-	await(t, "all nodes are known", func() bool { return len(r.peers.all()) == len(nodes) })
+	await(t, "all nodes are known", func() bool {
+		r.peers.mu.Lock()
+		defer r.peers.mu.Unlock()
+		return !slices.ContainsFunc(nodes, func(n *node) bool { return r.peers.known[n.name] == nil })
+	})
 }
 
 func await(t *testing.T, what string, is func() bool) {
@@ -294,6 +293,36 @@ func TestABrokenFilterIsRefusedAsByANode(t *testing.T) {
 	}
 }
 
+// Of a node that could not be asked at first, a reader misses nothing since then.
+func TestANodeThatIsLateTellsWhatCameSince(t *testing.T) {
+	r, d, c := startRelay(t, Options{Plain: true})
+	address := filepath.Join(short(t), "a")
+	a := startNode(t, "a", "unix", address, nil)
+	a.end()
+	added(t, r, d, a)
+	await(t, "a is known to be away", func() bool { return r.peers.all()[0].away() != "" })
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	s, err := c.GetFlows(ctx, &observer.GetFlowsRequest{Follow: true})
+	if err == nil {
+		_, err = s.Recv() // that it is away
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.add(0, 1)
+	a.serve(t, "unix", address, nil)
+	for {
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatalf("its flow never came: %v", err)
+		}
+		if m.GetFlow().GetL4().GetTCP().GetSourcePort() == 1 {
+			return
+		}
+	}
+}
+
 // A node that goes is said, the others' flows go on, and it is asked again when it is back.
 func TestANodeThatGoesAndComesBack(t *testing.T) {
 	r, d, c := startRelay(t, Options{Plain: true})
@@ -356,42 +385,17 @@ func TestANodeThatGoesAndComesBack(t *testing.T) {
 // certificates makes an authority, and files of certificates that it signs.
 func certificates(t *testing.T, names ...string) map[string]*wire.Certificates {
 	t.Helper()
-	dir := t.TempDir()
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	authority, err := certs.New(t.TempDir(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	caFile := write("ca.crt", "CERTIFICATE", der)
 	out := map[string]*wire.Certificates{}
-	for i, name := range names {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	for _, name := range names {
+		pair, err := authority.Issue(name, name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cert := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 2)), DNSNames: []string{name}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-		der, err := x509.CreateCertificate(rand.Reader, cert, ca, &key.PublicKey, caKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		private, err := x509.MarshalECPrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[name] = &wire.Certificates{CAFile: caFile, CertFile: write(name+".crt", "CERTIFICATE", der), KeyFile: write(name+".key", "EC PRIVATE KEY", private)}
+		out[name] = &wire.Certificates{CAFile: authority.File, CertFile: pair.Cert, KeyFile: pair.Key}
 	}
 	return out
 }
@@ -473,19 +477,60 @@ func TestCertificatesAreRenewedWithoutARestart(t *testing.T) {
 func TestNextIsTheEarliestOnceAllHaveTold(t *testing.T) {
 	now := time.Now()
 	head := func(ago time.Duration) *lane {
-		return &lane{head: &observer.GetFlowsResponse{}, at: now.Add(-ago), came: now}
+		l := &lane{asked: now.Add(-time.Hour)}
+		l.came(&observer.GetFlowsResponse{Time: timestamppb.New(now.Add(-ago))}, now)
+		return l
 	}
-	early, late, silent := head(2*time.Second), head(time.Second), &lane{}
-	if got := next([]*lane{late, early}, now, 0); got != early {
-		t.Error("the earliest has its turn")
+	early, late, ahead := head(400*time.Millisecond), head(200*time.Millisecond), head(-time.Hour)
+	silent, asked := &lane{asked: now.Add(-time.Hour)}, &lane{asked: now}
+	for what, c := range map[string]struct {
+		lanes    []*lane
+		after    time.Duration
+		patience time.Duration
+		want     *lane
+	}{
+		"the earliest has its turn":              {[]*lane{late, early}, 0, 0, early},
+		"without patience all are waited for":    {[]*lane{late, early, silent}, time.Hour, 0, nil},
+		"it is not old enough":                   {[]*lane{late, early, silent}, 500 * time.Millisecond, time.Second, nil},
+		"it is old enough":                       {[]*lane{late, early, silent}, 600 * time.Millisecond, time.Second, early},
+		"who was just asked is waited for":       {[]*lane{late, early, asked}, 600 * time.Millisecond, time.Second, nil},
+		"but not for ever":                       {[]*lane{late, early, asked}, time.Second, time.Second, early},
+		"a clock that is ahead, not old enough":  {[]*lane{ahead, silent}, 900 * time.Millisecond, time.Second, nil},
+		"a clock that is ahead holds nothing up": {[]*lane{ahead, silent}, time.Second, time.Second, ahead},
+		"nobody has told anything":               {[]*lane{silent}, time.Hour, time.Second, nil},
+	} {
+		if got := next(c.lanes, now.Add(c.after), c.patience); got != c.want {
+			t.Errorf("%s: got %v, want %v", what, got, c.want)
+		}
 	}
-	if got := next([]*lane{late, early, silent}, now.Add(time.Hour), 0); got != nil {
-		t.Error("without patience all are waited for")
-	}
-	if got := next([]*lane{late, early, silent}, now, time.Second); got != nil {
-		t.Error("it has not waited long enough")
-	}
-	if got := next([]*lane{late, early, silent}, now.Add(2*time.Second), time.Second); got != early {
-		t.Error("it has waited long enough")
+}
+
+// However much one node tells, it comes as fast when another one has nothing to tell.
+func TestASilentNodeHoldsNobodyUp(t *testing.T) {
+	for name, ago := range map[string]time.Duration{"": 0, " whose clock is ahead": -time.Hour} {
+		t.Run("a node"+name, func(t *testing.T) {
+			r, d, c := startRelay(t, Options{Plain: true})
+			dir := short(t)
+			a, b := startNode(t, "a", "unix", filepath.Join(dir, "a"), nil), startNode(t, "b", "unix", filepath.Join(dir, "b"), nil)
+			added(t, r, d, a, b)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			const many = 1000
+			s, err := c.GetFlows(ctx, &observer.GetFlowsRequest{Follow: true, Number: many}) // those, too, that are there before it is asked
+			if err == nil {
+				_, err = s.Recv() // who is there
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range uint16(many) {
+				a.add(ago, n)
+			}
+			for n := range many {
+				if _, err := s.Recv(); err != nil {
+					t.Fatalf("%d flows of %d came: %v", n, many, err)
+				}
+			}
+		})
 	}
 }

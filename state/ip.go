@@ -24,6 +24,7 @@ type IP struct {
 	Identity       IdentityID
 	Endpoint       EndpointID // of this node, or 0
 	TunnelEndpoint netip.Addr // the node to send to; zero when it is not elsewhere
+	Via            netip.Addr // of another node's own address: the one by which its tunnel is known
 	Host           bool       // an address of this node itself
 	Leaves         bool       // Host: pods leave the cluster by its device with it, and not with the node's
 	Source         IPSource

@@ -34,6 +34,11 @@ func (g CIDRGroup) Same(o CIDRGroup) bool {
 	return g.Name == o.Name && maps.Equal(g.Labels, o.Labels) && slices.Equal(g.CIDRs, o.CIDRs)
 }
 
+// SelectedBy reports whether a policy's selector of groups means this one.
+func (g CIDRGroup) SelectedBy(s Selector) bool {
+	return s.Matches(append(labelsOf(g.Labels), "name="+g.Name))
+}
+
 // Columns implements table.Row.
 func (g CIDRGroup) Columns() []string { return []string{g.Name, join(g.CIDRs)} }
 

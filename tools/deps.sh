@@ -1,8 +1,30 @@
 #!/usr/bin/env bash
 # Installs what building and testing Weir needs and this machine lacks, from the
 # distribution's own packages. Says what it does; does nothing when all is there.
+#
+#	tools/deps.sh            for everything but the page
+#	tools/deps.sh browser    Chromium, for test/page: 110 MB to fetch, 400 MB on disk
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# Without a browser test/page is skipped and says so: it stops nobody from testing the rest.
+if [ "${1:-}" = browser ]; then
+	for n in chromium chromium-browser google-chrome google-chrome-stable; do
+		command -v "$n" >/dev/null && exit 0
+	done
+	. /etc/os-release 2>/dev/null || true
+	if [ "${ID:-}" != debian ]; then
+		echo "no browser for the tests of the page: install Chromium or Chrome (this script knows Debian's package only)" >&2
+	elif [ "$(id -u)" != 0 ]; then
+		echo "no browser for the tests of the page: run  apt-get install chromium fonts-liberation  as root, or make as root" >&2
+	else
+		echo "installing: chromium fonts-liberation"
+		export DEBIAN_FRONTEND=noninteractive
+		{ apt-get -qq update && apt-get -qq install --no-install-recommends -y chromium fonts-liberation >/dev/null; } ||
+			echo "no browser for the tests of the page: apt-get could not install chromium" >&2
+	fi
+	exit 0
+fi
 
 # command:package; bpftool is linux-tools-generic on Ubuntu.
 needs="clang:clang clang-format:clang-format gcc:gcc make:make git:git ip:iproute2 ping:iputils-ping

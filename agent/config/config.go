@@ -111,6 +111,7 @@ type BPF struct {
 	MonitorAggregation string `json:"monitorAggregation"` // what there is no event of: "none", "low", "medium" or "maximum"
 	MonitorInterval    string `json:"monitorInterval"`    // "5s": how often there is one of a connection that goes on
 	EventsSize         int    `json:"eventsSize"`         // octets of weir_events
+	DropEventsLimit    int    `json:"dropEventsLimit"`    // events of drops in a second on each CPU; 0: none
 	TracesSize         int    `json:"tracesSize"`         // octets of weir_traces
 }
 
@@ -173,11 +174,26 @@ type Prometheus struct {
 
 // Hubble is how flows are kept and served.
 type Hubble struct {
-	Enabled       bool      `json:"enabled"`
-	ListenAddress string    `json:"listenAddress"`       // TCP, with certificates or tls.enabled false; empty: the node's socket alone
-	BufferBytes   int       `json:"bufferBytes"`         // memory for the latest flows
-	BufferFlows   int       `json:"eventBufferCapacity"` // how many flows to keep, in place of bufferBytes; 0: that counts
-	TLS           HubbleTLS `json:"tls"`
+	Enabled       bool          `json:"enabled"`
+	ListenAddress string        `json:"listenAddress"`       // TCP, with certificates or tls.enabled false; empty: the node's socket alone
+	BufferBytes   int           `json:"bufferBytes"`         // memory for the latest flows
+	DNSNames      bool          `json:"dnsNames"`            // answers of DNS that pods get are read
+	BufferFlows   int           `json:"eventBufferCapacity"` // how many flows to keep, in place of bufferBytes; 0: that counts
+	TLS           HubbleTLS     `json:"tls"`
+	Metrics       HubbleMetrics `json:"metrics"`
+}
+
+// HearsDNS reports whether answers of DNS are read: nobody else wants them.
+func (c Config) HearsDNS() bool { return c.Hubble.Enabled && c.Hubble.DNSNames }
+
+// HubbleMetrics are the metrics of flows.
+type HubbleMetrics struct {
+	Enabled []string `json:"enabled"` // of FlowMetrics
+}
+
+// FlowMetrics are what of flows can be counted.
+func FlowMetrics() []string {
+	return []string{"drop", "flow", "tcp", "icmp", "port-distribution", "dns"}
 }
 
 // HubbleTLS are the certificates for TCP, files in PEM that are read again when they change.
@@ -225,6 +241,6 @@ func Defaults() Config {
 		Conntrack:  Conntrack{TCPNew: 60, TCPEstablished: 8000, TCPClosing: 10, UDPNew: 60, UDPEstablished: 60, ICMP: 60},
 		Health:     Health{Enabled: true, Port: 4240, Interval: 10 * time.Second},
 		Prometheus: Prometheus{Port: 9962},
-		Hubble:     Hubble{Enabled: true, ListenAddress: ":4244", BufferBytes: 16 << 20, TLS: HubbleTLS{Enabled: true}},
+		Hubble:     Hubble{Enabled: true, DNSNames: true, ListenAddress: ":4244", BufferBytes: 16 << 20, TLS: HubbleTLS{Enabled: true}, Metrics: HubbleMetrics{Enabled: FlowMetrics()}},
 	}
 }

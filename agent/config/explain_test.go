@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func TestExplainTakesGroupsAndOtherSpellings(t *testing.T) {
 	if got := names("ipMasqAgent"); !slices.Equal(got, []string{"ipMasqAgent.enabled", "ipMasqAgent.configFile"}) {
 		t.Errorf("group ipMasqAgent: %q", got)
 	}
-	if got := names("tunnel"); !slices.Equal(got, []string{"routingMode", "tunnelProtocol"}) {
+	if got := names("tunnel"); !slices.Equal(got, []string{"routingMode"}) {
 		t.Errorf("tunnel stands for %q", got)
 	}
 	for name, says := range map[string]string{
@@ -108,5 +109,29 @@ func TestAClustersNameMayBeLongerThanCiliumsMeshTakes(t *testing.T) {
 	l, err := parse("", nil, "cluster.name=cilium-kubeproxy-replacement-ebpf")
 	if err != nil || len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], "has 33 characters") {
 		t.Errorf("warnings %q, err %v", l.Warnings, err)
+	}
+}
+
+// `weir config` and `weir config explain` name one source of a key, also of a value
+// that is what nobody would have had to set.
+func TestAListOfAllKeysNamesTheSourcesThatExplainNames(t *testing.T) {
+	host, _ := os.Hostname()
+	l, err := parse("weir.yaml", []byte("\nmtu: 1400\n"), "nodeName="+strings.ToLower(host), "routingMode=tunnel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := l.Explain("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := map[string]string{}
+	for i, o := range l.Options() {
+		if o.Key != keys[i].Key || o.From != keys[i].From || o.Default != (o.From == "") {
+			t.Errorf("the list has %+v, explain %+v", o, keys[i])
+		}
+		from[o.Key] = o.From
+	}
+	if from["nodeName"] != "--set nodeName" || from["mtu"] != "weir.yaml:2" || from["routingMode"] != "--set routingMode" || from["cluster.name"] != "" {
+		t.Errorf("sources %q", from)
 	}
 }

@@ -52,7 +52,7 @@ func Parse(name string, data []byte, settings ...string) (Config, []string, erro
 
 func parse(name string, data []byte, settings ...string) (Loaded, error) {
 	c := Defaults()
-	b := builder{origin: map[string]string{}, leaves: map[string]leaf{}}
+	b := builder{origin: map[string]string{}, names: map[string]string{}, leaves: map[string]leaf{}}
 	for _, l := range leaves(&c) {
 		b.leaves[l.key] = l
 	}
@@ -83,6 +83,7 @@ func derive(c *Config) {
 type builder struct {
 	leaves   map[string]leaf
 	origin   map[string]string // key -> where it was set: "weir.yaml:3", "--set"
+	names    map[string]string // key -> by which name the file has it
 	warnings []string
 	errs     []error
 }
@@ -165,8 +166,8 @@ func (b *builder) fail(format string, args ...any) {
 	b.errs = append(b.errs, fmt.Errorf(format, args...))
 }
 
-func (b *builder) value(key string, n *yaml.Node, where string) {
-	key, n, ok := b.respell(key, n, where)
+func (b *builder) value(name string, n *yaml.Node, where string) {
+	key, n, ok := b.respell(name, n, where)
 	if !ok {
 		return
 	}
@@ -179,10 +180,28 @@ func (b *builder) value(key string, n *yaml.Node, where string) {
 		b.errs = append(b.errs, b.unknown(key, where))
 		return
 	}
-	b.origin[key] = where
+	inFile := !strings.HasPrefix(where, "--set ")
+	if inFile && emptied(b.names[key], key) {
+		return
+	}
+	before := l.text()
 	if err := l.assign(n); err != nil {
 		b.errs = append(b.errs, fmt.Errorf("%s: %w", where, err))
+	} else if other, twice := b.names[key]; inFile && twice && before != l.text() && !emptied(name, key) {
+		b.fail("%s: %s and %s: keep %s alone", where, says(name, key, l.text()), says(other, key, before), key)
 	}
+	b.origin[key] = where
+	if inFile {
+		b.names[key] = name
+	}
+}
+
+// says is what a name in the file says of a key.
+func says(name, key, value string) string {
+	if name == key {
+		return key + " is " + value
+	}
+	return name + " makes " + key + " " + value
 }
 
 func (b *builder) unknown(key, where string) error {

@@ -111,7 +111,7 @@ func TestInvalidYAMLIsReportedWithItsLine(t *testing.T) {
 func TestOldSpellingsWorkWithAWarning(t *testing.T) {
 	tests := []struct{ yaml, key, value string }{
 		{"tunnel: disabled\nipv4NativeRoutingCIDR: 10.0.0.0/8", "routingMode", "native"},
-		{"tunnel: vxlan", "tunnelProtocol", "vxlan"},
+		{"tunnel: vxlan", "routingMode", "tunnel"},
 		{"cleanBpfState: true", "cleanBPFState", "true"},
 		{"bpf: {hostLegacyRouting: true}", "bpf.hostRouting", "legacy"},
 	}

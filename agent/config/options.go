@@ -5,6 +5,18 @@ type Option struct {
 	Key     string `json:"key"`
 	Value   string `json:"value"`
 	Default bool   `json:"default"` // the value is what it would be had nobody set it
+	From    string `json:"from"`    // where it was set, or ""
+}
+
+// Options lists every key with who set it: what somebody set is no default, also where
+// it is the value that nobody would have had to set.
+func (l Loaded) Options() []Option {
+	out := l.Config.Options()
+	for i := range out {
+		out[i].From = l.Origin[out[i].Key]
+		out[i].Default = out[i].From == ""
+	}
+	return out
 }
 
 // Options lists every key in the order of Config.

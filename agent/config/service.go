@@ -19,9 +19,9 @@ func (n NodePort) Ports() (first, last uint16, err error) {
 }
 
 func (f *findings) services(c Config) {
-	f.oneOf("loadBalancer.algorithm", c.LoadBalancer.Algorithm, "random", "maglev")
+	f.oneOf("loadBalancer.algorithm", c.LoadBalancer.Algorithm)
 	f.forwarding(c)
-	f.oneOf("loadBalancer.acceleration", c.LoadBalancer.Acceleration, "disabled", "native", "best-effort")
+	f.oneOf("loadBalancer.acceleration", c.LoadBalancer.Acceleration)
 	if _, _, err := c.NodePort.Ports(); err != nil {
 		f.add("nodePort.range", "%s", err)
 	}
@@ -46,12 +46,12 @@ func (c Config) BesideKubeProxy() bool {
 
 // forwarding checks how clients from outside get to backends of other nodes.
 func (f *findings) forwarding(c Config) {
-	f.oneOf("loadBalancer.mode", c.LoadBalancer.Mode, "snat", "dsr", "hybrid")
+	f.oneOf("loadBalancer.mode", c.LoadBalancer.Mode)
 	switch d := c.LoadBalancer.DSRDispatch; d {
 	case "geneve", "ipip":
 		f.add("loadBalancer.dsrDispatch", "%s is not supported by this version: use opt, which works in tunnel mode, too (the option is in the tunnelled packet)", d)
 	default:
-		f.oneOf("loadBalancer.dsrDispatch", d, "opt")
+		f.oneOf("loadBalancer.dsrDispatch", d)
 	}
 }
 

@@ -13,7 +13,7 @@ func (f *findings) source(c Config) {
 	if c.Source.Files != "" && c.Source.Kubernetes.Enabled {
 		f.add("source.files", "%s is set, and source.kubernetes.enabled is true: objects come from one of them; leave source.files out, or set source.kubernetes.enabled to false", c.Source.Files)
 	}
-	f.port("k8sServicePort", c.K8sServicePort)
+	f.within("k8sServicePort", c.K8sServicePort)
 	for _, h := range c.K8sServiceHost {
 		if _, err := server(h, c.K8sServicePort); err != nil {
 			f.add("k8sServiceHost", "%s", err)
@@ -55,6 +55,9 @@ func server(text string, port int) (string, error) {
 		u, err := url.Parse(text)
 		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 			return "", fmt.Errorf("%q is not the URL of an API server: %s", text, want)
+		}
+		if u.User != nil { // it would be in logs and in the status
+			return "", fmt.Errorf("%q has credentials in it: write them into a file, and its name as source.kubernetes.kubeconfig", u.Redacted())
 		}
 		return strings.TrimSuffix(u.String(), "/"), nil
 	}

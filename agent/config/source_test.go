@@ -35,6 +35,10 @@ func TestTheSourceIsOneOfTwo(t *testing.T) {
 			t.Errorf("k8sServiceHost %q: got %v, want an error that names the key", bad, err)
 		}
 	}
+	_, _, err = Parse("weir.yaml", nil, "k8sServiceHost=https://root:secret@192.0.2.1")
+	if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "source.kubernetes.kubeconfig") {
+		t.Errorf("credentials in the URL: got %v, want an error that says where they belong, and not what they are", err)
+	}
 	_, warnings, err := Parse("weir.yaml", nil, "source.files=/srv/objects", "k8sServiceHost=192.0.2.1")
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "k8sServiceHost") {
 		t.Errorf("a host without the source: %v, %q; want a warning", err, warnings)

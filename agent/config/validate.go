@@ -35,6 +35,7 @@ const (
 	minMTU4        = 576 // RFC 791: what every IPv4 host takes
 	minMTU6        = 1280
 	maxMTU         = 65535
+	maxPort        = 65535
 	maxEndpoints   = 16384
 	minIPCache     = 1024
 	maxIPCache     = 1 << 24
@@ -88,13 +89,13 @@ func check(c Config) []problem {
 	if !c.IPv4.Enabled && !c.IPv6.Enabled {
 		f.add("ipv4.enabled", "both families are off: set ipv4.enabled or ipv6.enabled to true")
 	}
-	f.oneOf("ipam.mode", c.IPAM.Mode, "cluster-pool", "kubernetes")
+	f.oneOf("ipam.mode", c.IPAM.Mode)
 	f.routing(c)
 	f.services(c)
 	f.policy(c)
 	f.conntrack(c.Conntrack)
-	f.port("health.port", c.Health.Port)
-	f.port("prometheus.port", c.Prometheus.Port)
+	f.within("health.port", c.Health.Port)
+	f.within("prometheus.port", c.Prometheus.Port)
 	f.hubble(c.Hubble)
 	return f
 }
@@ -105,8 +106,11 @@ func (f *findings) hubble(h Hubble) {
 			f.add("hubble.listenAddress", "%q is not an address with a port: write :4244 or 10.0.0.1:4244, or leave it empty", h.ListenAddress)
 		}
 	}
-	f.within("hubble.bufferBytes", h.BufferBytes, minFlowBytes, maxFlowBytes)
-	f.within("hubble.eventBufferCapacity", h.BufferFlows, 0, maxFlows)
+	f.within("hubble.bufferBytes", h.BufferBytes)
+	f.within("hubble.eventBufferCapacity", h.BufferFlows)
+	for _, m := range h.Metrics.Enabled {
+		f.flowMetric(m)
+	}
 	t := h.TLS
 	if (t.CertFile == "") != (t.KeyFile == "") {
 		f.add("hubble.tls.certFile", "%q, and hubble.tls.keyFile is %q: set both, or neither", t.CertFile, t.KeyFile)
@@ -116,16 +120,25 @@ func (f *findings) hubble(h Hubble) {
 	}
 }
 
+func (f *findings) flowMetric(m string) {
+	const key = "hubble.metrics.enabled"
+	if name, context, ok := strings.Cut(m, ":"); ok && slices.Contains(FlowMetrics(), name) {
+		f.add(key, "%q: metrics of flows have no options here, such as %q: write %s", m, context, name)
+		return
+	}
+	f.oneOf(key, m)
+}
+
 func isPort(text string) bool {
 	n, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && n > 0
 }
 
 func (f *findings) policy(c Config) {
-	f.oneOf("policy.enforcementMode", c.Policy.EnforcementMode, "default", "always", "never")
-	f.oneOf("policy.denyResponse", c.Policy.DenyResponse, "drop", "reject")
+	f.oneOf("policy.enforcementMode", c.Policy.EnforcementMode)
+	f.oneOf("policy.denyResponse", c.Policy.DenyResponse)
 	for _, m := range c.Policy.CIDRMatchMode {
-		f.oneOf("policy.cidrMatchMode", m, "pods", "nodes")
+		f.oneOf("policy.cidrMatchMode", m)
 	}
 	if n := len(c.HostFirewall.FailSafe); n > maxFailSafes {
 		f.add("hostFirewall.failSafe", "%d ports: at most %d are possible", n, maxFailSafes)
@@ -195,12 +208,12 @@ func (f *findings) paths(c Config) {
 }
 
 func (f *findings) bpf(b BPF) {
-	f.oneOf("bpf.hostRouting", b.HostRouting, "auto", "bpf", "legacy")
-	f.oneOf("bpf.attachMode", b.AttachMode, "auto", "tcx", "tc")
-	f.within("bpf.ipcacheSize", b.IPCacheSize, minIPCache, maxIPCache)
-	f.within("bpf.endpoints", b.Endpoints, 1, maxEndpoints)
-	f.within("bpf.ctSize", b.CTSize, minConnections, maxConnections)
-	f.within("bpf.policyRules", b.PolicyRules, minConnections, maxRules)
+	f.oneOf("bpf.hostRouting", b.HostRouting)
+	f.oneOf("bpf.attachMode", b.AttachMode)
+	f.within("bpf.ipcacheSize", b.IPCacheSize)
+	f.within("bpf.endpoints", b.Endpoints)
+	f.within("bpf.ctSize", b.CTSize)
+	f.within("bpf.policyRules", b.PolicyRules)
 	if b.CTLimit != 0 && (b.CTLimit < b.CTSize || b.CTLimit > maxConnections) {
 		f.add("bpf.ctLimit", "%d is neither 0 nor between bpf.ctSize (%d) and %d", b.CTLimit, b.CTSize, maxConnections)
 	}
@@ -258,16 +271,16 @@ func Overhead(outerIPv6 bool) int {
 }
 
 func (f *findings) routing(c Config) {
-	f.oneOf("routingMode", c.RoutingMode, "tunnel", "native")
+	f.oneOf("routingMode", c.RoutingMode)
 	switch c.TunnelProtocol {
 	case "vxlan":
 	case "geneve":
 		f.add("tunnelProtocol", "geneve is not supported by this version: use vxlan")
 	default:
-		f.oneOf("tunnelProtocol", c.TunnelProtocol, "vxlan")
+		f.oneOf("tunnelProtocol", c.TunnelProtocol)
 	}
-	f.port("tunnelPort", c.TunnelPort)
-	f.oneOf("underlayProtocol", c.UnderlayProtocol, "auto", "ipv4", "ipv6")
+	f.within("tunnelPort", c.TunnelPort)
+	f.oneOf("underlayProtocol", c.UnderlayProtocol)
 	native := c.RoutingMode == "native"
 	f.nativeCIDR("ipv4NativeRoutingCIDR", c.IPv4NativeRoutingCIDR, true, native && c.IPv4.Enabled)
 	f.nativeCIDR("ipv6NativeRoutingCIDR", c.IPv6NativeRoutingCIDR, false, native && c.IPv6.Enabled)
@@ -289,24 +302,26 @@ func (f *findings) nativeCIDR(key string, p netip.Prefix, is4, needed bool) {
 	}
 }
 
-func (f *findings) oneOf(key, value string, allowed ...string) {
-	if slices.Contains(allowed, value) {
-		return
+func (f *findings) oneOf(key, value string) {
+	if !slices.Contains(choices[key], value) {
+		f.add(key, "%s", noneOf(value, choices[key]))
 	}
+}
+
+// noneOf says which words there are.
+func noneOf(value string, allowed []string) string {
 	hint := ""
 	if meant := suggest.Nearest(value, allowed); meant != "" {
 		hint = fmt.Sprintf(": did you mean %q?", meant)
 	}
-	f.add(key, "%q is not supported, use %s%s", value, strings.Join(allowed, " or "), hint)
+	return fmt.Sprintf("%q is not supported, use %s%s", value, strings.Join(allowed, " or "), hint)
 }
 
-func (f *findings) within(key string, value, least, most int) {
-	if value < least || value > most {
-		f.add(key, "%d is out of range: use %d to %d", value, least, most)
+func (f *findings) within(key string, value int) {
+	if r := ranges[key]; value < r[0] || value > r[1] {
+		f.add(key, "%d is out of range: use %d to %d", value, r[0], r[1])
 	}
 }
-
-func (f *findings) port(key string, value int) { f.within(key, value, 1, 65535) }
 
 // warnings names settings that are valid and do nothing, or not everywhere.
 func warnings(c Config) []string {

@@ -130,7 +130,8 @@ func message(l api.LogLine) api.LogLine {
 // PEM.
 var secrets = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]+){0,2}` +
 	`|(?i:(bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}` +
-	`|(?i:[a-z0-9_.-]*(password|passwd|secret|token|api[-_]?key|credential)["']?\s*[=:]\s*)["']?[^\s"',;}]+` +
+	`|(?i:[a-z0-9_.-]*(password|passwd|secret|token|api[-_]?key|credential)\\?["']?\s*[=:]\s*)(\\?"[^"]*"?|\\?'[^']*'?|[^\s"',;}]+)` +
+	`|(?i:--?[a-z0-9-]*(password|passwd|secret|token|api-key|credential)s?\s+)[^-\s]\S*` +
 	`|://[^/\s@]+@` +
 	`|(?s:-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|$))`)
 

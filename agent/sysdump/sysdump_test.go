@@ -319,7 +319,9 @@ func TestScrubTakesWhatLooksLikeASecretAndNothingElse(t *testing.T) {
 	for text, want := range map[string]string{
 		"Authorization: Bearer abcdefgh12345678":                                    "Authorization: [removed]",
 		"https://bob:hunter22@api:6443/x":                                           "https[removed]api:6443/x",
-		`{"client_secret":"x y"}`:                                                   `{"[removed] y"}`,
+		`{"client_secret":"x y"}`:                                                   `{"[removed]}`,
+		`body "{\"password\":\"x y\",\"a\":1}"`:                                     `body "{\"[removed],\"a\":1}"`,
+		`token='x y' --password 'q'`:                                                `[removed] [removed]`,
 		"-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\nrest": "[removed]\nrest",
 		"policy denied 10.0.0.1:80 -> 10.0.0.2:80":                                  "policy denied 10.0.0.1:80 -> 10.0.0.2:80",
 		"k8s:app=web":            "k8s:app=web",

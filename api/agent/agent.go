@@ -257,6 +257,7 @@ type Option struct {
 	Key     string `json:"key"`
 	Value   string `json:"value"`
 	Default bool   `json:"default,omitempty"` // nobody set it
+	From    string `json:"from,omitempty"`    // where it was set: "weir.yaml:3", "--set mtu"
 }
 
 // Endpoint is one line of `weir endpoint list`.

@@ -13,11 +13,13 @@ type Why struct {
 	Advice  []string     `json:"advice"`            // what to do, the most likely first
 	Open    int          `json:"connections"`       // that the two have now
 	OnlyNew bool         `json:"onlyNew,omitempty"` // none of them was ever answered
+	Missing string       `json:"missing,omitempty"` // why the node of the other end does not say what it knows
 }
 
 // WhyDrop is a drop with what it means.
 type WhyDrop struct {
 	Drop
+	Node  string `json:"node,omitempty"` // that dropped it; empty: the one that was asked
 	Means string `json:"means"`
 	Do    string `json:"do"`
 }

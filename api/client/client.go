@@ -5,6 +5,7 @@ package client
 
 import (
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,6 +22,8 @@ type Client struct {
 	rest   rest.Interface
 	alpha  rest.Interface // of kinds that have no later version than v2alpha1
 	params runtime.ParameterCodec
+
+	raw, rawAlpha rest.Interface
 }
 
 // The kinds' own clients.
@@ -36,31 +39,64 @@ type (
 
 // New returns a client of the API server that cfg describes.
 func New(cfg *rest.Config) (*Client, error) {
-	scheme := runtime.NewScheme()
-	if err := v1.AddToScheme(scheme); err != nil {
+	typed := runtime.NewScheme()
+	if err := v1.AddToScheme(typed); err != nil {
 		return nil, err
 	}
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"}) // Status, which errors are told in
-	out := &Client{params: runtime.NewParameterCodec(scheme)}
-	for gv, into := range map[schema.GroupVersion]*rest.Interface{v1.GroupVersion(): &out.rest, v1.GroupVersionAlpha(): &out.alpha} {
+	raw := rawScheme(typed)
+	out := &Client{params: runtime.NewParameterCodec(typed)}
+	for _, to := range []struct {
+		into   *rest.Interface
+		scheme *runtime.Scheme
+		group  schema.GroupVersion
+	}{
+		{&out.rest, typed, v1.GroupVersion()}, {&out.alpha, typed, v1.GroupVersionAlpha()},
+		{&out.raw, raw, v1.GroupVersion()}, {&out.rawAlpha, raw, v1.GroupVersionAlpha()},
+	} {
+		metav1.AddToGroupVersion(to.scheme, schema.GroupVersion{Version: "v1"}) // Status, which errors are told in
 		c := rest.CopyConfig(cfg)
-		c.APIPath, c.GroupVersion = "/apis", &gv
+		c.APIPath, c.GroupVersion = "/apis", &to.group
 		c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // custom resources have no other
-		c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+		c.NegotiatedSerializer = serializer.NewCodecFactory(to.scheme).WithoutConversion()
 		r, err := rest.RESTClientFor(c)
 		if err != nil {
 			return nil, fmt.Errorf("connect to the API server: %w", err)
 		}
-		*into = r
+		*to.into = r
 	}
 	return out, nil
 }
 
-// REST returns the connection itself, for watches.
+// rawScheme knows the kinds of another as they come.
+func rawScheme(typed *runtime.Scheme) *runtime.Scheme {
+	out := runtime.NewScheme()
+	for _, gv := range []schema.GroupVersion{v1.GroupVersion(), v1.GroupVersionAlpha()} {
+		for kind := range typed.KnownTypes(gv) {
+			switch {
+			case !strings.HasPrefix(kind, "Cilium"): // what each group has for requests
+			case strings.HasSuffix(kind, "List"):
+				out.AddKnownTypeWithName(gv.WithKind(kind), &RawList{})
+			default:
+				out.AddKnownTypeWithName(gv.WithKind(kind), &Raw{})
+			}
+		}
+		metav1.AddToGroupVersion(out, gv)
+	}
+	older := v1.GroupVersionAlpha() // of definitions from before the kind's version v2
+	out.AddKnownTypeWithName(older.WithKind(v1.KindCiliumCIDRGroup), &Raw{})
+	out.AddKnownTypeWithName(older.WithKind(v1.KindCiliumCIDRGroup+"List"), &RawList{})
+	return out
+}
+
+// REST returns the connection itself.
 func (c *Client) REST() rest.Interface { return c.rest }
 
-// AlphaREST returns the connection of kinds that have no later version than v2alpha1.
-func (c *Client) AlphaREST() rest.Interface { return c.alpha }
+// RawREST returns the connection that tells of objects as they come, of type Raw, for
+// watches and lists: one that does not decode then spoils nobody else's.
+func (c *Client) RawREST() rest.Interface { return c.raw }
+
+// RawAlphaREST is RawREST of kinds under their version v2alpha1.
+func (c *Client) RawAlphaREST() rest.Interface { return c.rawAlpha }
 
 // Policies returns the client of CiliumNetworkPolicies; "" means all namespaces.
 func (c *Client) Policies(namespace string) *Policies {

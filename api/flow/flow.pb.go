@@ -32,6 +32,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type L7FlowType int32
+
+const (
+	L7FlowType_UNKNOWN_L7_TYPE L7FlowType = 0
+	L7FlowType_REQUEST         L7FlowType = 1
+	L7FlowType_RESPONSE        L7FlowType = 2
+	L7FlowType_SAMPLE          L7FlowType = 3
+)
+
+// Enum value maps for L7FlowType.
+var (
+	L7FlowType_name = map[int32]string{
+		0: "UNKNOWN_L7_TYPE",
+		1: "REQUEST",
+		2: "RESPONSE",
+		3: "SAMPLE",
+	}
+	L7FlowType_value = map[string]int32{
+		"UNKNOWN_L7_TYPE": 0,
+		"REQUEST":         1,
+		"RESPONSE":        2,
+		"SAMPLE":          3,
+	}
+)
+
+func (x L7FlowType) Enum() *L7FlowType {
+	p := new(L7FlowType)
+	*p = x
+	return p
+}
+
+func (x L7FlowType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (L7FlowType) Descriptor() protoreflect.EnumDescriptor {
+	return file_flow_flow_proto_enumTypes[0].Descriptor()
+}
+
+func (L7FlowType) Type() protoreflect.EnumType {
+	return &file_flow_flow_proto_enumTypes[0]
+}
+
+func (x L7FlowType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use L7FlowType.Descriptor instead.
+func (L7FlowType) EnumDescriptor() ([]byte, []int) {
+	return file_flow_flow_proto_rawDescGZIP(), []int{0}
+}
+
 type FlowType int32
 
 const (
@@ -68,11 +120,11 @@ func (x FlowType) String() string {
 }
 
 func (FlowType) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[0].Descriptor()
+	return file_flow_flow_proto_enumTypes[1].Descriptor()
 }
 
 func (FlowType) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[0]
+	return &file_flow_flow_proto_enumTypes[1]
 }
 
 func (x FlowType) Number() protoreflect.EnumNumber {
@@ -81,7 +133,7 @@ func (x FlowType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FlowType.Descriptor instead.
 func (FlowType) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{0}
+	return file_flow_flow_proto_rawDescGZIP(), []int{1}
 }
 
 // Where a packet was seen, or where it went.
@@ -154,11 +206,11 @@ func (x TraceObservationPoint) String() string {
 }
 
 func (TraceObservationPoint) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[1].Descriptor()
+	return file_flow_flow_proto_enumTypes[2].Descriptor()
 }
 
 func (TraceObservationPoint) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[1]
+	return &file_flow_flow_proto_enumTypes[2]
 }
 
 func (x TraceObservationPoint) Number() protoreflect.EnumNumber {
@@ -167,7 +219,7 @@ func (x TraceObservationPoint) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TraceObservationPoint.Descriptor instead.
 func (TraceObservationPoint) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{1}
+	return file_flow_flow_proto_rawDescGZIP(), []int{2}
 }
 
 // What a packet is to its connection.
@@ -210,11 +262,11 @@ func (x TraceReason) String() string {
 }
 
 func (TraceReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[2].Descriptor()
+	return file_flow_flow_proto_enumTypes[3].Descriptor()
 }
 
 func (TraceReason) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[2]
+	return &file_flow_flow_proto_enumTypes[3]
 }
 
 func (x TraceReason) Number() protoreflect.EnumNumber {
@@ -223,7 +275,7 @@ func (x TraceReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TraceReason.Descriptor instead.
 func (TraceReason) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{2}
+	return file_flow_flow_proto_rawDescGZIP(), []int{3}
 }
 
 type IPVersion int32
@@ -259,11 +311,11 @@ func (x IPVersion) String() string {
 }
 
 func (IPVersion) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[3].Descriptor()
+	return file_flow_flow_proto_enumTypes[4].Descriptor()
 }
 
 func (IPVersion) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[3]
+	return &file_flow_flow_proto_enumTypes[4]
 }
 
 func (x IPVersion) Number() protoreflect.EnumNumber {
@@ -272,7 +324,7 @@ func (x IPVersion) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use IPVersion.Descriptor instead.
 func (IPVersion) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{3}
+	return file_flow_flow_proto_rawDescGZIP(), []int{4}
 }
 
 type Verdict int32
@@ -323,11 +375,11 @@ func (x Verdict) String() string {
 }
 
 func (Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[4].Descriptor()
+	return file_flow_flow_proto_enumTypes[5].Descriptor()
 }
 
 func (Verdict) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[4]
+	return &file_flow_flow_proto_enumTypes[5]
 }
 
 func (x Verdict) Number() protoreflect.EnumNumber {
@@ -336,7 +388,7 @@ func (x Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Verdict.Descriptor instead.
 func (Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{4}
+	return file_flow_flow_proto_rawDescGZIP(), []int{5}
 }
 
 type TrafficDirection int32
@@ -372,11 +424,11 @@ func (x TrafficDirection) String() string {
 }
 
 func (TrafficDirection) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[5].Descriptor()
+	return file_flow_flow_proto_enumTypes[6].Descriptor()
 }
 
 func (TrafficDirection) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[5]
+	return &file_flow_flow_proto_enumTypes[6]
 }
 
 func (x TrafficDirection) Number() protoreflect.EnumNumber {
@@ -385,7 +437,7 @@ func (x TrafficDirection) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TrafficDirection.Descriptor instead.
 func (TrafficDirection) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{5}
+	return file_flow_flow_proto_rawDescGZIP(), []int{6}
 }
 
 // DropReason is why a packet was not let through: docs/drops.md. From 220 on they are
@@ -654,11 +706,11 @@ func (x DropReason) String() string {
 }
 
 func (DropReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[6].Descriptor()
+	return file_flow_flow_proto_enumTypes[7].Descriptor()
 }
 
 func (DropReason) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[6]
+	return &file_flow_flow_proto_enumTypes[7]
 }
 
 func (x DropReason) Number() protoreflect.EnumNumber {
@@ -667,7 +719,7 @@ func (x DropReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DropReason.Descriptor instead.
 func (DropReason) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{6}
+	return file_flow_flow_proto_rawDescGZIP(), []int{7}
 }
 
 type LostEventSource int32
@@ -708,11 +760,11 @@ func (x LostEventSource) String() string {
 }
 
 func (LostEventSource) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[7].Descriptor()
+	return file_flow_flow_proto_enumTypes[8].Descriptor()
 }
 
 func (LostEventSource) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[7]
+	return &file_flow_flow_proto_enumTypes[8]
 }
 
 func (x LostEventSource) Number() protoreflect.EnumNumber {
@@ -721,7 +773,7 @@ func (x LostEventSource) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LostEventSource.Descriptor instead.
 func (LostEventSource) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{7}
+	return file_flow_flow_proto_rawDescGZIP(), []int{8}
 }
 
 type AgentEventType int32
@@ -778,11 +830,11 @@ func (x AgentEventType) String() string {
 }
 
 func (AgentEventType) Descriptor() protoreflect.EnumDescriptor {
-	return file_flow_flow_proto_enumTypes[8].Descriptor()
+	return file_flow_flow_proto_enumTypes[9].Descriptor()
 }
 
 func (AgentEventType) Type() protoreflect.EnumType {
-	return &file_flow_flow_proto_enumTypes[8]
+	return &file_flow_flow_proto_enumTypes[9]
 }
 
 func (x AgentEventType) Number() protoreflect.EnumNumber {
@@ -791,7 +843,7 @@ func (x AgentEventType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AgentEventType.Descriptor instead.
 func (AgentEventType) EnumDescriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{8}
+	return file_flow_flow_proto_rawDescGZIP(), []int{9}
 }
 
 // Flow is one thing that a program said about one packet: that it was let on, that it was
@@ -812,6 +864,12 @@ type Flow struct {
 	Source      *Endpoint `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
 	Destination *Endpoint `protobuf:"bytes,9,opt,name=destination,proto3" json:"destination,omitempty"`
 	Type        FlowType  `protobuf:"varint,10,opt,name=Type,proto3,enum=flow.FlowType" json:"Type,omitempty"`
+	// Names of DNS by which the other end has asked for the address, the latest first. Without
+	// the dot at the end.
+	SourceNames      []string `protobuf:"bytes,13,rep,name=source_names,json=sourceNames,proto3" json:"source_names,omitempty"`
+	DestinationNames []string `protobuf:"bytes,14,rep,name=destination_names,json=destinationNames,proto3" json:"destination_names,omitempty"`
+	// Of an answer of DNS what it says.
+	L7 *Layer7 `protobuf:"bytes,15,opt,name=l7,proto3" json:"l7,omitempty"`
 	// "node" in the cluster "default", elsewhere "cluster/node".
 	NodeName string `protobuf:"bytes,11,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	// "key=value", sorted.
@@ -950,6 +1008,27 @@ func (x *Flow) GetType() FlowType {
 	return FlowType_UNKNOWN_TYPE
 }
 
+func (x *Flow) GetSourceNames() []string {
+	if x != nil {
+		return x.SourceNames
+	}
+	return nil
+}
+
+func (x *Flow) GetDestinationNames() []string {
+	if x != nil {
+		return x.DestinationNames
+	}
+	return nil
+}
+
+func (x *Flow) GetL7() *Layer7 {
+	if x != nil {
+		return x.L7
+	}
+	return nil
+}
+
 func (x *Flow) GetNodeName() string {
 	if x != nil {
 		return x.NodeName
@@ -1078,6 +1157,186 @@ func (x *Flow) GetIngressDeniedBy() []*Policy {
 	return nil
 }
 
+// Layer7 is what a message says. Of queries nothing is told: an answer has them.
+type Layer7 struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  L7FlowType             `protobuf:"varint,1,opt,name=type,proto3,enum=flow.L7FlowType" json:"type,omitempty"`
+	// Types that are valid to be assigned to Record:
+	//
+	//	*Layer7_Dns
+	Record        isLayer7_Record `protobuf_oneof:"record"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Layer7) Reset() {
+	*x = Layer7{}
+	mi := &file_flow_flow_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Layer7) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Layer7) ProtoMessage() {}
+
+func (x *Layer7) ProtoReflect() protoreflect.Message {
+	mi := &file_flow_flow_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Layer7.ProtoReflect.Descriptor instead.
+func (*Layer7) Descriptor() ([]byte, []int) {
+	return file_flow_flow_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Layer7) GetType() L7FlowType {
+	if x != nil {
+		return x.Type
+	}
+	return L7FlowType_UNKNOWN_L7_TYPE
+}
+
+func (x *Layer7) GetRecord() isLayer7_Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *Layer7) GetDns() *DNS {
+	if x != nil {
+		if x, ok := x.Record.(*Layer7_Dns); ok {
+			return x.Dns
+		}
+	}
+	return nil
+}
+
+type isLayer7_Record interface {
+	isLayer7_Record()
+}
+
+type Layer7_Dns struct {
+	Dns *DNS `protobuf:"bytes,100,opt,name=dns,proto3,oneof"`
+}
+
+func (*Layer7_Dns) isLayer7_Record() {}
+
+// DNS is an answer. Names have the dot at the end; types are as RFC 1035 has them: "AAAA".
+type DNS struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Query string                 `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	// That the answer gives to the name that was asked for, by way of its aliases.
+	Ips []string `protobuf:"bytes,2,rep,name=ips,proto3" json:"ips,omitempty"`
+	// The least of them, seconds.
+	Ttl    uint32   `protobuf:"varint,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Cnames []string `protobuf:"bytes,4,rep,name=cnames,proto3" json:"cnames,omitempty"`
+	// "passive": the packet was seen, and nobody has held it up.
+	ObservationSource string   `protobuf:"bytes,5,opt,name=observation_source,json=observationSource,proto3" json:"observation_source,omitempty"`
+	Rcode             uint32   `protobuf:"varint,6,opt,name=rcode,proto3" json:"rcode,omitempty"`
+	Qtypes            []string `protobuf:"bytes,7,rep,name=qtypes,proto3" json:"qtypes,omitempty"`
+	// Of the records of the answer, as far as they were copied.
+	Rrtypes       []string `protobuf:"bytes,8,rep,name=rrtypes,proto3" json:"rrtypes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DNS) Reset() {
+	*x = DNS{}
+	mi := &file_flow_flow_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DNS) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DNS) ProtoMessage() {}
+
+func (x *DNS) ProtoReflect() protoreflect.Message {
+	mi := &file_flow_flow_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DNS.ProtoReflect.Descriptor instead.
+func (*DNS) Descriptor() ([]byte, []int) {
+	return file_flow_flow_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DNS) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *DNS) GetIps() []string {
+	if x != nil {
+		return x.Ips
+	}
+	return nil
+}
+
+func (x *DNS) GetTtl() uint32 {
+	if x != nil {
+		return x.Ttl
+	}
+	return 0
+}
+
+func (x *DNS) GetCnames() []string {
+	if x != nil {
+		return x.Cnames
+	}
+	return nil
+}
+
+func (x *DNS) GetObservationSource() string {
+	if x != nil {
+		return x.ObservationSource
+	}
+	return ""
+}
+
+func (x *DNS) GetRcode() uint32 {
+	if x != nil {
+		return x.Rcode
+	}
+	return 0
+}
+
+func (x *DNS) GetQtypes() []string {
+	if x != nil {
+		return x.Qtypes
+	}
+	return nil
+}
+
+func (x *DNS) GetRrtypes() []string {
+	if x != nil {
+		return x.Rrtypes
+	}
+	return nil
+}
+
 type Emitter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1088,7 +1347,7 @@ type Emitter struct {
 
 func (x *Emitter) Reset() {
 	*x = Emitter{}
-	mi := &file_flow_flow_proto_msgTypes[1]
+	mi := &file_flow_flow_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1359,7 @@ func (x *Emitter) String() string {
 func (*Emitter) ProtoMessage() {}
 
 func (x *Emitter) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[1]
+	mi := &file_flow_flow_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1372,7 @@ func (x *Emitter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Emitter.ProtoReflect.Descriptor instead.
 func (*Emitter) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{1}
+	return file_flow_flow_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Emitter) GetName() string {
@@ -1146,7 +1405,7 @@ type Layer4 struct {
 
 func (x *Layer4) Reset() {
 	*x = Layer4{}
-	mi := &file_flow_flow_proto_msgTypes[2]
+	mi := &file_flow_flow_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1417,7 @@ func (x *Layer4) String() string {
 func (*Layer4) ProtoMessage() {}
 
 func (x *Layer4) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[2]
+	mi := &file_flow_flow_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1430,7 @@ func (x *Layer4) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer4.ProtoReflect.Descriptor instead.
 func (*Layer4) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{2}
+	return file_flow_flow_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Layer4) GetProtocol() isLayer4_Protocol {
@@ -1271,7 +1530,7 @@ type TCP struct {
 
 func (x *TCP) Reset() {
 	*x = TCP{}
-	mi := &file_flow_flow_proto_msgTypes[3]
+	mi := &file_flow_flow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1542,7 @@ func (x *TCP) String() string {
 func (*TCP) ProtoMessage() {}
 
 func (x *TCP) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[3]
+	mi := &file_flow_flow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1555,7 @@ func (x *TCP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TCP.ProtoReflect.Descriptor instead.
 func (*TCP) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{3}
+	return file_flow_flow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TCP) GetSourcePort() uint32 {
@@ -1337,7 +1596,7 @@ type TCPFlags struct {
 
 func (x *TCPFlags) Reset() {
 	*x = TCPFlags{}
-	mi := &file_flow_flow_proto_msgTypes[4]
+	mi := &file_flow_flow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1608,7 @@ func (x *TCPFlags) String() string {
 func (*TCPFlags) ProtoMessage() {}
 
 func (x *TCPFlags) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[4]
+	mi := &file_flow_flow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1621,7 @@ func (x *TCPFlags) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TCPFlags.ProtoReflect.Descriptor instead.
 func (*TCPFlags) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{4}
+	return file_flow_flow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TCPFlags) GetFIN() bool {
@@ -1438,7 +1697,7 @@ type UDP struct {
 
 func (x *UDP) Reset() {
 	*x = UDP{}
-	mi := &file_flow_flow_proto_msgTypes[5]
+	mi := &file_flow_flow_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1709,7 @@ func (x *UDP) String() string {
 func (*UDP) ProtoMessage() {}
 
 func (x *UDP) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[5]
+	mi := &file_flow_flow_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1722,7 @@ func (x *UDP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UDP.ProtoReflect.Descriptor instead.
 func (*UDP) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{5}
+	return file_flow_flow_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UDP) GetSourcePort() uint32 {
@@ -1490,7 +1749,7 @@ type SCTP struct {
 
 func (x *SCTP) Reset() {
 	*x = SCTP{}
-	mi := &file_flow_flow_proto_msgTypes[6]
+	mi := &file_flow_flow_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1761,7 @@ func (x *SCTP) String() string {
 func (*SCTP) ProtoMessage() {}
 
 func (x *SCTP) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[6]
+	mi := &file_flow_flow_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1774,7 @@ func (x *SCTP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SCTP.ProtoReflect.Descriptor instead.
 func (*SCTP) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{6}
+	return file_flow_flow_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SCTP) GetSourcePort() uint32 {
@@ -1542,7 +1801,7 @@ type ICMPv4 struct {
 
 func (x *ICMPv4) Reset() {
 	*x = ICMPv4{}
-	mi := &file_flow_flow_proto_msgTypes[7]
+	mi := &file_flow_flow_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1813,7 @@ func (x *ICMPv4) String() string {
 func (*ICMPv4) ProtoMessage() {}
 
 func (x *ICMPv4) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[7]
+	mi := &file_flow_flow_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1826,7 @@ func (x *ICMPv4) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ICMPv4.ProtoReflect.Descriptor instead.
 func (*ICMPv4) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{7}
+	return file_flow_flow_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ICMPv4) GetType() uint32 {
@@ -1594,7 +1853,7 @@ type ICMPv6 struct {
 
 func (x *ICMPv6) Reset() {
 	*x = ICMPv6{}
-	mi := &file_flow_flow_proto_msgTypes[8]
+	mi := &file_flow_flow_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1865,7 @@ func (x *ICMPv6) String() string {
 func (*ICMPv6) ProtoMessage() {}
 
 func (x *ICMPv6) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[8]
+	mi := &file_flow_flow_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1878,7 @@ func (x *ICMPv6) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ICMPv6.ProtoReflect.Descriptor instead.
 func (*ICMPv6) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{8}
+	return file_flow_flow_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ICMPv6) GetType() uint32 {
@@ -1652,7 +1911,7 @@ type IP struct {
 
 func (x *IP) Reset() {
 	*x = IP{}
-	mi := &file_flow_flow_proto_msgTypes[9]
+	mi := &file_flow_flow_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1923,7 @@ func (x *IP) String() string {
 func (*IP) ProtoMessage() {}
 
 func (x *IP) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[9]
+	mi := &file_flow_flow_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1936,7 @@ func (x *IP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IP.ProtoReflect.Descriptor instead.
 func (*IP) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{9}
+	return file_flow_flow_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *IP) GetSource() string {
@@ -1734,7 +1993,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_flow_flow_proto_msgTypes[10]
+	mi := &file_flow_flow_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +2005,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[10]
+	mi := &file_flow_flow_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +2018,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{10}
+	return file_flow_flow_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Endpoint) GetID() uint32 {
@@ -1822,7 +2081,7 @@ type Workload struct {
 
 func (x *Workload) Reset() {
 	*x = Workload{}
-	mi := &file_flow_flow_proto_msgTypes[11]
+	mi := &file_flow_flow_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +2093,7 @@ func (x *Workload) String() string {
 func (*Workload) ProtoMessage() {}
 
 func (x *Workload) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[11]
+	mi := &file_flow_flow_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +2106,7 @@ func (x *Workload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workload.ProtoReflect.Descriptor instead.
 func (*Workload) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{11}
+	return file_flow_flow_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Workload) GetName() string {
@@ -1874,7 +2133,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_flow_flow_proto_msgTypes[12]
+	mi := &file_flow_flow_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2145,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[12]
+	mi := &file_flow_flow_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2158,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{12}
+	return file_flow_flow_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Service) GetName() string {
@@ -1929,7 +2188,7 @@ type CiliumEventType struct {
 
 func (x *CiliumEventType) Reset() {
 	*x = CiliumEventType{}
-	mi := &file_flow_flow_proto_msgTypes[13]
+	mi := &file_flow_flow_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2200,7 @@ func (x *CiliumEventType) String() string {
 func (*CiliumEventType) ProtoMessage() {}
 
 func (x *CiliumEventType) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[13]
+	mi := &file_flow_flow_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2213,7 @@ func (x *CiliumEventType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CiliumEventType.ProtoReflect.Descriptor instead.
 func (*CiliumEventType) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{13}
+	return file_flow_flow_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CiliumEventType) GetType() int32 {
@@ -1985,7 +2244,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_flow_flow_proto_msgTypes[14]
+	mi := &file_flow_flow_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2256,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[14]
+	mi := &file_flow_flow_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2269,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{14}
+	return file_flow_flow_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Policy) GetName() string {
@@ -2058,7 +2317,7 @@ type NetworkInterface struct {
 
 func (x *NetworkInterface) Reset() {
 	*x = NetworkInterface{}
-	mi := &file_flow_flow_proto_msgTypes[15]
+	mi := &file_flow_flow_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2329,7 @@ func (x *NetworkInterface) String() string {
 func (*NetworkInterface) ProtoMessage() {}
 
 func (x *NetworkInterface) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[15]
+	mi := &file_flow_flow_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2342,7 @@ func (x *NetworkInterface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkInterface.ProtoReflect.Descriptor instead.
 func (*NetworkInterface) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{15}
+	return file_flow_flow_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NetworkInterface) GetIndex() uint32 {
@@ -2163,7 +2422,7 @@ type FlowFilter struct {
 
 func (x *FlowFilter) Reset() {
 	*x = FlowFilter{}
-	mi := &file_flow_flow_proto_msgTypes[16]
+	mi := &file_flow_flow_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2434,7 @@ func (x *FlowFilter) String() string {
 func (*FlowFilter) ProtoMessage() {}
 
 func (x *FlowFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[16]
+	mi := &file_flow_flow_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2447,7 @@ func (x *FlowFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowFilter.ProtoReflect.Descriptor instead.
 func (*FlowFilter) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{16}
+	return file_flow_flow_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FlowFilter) GetUuid() []string {
@@ -2496,7 +2755,7 @@ type EventTypeFilter struct {
 
 func (x *EventTypeFilter) Reset() {
 	*x = EventTypeFilter{}
-	mi := &file_flow_flow_proto_msgTypes[17]
+	mi := &file_flow_flow_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2767,7 @@ func (x *EventTypeFilter) String() string {
 func (*EventTypeFilter) ProtoMessage() {}
 
 func (x *EventTypeFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[17]
+	mi := &file_flow_flow_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2780,7 @@ func (x *EventTypeFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventTypeFilter.ProtoReflect.Descriptor instead.
 func (*EventTypeFilter) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{17}
+	return file_flow_flow_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EventTypeFilter) GetType() int32 {
@@ -2555,7 +2814,7 @@ type HTTPHeader struct {
 
 func (x *HTTPHeader) Reset() {
 	*x = HTTPHeader{}
-	mi := &file_flow_flow_proto_msgTypes[18]
+	mi := &file_flow_flow_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2826,7 @@ func (x *HTTPHeader) String() string {
 func (*HTTPHeader) ProtoMessage() {}
 
 func (x *HTTPHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[18]
+	mi := &file_flow_flow_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2839,7 @@ func (x *HTTPHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HTTPHeader.ProtoReflect.Descriptor instead.
 func (*HTTPHeader) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{18}
+	return file_flow_flow_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HTTPHeader) GetKey() string {
@@ -2611,7 +2870,7 @@ type LostEvent struct {
 
 func (x *LostEvent) Reset() {
 	*x = LostEvent{}
-	mi := &file_flow_flow_proto_msgTypes[19]
+	mi := &file_flow_flow_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2882,7 @@ func (x *LostEvent) String() string {
 func (*LostEvent) ProtoMessage() {}
 
 func (x *LostEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[19]
+	mi := &file_flow_flow_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2895,7 @@ func (x *LostEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LostEvent.ProtoReflect.Descriptor instead.
 func (*LostEvent) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{19}
+	return file_flow_flow_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LostEvent) GetSource() LostEventSource {
@@ -2690,7 +2949,7 @@ type AgentEvent struct {
 
 func (x *AgentEvent) Reset() {
 	*x = AgentEvent{}
-	mi := &file_flow_flow_proto_msgTypes[20]
+	mi := &file_flow_flow_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2961,7 @@ func (x *AgentEvent) String() string {
 func (*AgentEvent) ProtoMessage() {}
 
 func (x *AgentEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[20]
+	mi := &file_flow_flow_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2974,7 @@ func (x *AgentEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentEvent.ProtoReflect.Descriptor instead.
 func (*AgentEvent) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{20}
+	return file_flow_flow_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AgentEvent) GetType() AgentEventType {
@@ -2792,7 +3051,7 @@ type TimeNotification struct {
 
 func (x *TimeNotification) Reset() {
 	*x = TimeNotification{}
-	mi := &file_flow_flow_proto_msgTypes[21]
+	mi := &file_flow_flow_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +3063,7 @@ func (x *TimeNotification) String() string {
 func (*TimeNotification) ProtoMessage() {}
 
 func (x *TimeNotification) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[21]
+	mi := &file_flow_flow_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +3076,7 @@ func (x *TimeNotification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeNotification.ProtoReflect.Descriptor instead.
 func (*TimeNotification) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{21}
+	return file_flow_flow_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TimeNotification) GetTime() *timestamppb.Timestamp {
@@ -2839,7 +3098,7 @@ type PolicyUpdateNotification struct {
 
 func (x *PolicyUpdateNotification) Reset() {
 	*x = PolicyUpdateNotification{}
-	mi := &file_flow_flow_proto_msgTypes[22]
+	mi := &file_flow_flow_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +3110,7 @@ func (x *PolicyUpdateNotification) String() string {
 func (*PolicyUpdateNotification) ProtoMessage() {}
 
 func (x *PolicyUpdateNotification) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[22]
+	mi := &file_flow_flow_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +3123,7 @@ func (x *PolicyUpdateNotification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyUpdateNotification.ProtoReflect.Descriptor instead.
 func (*PolicyUpdateNotification) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{22}
+	return file_flow_flow_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PolicyUpdateNotification) GetLabels() []string {
@@ -2901,7 +3160,7 @@ type EndpointUpdateNotification struct {
 
 func (x *EndpointUpdateNotification) Reset() {
 	*x = EndpointUpdateNotification{}
-	mi := &file_flow_flow_proto_msgTypes[23]
+	mi := &file_flow_flow_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3172,7 @@ func (x *EndpointUpdateNotification) String() string {
 func (*EndpointUpdateNotification) ProtoMessage() {}
 
 func (x *EndpointUpdateNotification) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[23]
+	mi := &file_flow_flow_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3185,7 @@ func (x *EndpointUpdateNotification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointUpdateNotification.ProtoReflect.Descriptor instead.
 func (*EndpointUpdateNotification) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{23}
+	return file_flow_flow_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EndpointUpdateNotification) GetId() uint64 {
@@ -2974,7 +3233,7 @@ type DebugEvent struct {
 
 func (x *DebugEvent) Reset() {
 	*x = DebugEvent{}
-	mi := &file_flow_flow_proto_msgTypes[24]
+	mi := &file_flow_flow_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3245,7 @@ func (x *DebugEvent) String() string {
 func (*DebugEvent) ProtoMessage() {}
 
 func (x *DebugEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[24]
+	mi := &file_flow_flow_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3258,7 @@ func (x *DebugEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebugEvent.ProtoReflect.Descriptor instead.
 func (*DebugEvent) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{24}
+	return file_flow_flow_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DebugEvent) GetMessage() string {
@@ -3019,7 +3278,7 @@ type FlowFilter_Experimental struct {
 
 func (x *FlowFilter_Experimental) Reset() {
 	*x = FlowFilter_Experimental{}
-	mi := &file_flow_flow_proto_msgTypes[25]
+	mi := &file_flow_flow_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3290,7 @@ func (x *FlowFilter_Experimental) String() string {
 func (*FlowFilter_Experimental) ProtoMessage() {}
 
 func (x *FlowFilter_Experimental) ProtoReflect() protoreflect.Message {
-	mi := &file_flow_flow_proto_msgTypes[25]
+	mi := &file_flow_flow_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3303,7 @@ func (x *FlowFilter_Experimental) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowFilter_Experimental.ProtoReflect.Descriptor instead.
 func (*FlowFilter_Experimental) Descriptor() ([]byte, []int) {
-	return file_flow_flow_proto_rawDescGZIP(), []int{16, 0}
+	return file_flow_flow_proto_rawDescGZIP(), []int{18, 0}
 }
 
 func (x *FlowFilter_Experimental) GetCelExpression() []string {
@@ -3058,8 +3317,7 @@ var File_flow_flow_proto protoreflect.FileDescriptor
 
 const file_flow_flow_proto_rawDesc = "" +
 	"\n" +
-	"\x0fflow/flow.proto\x12\x04flow\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xb0\n" +
-	"\n" +
+	"\x0fflow/flow.proto\x12\x04flow\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x9e\v\n" +
 	"\x04Flow\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04uuid\x18\" \x01(\tR\x04uuid\x12'\n" +
@@ -3072,7 +3330,10 @@ const file_flow_flow_proto_rawDesc = "" +
 	"\x06source\x18\b \x01(\v2\x0e.flow.EndpointR\x06source\x120\n" +
 	"\vdestination\x18\t \x01(\v2\x0e.flow.EndpointR\vdestination\x12\"\n" +
 	"\x04Type\x18\n" +
-	" \x01(\x0e2\x0e.flow.FlowTypeR\x04Type\x12\x1b\n" +
+	" \x01(\x0e2\x0e.flow.FlowTypeR\x04Type\x12!\n" +
+	"\fsource_names\x18\r \x03(\tR\vsourceNames\x12+\n" +
+	"\x11destination_names\x18\x0e \x03(\tR\x10destinationNames\x12\x1c\n" +
+	"\x02l7\x18\x0f \x01(\v2\f.flow.Layer7R\x02l7\x12\x1b\n" +
 	"\tnode_name\x18\v \x01(\tR\bnodeName\x12\x1f\n" +
 	"\vnode_labels\x18% \x03(\tR\n" +
 	"nodeLabels\x12\x18\n" +
@@ -3092,7 +3353,20 @@ const file_flow_flow_proto_rawDesc = "" +
 	"\x11egress_allowed_by\x18\x89\xa4\x01 \x03(\v2\f.flow.PolicyR\x0fegressAllowedBy\x12<\n" +
 	"\x12ingress_allowed_by\x18\x8a\xa4\x01 \x03(\v2\f.flow.PolicyR\x10ingressAllowedBy\x128\n" +
 	"\x10egress_denied_by\x18\x8c\xa4\x01 \x03(\v2\f.flow.PolicyR\x0eegressDeniedBy\x12:\n" +
-	"\x11ingress_denied_by\x18\x8d\xa4\x01 \x03(\v2\f.flow.PolicyR\x0fingressDeniedBy\"7\n" +
+	"\x11ingress_denied_by\x18\x8d\xa4\x01 \x03(\v2\f.flow.PolicyR\x0fingressDeniedBy\"W\n" +
+	"\x06Layer7\x12$\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x10.flow.L7FlowTypeR\x04type\x12\x1d\n" +
+	"\x03dns\x18d \x01(\v2\t.flow.DNSH\x00R\x03dnsB\b\n" +
+	"\x06record\"\xce\x01\n" +
+	"\x03DNS\x12\x14\n" +
+	"\x05query\x18\x01 \x01(\tR\x05query\x12\x10\n" +
+	"\x03ips\x18\x02 \x03(\tR\x03ips\x12\x10\n" +
+	"\x03ttl\x18\x03 \x01(\rR\x03ttl\x12\x16\n" +
+	"\x06cnames\x18\x04 \x03(\tR\x06cnames\x12-\n" +
+	"\x12observation_source\x18\x05 \x01(\tR\x11observationSource\x12\x14\n" +
+	"\x05rcode\x18\x06 \x01(\rR\x05rcode\x12\x16\n" +
+	"\x06qtypes\x18\a \x03(\tR\x06qtypes\x12\x18\n" +
+	"\arrtypes\x18\b \x03(\tR\arrtypes\"7\n" +
 	"\aEmitter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\xc4\x01\n" +
@@ -3258,7 +3532,14 @@ const file_flow_flow_proto_rawDesc = "" +
 	"\tnamespace\x18\x05 \x01(\tR\tnamespace\"&\n" +
 	"\n" +
 	"DebugEvent\x12\x18\n" +
-	"\amessage\x18\a \x01(\tR\amessage*9\n" +
+	"\amessage\x18\a \x01(\tR\amessage*H\n" +
+	"\n" +
+	"L7FlowType\x12\x13\n" +
+	"\x0fUNKNOWN_L7_TYPE\x10\x00\x12\v\n" +
+	"\aREQUEST\x10\x01\x12\f\n" +
+	"\bRESPONSE\x10\x02\x12\n" +
+	"\n" +
+	"\x06SAMPLE\x10\x03*9\n" +
 	"\bFlowType\x12\x10\n" +
 	"\fUNKNOWN_TYPE\x10\x00\x12\t\n" +
 	"\x05L3_L4\x10\x01\x12\x06\n" +
@@ -3427,103 +3708,109 @@ func file_flow_flow_proto_rawDescGZIP() []byte {
 	return file_flow_flow_proto_rawDescData
 }
 
-var file_flow_flow_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_flow_flow_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_flow_flow_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_flow_flow_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_flow_flow_proto_goTypes = []any{
-	(FlowType)(0),                      // 0: flow.FlowType
-	(TraceObservationPoint)(0),         // 1: flow.TraceObservationPoint
-	(TraceReason)(0),                   // 2: flow.TraceReason
-	(IPVersion)(0),                     // 3: flow.IPVersion
-	(Verdict)(0),                       // 4: flow.Verdict
-	(TrafficDirection)(0),              // 5: flow.TrafficDirection
-	(DropReason)(0),                    // 6: flow.DropReason
-	(LostEventSource)(0),               // 7: flow.LostEventSource
-	(AgentEventType)(0),                // 8: flow.AgentEventType
-	(*Flow)(nil),                       // 9: flow.Flow
-	(*Emitter)(nil),                    // 10: flow.Emitter
-	(*Layer4)(nil),                     // 11: flow.Layer4
-	(*TCP)(nil),                        // 12: flow.TCP
-	(*TCPFlags)(nil),                   // 13: flow.TCPFlags
-	(*UDP)(nil),                        // 14: flow.UDP
-	(*SCTP)(nil),                       // 15: flow.SCTP
-	(*ICMPv4)(nil),                     // 16: flow.ICMPv4
-	(*ICMPv6)(nil),                     // 17: flow.ICMPv6
-	(*IP)(nil),                         // 18: flow.IP
-	(*Endpoint)(nil),                   // 19: flow.Endpoint
-	(*Workload)(nil),                   // 20: flow.Workload
-	(*Service)(nil),                    // 21: flow.Service
-	(*CiliumEventType)(nil),            // 22: flow.CiliumEventType
-	(*Policy)(nil),                     // 23: flow.Policy
-	(*NetworkInterface)(nil),           // 24: flow.NetworkInterface
-	(*FlowFilter)(nil),                 // 25: flow.FlowFilter
-	(*EventTypeFilter)(nil),            // 26: flow.EventTypeFilter
-	(*HTTPHeader)(nil),                 // 27: flow.HTTPHeader
-	(*LostEvent)(nil),                  // 28: flow.LostEvent
-	(*AgentEvent)(nil),                 // 29: flow.AgentEvent
-	(*TimeNotification)(nil),           // 30: flow.TimeNotification
-	(*PolicyUpdateNotification)(nil),   // 31: flow.PolicyUpdateNotification
-	(*EndpointUpdateNotification)(nil), // 32: flow.EndpointUpdateNotification
-	(*DebugEvent)(nil),                 // 33: flow.DebugEvent
-	(*FlowFilter_Experimental)(nil),    // 34: flow.FlowFilter.Experimental
-	(*timestamppb.Timestamp)(nil),      // 35: google.protobuf.Timestamp
-	(*wrapperspb.BoolValue)(nil),       // 36: google.protobuf.BoolValue
-	(*wrapperspb.Int32Value)(nil),      // 37: google.protobuf.Int32Value
+	(L7FlowType)(0),                    // 0: flow.L7FlowType
+	(FlowType)(0),                      // 1: flow.FlowType
+	(TraceObservationPoint)(0),         // 2: flow.TraceObservationPoint
+	(TraceReason)(0),                   // 3: flow.TraceReason
+	(IPVersion)(0),                     // 4: flow.IPVersion
+	(Verdict)(0),                       // 5: flow.Verdict
+	(TrafficDirection)(0),              // 6: flow.TrafficDirection
+	(DropReason)(0),                    // 7: flow.DropReason
+	(LostEventSource)(0),               // 8: flow.LostEventSource
+	(AgentEventType)(0),                // 9: flow.AgentEventType
+	(*Flow)(nil),                       // 10: flow.Flow
+	(*Layer7)(nil),                     // 11: flow.Layer7
+	(*DNS)(nil),                        // 12: flow.DNS
+	(*Emitter)(nil),                    // 13: flow.Emitter
+	(*Layer4)(nil),                     // 14: flow.Layer4
+	(*TCP)(nil),                        // 15: flow.TCP
+	(*TCPFlags)(nil),                   // 16: flow.TCPFlags
+	(*UDP)(nil),                        // 17: flow.UDP
+	(*SCTP)(nil),                       // 18: flow.SCTP
+	(*ICMPv4)(nil),                     // 19: flow.ICMPv4
+	(*ICMPv6)(nil),                     // 20: flow.ICMPv6
+	(*IP)(nil),                         // 21: flow.IP
+	(*Endpoint)(nil),                   // 22: flow.Endpoint
+	(*Workload)(nil),                   // 23: flow.Workload
+	(*Service)(nil),                    // 24: flow.Service
+	(*CiliumEventType)(nil),            // 25: flow.CiliumEventType
+	(*Policy)(nil),                     // 26: flow.Policy
+	(*NetworkInterface)(nil),           // 27: flow.NetworkInterface
+	(*FlowFilter)(nil),                 // 28: flow.FlowFilter
+	(*EventTypeFilter)(nil),            // 29: flow.EventTypeFilter
+	(*HTTPHeader)(nil),                 // 30: flow.HTTPHeader
+	(*LostEvent)(nil),                  // 31: flow.LostEvent
+	(*AgentEvent)(nil),                 // 32: flow.AgentEvent
+	(*TimeNotification)(nil),           // 33: flow.TimeNotification
+	(*PolicyUpdateNotification)(nil),   // 34: flow.PolicyUpdateNotification
+	(*EndpointUpdateNotification)(nil), // 35: flow.EndpointUpdateNotification
+	(*DebugEvent)(nil),                 // 36: flow.DebugEvent
+	(*FlowFilter_Experimental)(nil),    // 37: flow.FlowFilter.Experimental
+	(*timestamppb.Timestamp)(nil),      // 38: google.protobuf.Timestamp
+	(*wrapperspb.BoolValue)(nil),       // 39: google.protobuf.BoolValue
+	(*wrapperspb.Int32Value)(nil),      // 40: google.protobuf.Int32Value
 }
 var file_flow_flow_proto_depIdxs = []int32{
-	35, // 0: flow.Flow.time:type_name -> google.protobuf.Timestamp
-	10, // 1: flow.Flow.emitter:type_name -> flow.Emitter
-	4,  // 2: flow.Flow.verdict:type_name -> flow.Verdict
-	18, // 3: flow.Flow.IP:type_name -> flow.IP
-	11, // 4: flow.Flow.l4:type_name -> flow.Layer4
-	19, // 5: flow.Flow.source:type_name -> flow.Endpoint
-	19, // 6: flow.Flow.destination:type_name -> flow.Endpoint
-	0,  // 7: flow.Flow.Type:type_name -> flow.FlowType
-	22, // 8: flow.Flow.event_type:type_name -> flow.CiliumEventType
-	21, // 9: flow.Flow.source_service:type_name -> flow.Service
-	21, // 10: flow.Flow.destination_service:type_name -> flow.Service
-	5,  // 11: flow.Flow.traffic_direction:type_name -> flow.TrafficDirection
-	1,  // 12: flow.Flow.trace_observation_point:type_name -> flow.TraceObservationPoint
-	2,  // 13: flow.Flow.trace_reason:type_name -> flow.TraceReason
-	6,  // 14: flow.Flow.drop_reason_desc:type_name -> flow.DropReason
-	36, // 15: flow.Flow.is_reply:type_name -> google.protobuf.BoolValue
-	24, // 16: flow.Flow.interface:type_name -> flow.NetworkInterface
-	23, // 17: flow.Flow.egress_allowed_by:type_name -> flow.Policy
-	23, // 18: flow.Flow.ingress_allowed_by:type_name -> flow.Policy
-	23, // 19: flow.Flow.egress_denied_by:type_name -> flow.Policy
-	23, // 20: flow.Flow.ingress_denied_by:type_name -> flow.Policy
-	12, // 21: flow.Layer4.TCP:type_name -> flow.TCP
-	14, // 22: flow.Layer4.UDP:type_name -> flow.UDP
-	16, // 23: flow.Layer4.ICMPv4:type_name -> flow.ICMPv4
-	17, // 24: flow.Layer4.ICMPv6:type_name -> flow.ICMPv6
-	15, // 25: flow.Layer4.SCTP:type_name -> flow.SCTP
-	13, // 26: flow.TCP.flags:type_name -> flow.TCPFlags
-	3,  // 27: flow.IP.ipVersion:type_name -> flow.IPVersion
-	20, // 28: flow.Endpoint.workloads:type_name -> flow.Workload
-	20, // 29: flow.FlowFilter.source_workload:type_name -> flow.Workload
-	20, // 30: flow.FlowFilter.destination_workload:type_name -> flow.Workload
-	5,  // 31: flow.FlowFilter.traffic_direction:type_name -> flow.TrafficDirection
-	4,  // 32: flow.FlowFilter.verdict:type_name -> flow.Verdict
-	6,  // 33: flow.FlowFilter.drop_reason_desc:type_name -> flow.DropReason
-	24, // 34: flow.FlowFilter.interface:type_name -> flow.NetworkInterface
-	26, // 35: flow.FlowFilter.event_type:type_name -> flow.EventTypeFilter
-	27, // 36: flow.FlowFilter.http_header:type_name -> flow.HTTPHeader
-	13, // 37: flow.FlowFilter.tcp_flags:type_name -> flow.TCPFlags
-	3,  // 38: flow.FlowFilter.ip_version:type_name -> flow.IPVersion
-	34, // 39: flow.FlowFilter.experimental:type_name -> flow.FlowFilter.Experimental
-	7,  // 40: flow.LostEvent.source:type_name -> flow.LostEventSource
-	37, // 41: flow.LostEvent.cpu:type_name -> google.protobuf.Int32Value
-	35, // 42: flow.LostEvent.first:type_name -> google.protobuf.Timestamp
-	35, // 43: flow.LostEvent.last:type_name -> google.protobuf.Timestamp
-	8,  // 44: flow.AgentEvent.type:type_name -> flow.AgentEventType
-	30, // 45: flow.AgentEvent.agent_start:type_name -> flow.TimeNotification
-	31, // 46: flow.AgentEvent.policy_update:type_name -> flow.PolicyUpdateNotification
-	32, // 47: flow.AgentEvent.endpoint_update:type_name -> flow.EndpointUpdateNotification
-	35, // 48: flow.TimeNotification.time:type_name -> google.protobuf.Timestamp
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	38, // 0: flow.Flow.time:type_name -> google.protobuf.Timestamp
+	13, // 1: flow.Flow.emitter:type_name -> flow.Emitter
+	5,  // 2: flow.Flow.verdict:type_name -> flow.Verdict
+	21, // 3: flow.Flow.IP:type_name -> flow.IP
+	14, // 4: flow.Flow.l4:type_name -> flow.Layer4
+	22, // 5: flow.Flow.source:type_name -> flow.Endpoint
+	22, // 6: flow.Flow.destination:type_name -> flow.Endpoint
+	1,  // 7: flow.Flow.Type:type_name -> flow.FlowType
+	11, // 8: flow.Flow.l7:type_name -> flow.Layer7
+	25, // 9: flow.Flow.event_type:type_name -> flow.CiliumEventType
+	24, // 10: flow.Flow.source_service:type_name -> flow.Service
+	24, // 11: flow.Flow.destination_service:type_name -> flow.Service
+	6,  // 12: flow.Flow.traffic_direction:type_name -> flow.TrafficDirection
+	2,  // 13: flow.Flow.trace_observation_point:type_name -> flow.TraceObservationPoint
+	3,  // 14: flow.Flow.trace_reason:type_name -> flow.TraceReason
+	7,  // 15: flow.Flow.drop_reason_desc:type_name -> flow.DropReason
+	39, // 16: flow.Flow.is_reply:type_name -> google.protobuf.BoolValue
+	27, // 17: flow.Flow.interface:type_name -> flow.NetworkInterface
+	26, // 18: flow.Flow.egress_allowed_by:type_name -> flow.Policy
+	26, // 19: flow.Flow.ingress_allowed_by:type_name -> flow.Policy
+	26, // 20: flow.Flow.egress_denied_by:type_name -> flow.Policy
+	26, // 21: flow.Flow.ingress_denied_by:type_name -> flow.Policy
+	0,  // 22: flow.Layer7.type:type_name -> flow.L7FlowType
+	12, // 23: flow.Layer7.dns:type_name -> flow.DNS
+	15, // 24: flow.Layer4.TCP:type_name -> flow.TCP
+	17, // 25: flow.Layer4.UDP:type_name -> flow.UDP
+	19, // 26: flow.Layer4.ICMPv4:type_name -> flow.ICMPv4
+	20, // 27: flow.Layer4.ICMPv6:type_name -> flow.ICMPv6
+	18, // 28: flow.Layer4.SCTP:type_name -> flow.SCTP
+	16, // 29: flow.TCP.flags:type_name -> flow.TCPFlags
+	4,  // 30: flow.IP.ipVersion:type_name -> flow.IPVersion
+	23, // 31: flow.Endpoint.workloads:type_name -> flow.Workload
+	23, // 32: flow.FlowFilter.source_workload:type_name -> flow.Workload
+	23, // 33: flow.FlowFilter.destination_workload:type_name -> flow.Workload
+	6,  // 34: flow.FlowFilter.traffic_direction:type_name -> flow.TrafficDirection
+	5,  // 35: flow.FlowFilter.verdict:type_name -> flow.Verdict
+	7,  // 36: flow.FlowFilter.drop_reason_desc:type_name -> flow.DropReason
+	27, // 37: flow.FlowFilter.interface:type_name -> flow.NetworkInterface
+	29, // 38: flow.FlowFilter.event_type:type_name -> flow.EventTypeFilter
+	30, // 39: flow.FlowFilter.http_header:type_name -> flow.HTTPHeader
+	16, // 40: flow.FlowFilter.tcp_flags:type_name -> flow.TCPFlags
+	4,  // 41: flow.FlowFilter.ip_version:type_name -> flow.IPVersion
+	37, // 42: flow.FlowFilter.experimental:type_name -> flow.FlowFilter.Experimental
+	8,  // 43: flow.LostEvent.source:type_name -> flow.LostEventSource
+	40, // 44: flow.LostEvent.cpu:type_name -> google.protobuf.Int32Value
+	38, // 45: flow.LostEvent.first:type_name -> google.protobuf.Timestamp
+	38, // 46: flow.LostEvent.last:type_name -> google.protobuf.Timestamp
+	9,  // 47: flow.AgentEvent.type:type_name -> flow.AgentEventType
+	33, // 48: flow.AgentEvent.agent_start:type_name -> flow.TimeNotification
+	34, // 49: flow.AgentEvent.policy_update:type_name -> flow.PolicyUpdateNotification
+	35, // 50: flow.AgentEvent.endpoint_update:type_name -> flow.EndpointUpdateNotification
+	38, // 51: flow.TimeNotification.time:type_name -> google.protobuf.Timestamp
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_flow_flow_proto_init() }
@@ -3531,14 +3818,17 @@ func file_flow_flow_proto_init() {
 	if File_flow_flow_proto != nil {
 		return
 	}
-	file_flow_flow_proto_msgTypes[2].OneofWrappers = []any{
+	file_flow_flow_proto_msgTypes[1].OneofWrappers = []any{
+		(*Layer7_Dns)(nil),
+	}
+	file_flow_flow_proto_msgTypes[4].OneofWrappers = []any{
 		(*Layer4_TCP)(nil),
 		(*Layer4_UDP)(nil),
 		(*Layer4_ICMPv4)(nil),
 		(*Layer4_ICMPv6)(nil),
 		(*Layer4_SCTP)(nil),
 	}
-	file_flow_flow_proto_msgTypes[20].OneofWrappers = []any{
+	file_flow_flow_proto_msgTypes[22].OneofWrappers = []any{
 		(*AgentEvent_AgentStart)(nil),
 		(*AgentEvent_PolicyUpdate)(nil),
 		(*AgentEvent_EndpointUpdate)(nil),
@@ -3548,8 +3838,8 @@ func file_flow_flow_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flow_flow_proto_rawDesc), len(file_flow_flow_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   26,
+			NumEnums:      10,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,6 +1,9 @@
 package flow
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Text is a reason as people read it, in the words of the field: "Policy denied".
 func (r DropReason) Text() string {
@@ -8,6 +11,16 @@ func (r DropReason) Text() string {
 		return text
 	}
 	return fmt.Sprintf("reason %d", int32(r))
+}
+
+// DropReasonOf is the reason with that text, in whichever case; false: there is none.
+func DropReasonOf(text string) (DropReason, bool) {
+	for r, t := range reasonText {
+		if strings.EqualFold(t, text) {
+			return r, true
+		}
+	}
+	return 0, false
 }
 
 var reasonText = map[DropReason]string{

@@ -19,8 +19,14 @@ type PortRule struct {
 
 // PortProtocol is a port, or a range of them. Port is a number in quotes or the
 // name of a container's port; nil and "0" mean every port.
+// The rule is as short as an API server's estimate of its cost asks for: a name, or a
+// missing port, is an error of its own.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || int(self.port) <= self.endPort",message="endPort is the end of a range that begins with port: write a port that is a number, and not above it"
 type PortProtocol struct {
-	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)$`
+	// A number up to 65535, or a name, which has a letter.
+	//
+	// +kubebuilder:validation:Pattern=`^(0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})|([a-zA-Z0-9]-?)*[a-zA-Z](-?[a-zA-Z0-9])*)$`
 	// +kubebuilder:validation:MaxLength=15
 	Port *string `json:"port,omitempty"`
 	// +kubebuilder:validation:Minimum=0

@@ -23,6 +23,96 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type WhyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON of weir/api/agent.ExplainRequest, whose ends are addresses.
+	Request       []byte `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyRequest) Reset() {
+	*x = WhyRequest{}
+	mi := &file_walk_walk_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyRequest) ProtoMessage() {}
+
+func (x *WhyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_walk_walk_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
+func (*WhyRequest) Descriptor() ([]byte, []int) {
+	return file_walk_walk_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *WhyRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+type WhyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON of weir/api/agent.Why.
+	Why           []byte `protobuf:"bytes,1,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyResponse) Reset() {
+	*x = WhyResponse{}
+	mi := &file_walk_walk_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyResponse) ProtoMessage() {}
+
+func (x *WhyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_walk_walk_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
+func (*WhyResponse) Descriptor() ([]byte, []int) {
+	return file_walk_walk_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *WhyResponse) GetWhy() []byte {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
 type FollowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most four.
@@ -33,7 +123,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_walk_walk_proto_msgTypes[0]
+	mi := &file_walk_walk_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +135,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_walk_walk_proto_msgTypes[0]
+	mi := &file_walk_walk_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +148,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_walk_walk_proto_rawDescGZIP(), []int{0}
+	return file_walk_walk_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *FollowRequest) GetBetween() []*Between {
@@ -85,7 +175,7 @@ type Between struct {
 
 func (x *Between) Reset() {
 	*x = Between{}
-	mi := &file_walk_walk_proto_msgTypes[1]
+	mi := &file_walk_walk_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -97,7 +187,7 @@ func (x *Between) String() string {
 func (*Between) ProtoMessage() {}
 
 func (x *Between) ProtoReflect() protoreflect.Message {
-	mi := &file_walk_walk_proto_msgTypes[1]
+	mi := &file_walk_walk_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -110,7 +200,7 @@ func (x *Between) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Between.ProtoReflect.Descriptor instead.
 func (*Between) Descriptor() ([]byte, []int) {
-	return file_walk_walk_proto_rawDescGZIP(), []int{1}
+	return file_walk_walk_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Between) GetA() []byte {
@@ -151,14 +241,16 @@ func (x *Between) GetProto() uint32 {
 type FollowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One program's part: JSON of weir/api/agent.Step.
-	Step          []byte `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Step []byte `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// The packet as it came: a is its sender.
+	Packet        *Between `protobuf:"bytes,2,opt,name=packet,proto3" json:"packet,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FollowResponse) Reset() {
 	*x = FollowResponse{}
-	mi := &file_walk_walk_proto_msgTypes[2]
+	mi := &file_walk_walk_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -170,7 +262,7 @@ func (x *FollowResponse) String() string {
 func (*FollowResponse) ProtoMessage() {}
 
 func (x *FollowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_walk_walk_proto_msgTypes[2]
+	mi := &file_walk_walk_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -183,7 +275,7 @@ func (x *FollowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowResponse.ProtoReflect.Descriptor instead.
 func (*FollowResponse) Descriptor() ([]byte, []int) {
-	return file_walk_walk_proto_rawDescGZIP(), []int{2}
+	return file_walk_walk_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FollowResponse) GetStep() []byte {
@@ -193,11 +285,23 @@ func (x *FollowResponse) GetStep() []byte {
 	return nil
 }
 
+func (x *FollowResponse) GetPacket() *Between {
+	if x != nil {
+		return x.Packet
+	}
+	return nil
+}
+
 var File_walk_walk_proto protoreflect.FileDescriptor
 
 const file_walk_walk_proto_rawDesc = "" +
 	"\n" +
-	"\x0fwalk/walk.proto\x12\tweir.walk\"=\n" +
+	"\x0fwalk/walk.proto\x12\tweir.walk\"&\n" +
+	"\n" +
+	"WhyRequest\x12\x18\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\"\x1f\n" +
+	"\vWhyResponse\x12\x10\n" +
+	"\x03why\x18\x01 \x01(\fR\x03why\"=\n" +
 	"\rFollowRequest\x12,\n" +
 	"\abetween\x18\x01 \x03(\v2\x12.weir.walk.BetweenR\abetween\"i\n" +
 	"\aBetween\x12\f\n" +
@@ -205,11 +309,13 @@ const file_walk_walk_proto_rawDesc = "" +
 	"\x01b\x18\x02 \x01(\fR\x01b\x12\x15\n" +
 	"\x06port_a\x18\x03 \x01(\rR\x05portA\x12\x15\n" +
 	"\x06port_b\x18\x04 \x01(\rR\x05portB\x12\x14\n" +
-	"\x05proto\x18\x05 \x01(\rR\x05proto\"$\n" +
+	"\x05proto\x18\x05 \x01(\rR\x05proto\"P\n" +
 	"\x0eFollowResponse\x12\x12\n" +
-	"\x04step\x18\x01 \x01(\fR\x04step2I\n" +
+	"\x04step\x18\x01 \x01(\fR\x04step\x12*\n" +
+	"\x06packet\x18\x02 \x01(\v2\x12.weir.walk.BetweenR\x06packet2\x81\x01\n" +
 	"\x04Walk\x12A\n" +
-	"\x06Follow\x12\x18.weir.walk.FollowRequest\x1a\x19.weir.walk.FollowResponse\"\x000\x01B\x0fZ\rweir/api/walkb\x06proto3"
+	"\x06Follow\x12\x18.weir.walk.FollowRequest\x1a\x19.weir.walk.FollowResponse\"\x000\x01\x126\n" +
+	"\x03Why\x12\x15.weir.walk.WhyRequest\x1a\x16.weir.walk.WhyResponse\"\x00B\x0fZ\rweir/api/walkb\x06proto3"
 
 var (
 	file_walk_walk_proto_rawDescOnce sync.Once
@@ -223,21 +329,26 @@ func file_walk_walk_proto_rawDescGZIP() []byte {
 	return file_walk_walk_proto_rawDescData
 }
 
-var file_walk_walk_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_walk_walk_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_walk_walk_proto_goTypes = []any{
-	(*FollowRequest)(nil),  // 0: weir.walk.FollowRequest
-	(*Between)(nil),        // 1: weir.walk.Between
-	(*FollowResponse)(nil), // 2: weir.walk.FollowResponse
+	(*WhyRequest)(nil),     // 0: weir.walk.WhyRequest
+	(*WhyResponse)(nil),    // 1: weir.walk.WhyResponse
+	(*FollowRequest)(nil),  // 2: weir.walk.FollowRequest
+	(*Between)(nil),        // 3: weir.walk.Between
+	(*FollowResponse)(nil), // 4: weir.walk.FollowResponse
 }
 var file_walk_walk_proto_depIdxs = []int32{
-	1, // 0: weir.walk.FollowRequest.between:type_name -> weir.walk.Between
-	0, // 1: weir.walk.Walk.Follow:input_type -> weir.walk.FollowRequest
-	2, // 2: weir.walk.Walk.Follow:output_type -> weir.walk.FollowResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	3, // 0: weir.walk.FollowRequest.between:type_name -> weir.walk.Between
+	3, // 1: weir.walk.FollowResponse.packet:type_name -> weir.walk.Between
+	2, // 2: weir.walk.Walk.Follow:input_type -> weir.walk.FollowRequest
+	0, // 3: weir.walk.Walk.Why:input_type -> weir.walk.WhyRequest
+	4, // 4: weir.walk.Walk.Follow:output_type -> weir.walk.FollowResponse
+	1, // 5: weir.walk.Walk.Why:output_type -> weir.walk.WhyResponse
+	4, // [4:6] is the sub-list for method output_type
+	2, // [2:4] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_walk_walk_proto_init() }
@@ -251,7 +362,7 @@ func file_walk_walk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_walk_walk_proto_rawDesc), len(file_walk_walk_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Walk_Follow_FullMethodName = "/weir.walk.Walk/Follow"
+	Walk_Why_FullMethodName    = "/weir.walk.Walk/Why"
 )
 
 // WalkClient is the client API for Walk service.
@@ -31,6 +32,8 @@ type WalkClient interface {
 	// Follows packets until the caller ends it. Response headers say that it has begun. One
 	// walk at a time runs on a node: UNAVAILABLE while there is another.
 	Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FollowResponse], error)
+	// What the node knows of what stands between two ends.
+	Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*WhyResponse, error)
 }
 
 type walkClient struct {
@@ -60,6 +63,16 @@ func (c *walkClient) Follow(ctx context.Context, in *FollowRequest, opts ...grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Walk_FollowClient = grpc.ServerStreamingClient[FollowResponse]
 
+func (c *walkClient) Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*WhyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WhyResponse)
+	err := c.cc.Invoke(ctx, Walk_Why_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WalkServer is the server API for Walk service.
 // All implementations must embed UnimplementedWalkServer
 // for forward compatibility.
@@ -67,6 +80,8 @@ type WalkServer interface {
 	// Follows packets until the caller ends it. Response headers say that it has begun. One
 	// walk at a time runs on a node: UNAVAILABLE while there is another.
 	Follow(*FollowRequest, grpc.ServerStreamingServer[FollowResponse]) error
+	// What the node knows of what stands between two ends.
+	Why(context.Context, *WhyRequest) (*WhyResponse, error)
 	mustEmbedUnimplementedWalkServer()
 }
 
@@ -79,6 +94,9 @@ type UnimplementedWalkServer struct{}
 
 func (UnimplementedWalkServer) Follow(*FollowRequest, grpc.ServerStreamingServer[FollowResponse]) error {
 	return status.Error(codes.Unimplemented, "method Follow not implemented")
+}
+func (UnimplementedWalkServer) Why(context.Context, *WhyRequest) (*WhyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Why not implemented")
 }
 func (UnimplementedWalkServer) mustEmbedUnimplementedWalkServer() {}
 func (UnimplementedWalkServer) testEmbeddedByValue()              {}
@@ -112,13 +130,36 @@ func _Walk_Follow_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Walk_FollowServer = grpc.ServerStreamingServer[FollowResponse]
 
+func _Walk_Why_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WhyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalkServer).Why(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Walk_Why_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalkServer).Why(ctx, req.(*WhyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Walk_ServiceDesc is the grpc.ServiceDesc for Walk service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Walk_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "weir.walk.Walk",
 	HandlerType: (*WalkServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Why",
+			Handler:    _Walk_Why_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Follow",

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
 
 	"google.golang.org/grpc/credentials"
@@ -24,6 +26,12 @@ type Certificates struct {
 	stamps string
 	pair   *tls.Certificate
 	pool   *x509.CertPool
+}
+
+// ServerName is what the certificate of a node's agent names, one label for the node and
+// one for the cluster: *.CLUSTER.hubble-grpc.cilium.io is every node's.
+func ServerName(cluster, node string) string {
+	return strings.ReplaceAll(node, ".", "-") + "." + strings.ReplaceAll(cmp.Or(cluster, "default"), ".", "-") + ".hubble-grpc.cilium.io"
 }
 
 // Check reads the files.

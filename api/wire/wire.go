@@ -22,17 +22,22 @@ const (
 	handshakeTime  = 10 * time.Second
 	idleProbe      = 30 * time.Second // after which a silent end is asked whether it is there
 	probeTime      = 10 * time.Second
+
+	// How many octets a client takes before it has read them. Left to itself gRPC grows
+	// both to megabytes for each stream that is not read.
+	window     = 1 << 16
+	connWindow = 1 << 20
 )
 
 // Server returns a gRPC server with these bounds. Without certificates it speaks in the
 // clear.
-func Server(certs *Certificates) *grpc.Server {
-	options := []grpc.ServerOption{
+func Server(certs *Certificates, more ...grpc.ServerOption) *grpc.Server {
+	options := append([]grpc.ServerOption{
 		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxRecvMsgSize(maxRequest), grpc.ConnectionTimeout(handshakeTime),
 		grpc.SharedWriteBuffer(true), grpc.ReadBufferSize(4096),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idleProbe, Timeout: probeTime}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: probeTime, PermitWithoutStream: true}),
-	}
+	}, more...)
 	if certs != nil {
 		options = append(options, grpc.Creds(certs.Server()))
 	}
@@ -94,6 +99,6 @@ func Dial(address string, certs *Certificates, serverName string) (*grpc.ClientC
 	if !strings.HasPrefix(address, "unix:") {
 		address = "passthrough:///" + address
 	}
-	return grpc.NewClient(address, grpc.WithTransportCredentials(creds),
+	return grpc.NewClient(address, grpc.WithTransportCredentials(creds), grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: idleProbe, Timeout: probeTime}))
 }

@@ -16,18 +16,21 @@ const (
 	MasqueradedAgain = "Weir, masqueraded, another pod (A/A)"
 	MasqueradedNft   = "nftables masquerade"
 	MasqueradedIpt   = "iptables MASQUERADE"
-	NotMasqueraded   = "routed by the kernel, nothing masquerades: the most there is to win"
+	NotMasqueraded   = "routed by the kernel, nothing masquerades"
+	NoNode           = "one veth and no node: what the sockets cost"
 )
 
 // MakeMasquerade makes the paths of pods to the world: Weir's, and those of nodes
 // on which the kernel routes and netfilter masquerades by one rule, the least that
-// any such node has. Close it in any case.
+// any such node has. Beside them what is left when nothing masquerades, and when
+// there is no node. Close it in any case.
 func MakeMasquerade(ctx context.Context, prefix, dir, bin string) (*Set, error) {
 	s := &Set{prefix: prefix, dir: dir, bin: bin}
 	return s, s.make(ctx, s.weirMasquerade,
 		func(context.Context) error { return s.netfilter(MasqueradedNft, 1, nftRule) },
 		func(context.Context) error { return s.netfilter(MasqueradedIpt, 2, iptRule) },
-		s.routed)
+		s.routed,
+		func(context.Context) error { return s.direct(NoNode, "nn") })
 }
 
 // routed is a node that does nothing but route: the host outside knows the way back.

@@ -12,6 +12,7 @@ import (
 
 	"weir/bench/rules"
 	"weir/bpf"
+	"weir/datapath"
 )
 
 // Flows is from_pod with many connections, by the ways that a packet of a pod
@@ -183,7 +184,7 @@ func (f *Flows) run(p *ebpf.Program, w Way, syn bool, v picker, packets uint32) 
 		if done, err = f.picks.counter(); err != nil {
 			return 0, err
 		}
-		f.told += uint64(f.node.events.Drain(func(*bpf.Event) {})) // as an agent would, or the ring is full
+		f.told += uint64(f.node.events.Drain(datapath.Reader{Event: func(*bpf.Event) {}, Answer: func(*bpf.DNSAnswer) {}})) // as an agent would, or the ring is full
 	}
 	if runs == 0 {
 		return 0, fmt.Errorf("%s: every run was interrupted", w.Name)

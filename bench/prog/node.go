@@ -85,9 +85,7 @@ func load(root string, tunnel, connections uint32, level bpf.Monitor, wrap func(
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return l, err
 	}
-	if l.datapath, err = datapath.Open(slog.New(slog.DiscardHandler), datapath.Options{Root: root,
-		Sizes:       map[string]uint32{bpf.MapEvents: ringOctets, bpf.MapTraces: ringOctets},
-		Connections: datapath.ConnectionOptions{Size: connections}}); err != nil {
+	if l.datapath, err = datapath.Open(slog.New(slog.DiscardHandler), options(root, connections)); err != nil {
 		return l, err
 	}
 	if l.events, err = l.datapath.OpenEvents(); err != nil {
@@ -99,7 +97,7 @@ func load(root string, tunnel, connections uint32, level bpf.Monitor, wrap func(
 	}
 	l.cfg = bpf.Config{RouterIPv4: bpf.AddrFrom(netip.MustParseAddr("10.60.1.1")), RouterIPv6: bpf.AddrFrom(netip.MustParseAddr("fd60:1::1")),
 		Build: build, TunnelIfindex: tunnel, HostIfindex: 1, TunnelMTU: 1450, IPv4: 1, IPv6: 1, HostRouting: 1,
-		Monitor: uint8(level), MonitorRate: uint32(1 << 32 / uint64(ticks.Of(5*time.Second)))}
+		Monitor: uint8(level), MonitorRate: uint32(1 << 32 / uint64(ticks.Of(5*time.Second))), DNS: 1}
 	for _, name := range bpf.Objects {
 		if err := l.object(name, wrap); err != nil {
 			return l, fmt.Errorf("load object %s: %w", name, err)
@@ -110,6 +108,15 @@ func load(root string, tunnel, connections uint32, level bpf.Monitor, wrap func(
 	}
 	l.policy = policy.New(slog.New(slog.DiscardHandler), policy.Options{}, l.tables, l.datapath.Policy)
 	return l, l.enforce(nil)
+}
+
+func options(root string, connections uint32) datapath.Options {
+	return datapath.Options{Root: root, Sizes: map[string]uint32{bpf.MapEvents: ringOctets, bpf.MapTraces: ringOctets},
+		Connections: datapath.ConnectionOptions{Size: connections}}
+}
+
+func benchLabels() state.Labels {
+	return state.Labels{"k8s:app=bench", state.LabelCluster + "=bench", state.LabelNamespace + "=default"}
 }
 
 // enforce puts these policies in force, in place of those that were.
@@ -170,7 +177,7 @@ func (l *loaded) object(name string, wrap func(*ebpf.ProgramSpec)) error {
 // fill writes the maps that say who is where, and the rows that policy is
 // derived from.
 func (l *loaded) fill(tunnel bool) error {
-	labels := state.Labels{"k8s:app=bench", state.LabelCluster + "=bench", state.LabelNamespace + "=default"}
+	labels := benchLabels()
 	for _, r := range append(state.AllReserved(), state.Identity{ID: identity, Labels: labels}) {
 		l.tables.Identities.Put(r)
 	}

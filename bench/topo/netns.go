@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"weir/lab"
 )
 
 const dir = "/run/netns"
@@ -36,8 +38,8 @@ var sysctls = map[string]string{
 // Make makes the namespace and sets lo up. A name that is in use is an error.
 func Make(name string) (Netns, error) {
 	n := Netns{name}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return n, fmt.Errorf("make %s: %w", dir, err)
+	if err := lab.PrepareNetnsDir(); err != nil {
+		return n, err
 	}
 	f, err := os.OpenFile(n.Path(), os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {

@@ -7,6 +7,7 @@ struct everything {
 	struct endpoint endpoint;
 	struct ipcache_key ipcache_key;
 	struct ipcache_entry ipcache_entry;
+	struct budget budget;
 	struct metric metric;
 	struct config config;
 	struct node node;
@@ -23,6 +24,7 @@ struct everything {
 	struct policy_rule policy_rule;
 	struct policy_range_key policy_range_key;
 	struct event event;
+	struct dns_answer dns_answer;
 	struct walk_filter walk_filter;
 	struct walk walk;
 	struct step step;

@@ -20,7 +20,7 @@ import (
 var initialisms = map[string]string{
 	"id": "ID", "ip": "IP", "ipv4": "IPv4", "ipv6": "IPv6", "mac": "MAC", "mtu": "MTU", "cidr": "CIDR",
 	"vlan": "VLAN", "ttl": "TTL", "arp": "ARP", "ndp": "NDP", "fib": "FIB", "l2": "L2", "l3": "L3", "ipcache": "IPCache",
-	"ct": "CT", "nat": "NAT", "dsr": "DSR", "nodeport": "NodePort", "tcp": "TCP", "udp": "UDP", "icmp": "ICMP", "xdp": "XDP",
+	"ct": "CT", "nat": "NAT", "dsr": "DSR", "nodeport": "NodePort", "tcp": "TCP", "udp": "UDP", "icmp": "ICMP", "xdp": "XDP", "dns": "DNS",
 }
 
 func goName(c string) string {

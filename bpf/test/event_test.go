@@ -29,7 +29,10 @@ func (n *node) ring(t testing.TB, name string) events {
 	return events{r}
 }
 
-func (r events) all(t testing.TB) (out []bpf.Event) {
+func (r events) all(t testing.TB) []bpf.Event { return records[bpf.Event](t, r.Reader) }
+
+// records are those that have come since it was last asked.
+func records[T any](t testing.TB, r *ringbuf.Reader) (out []T) {
 	t.Helper()
 	for {
 		rec, err := r.Read()
@@ -39,10 +42,11 @@ func (r events) all(t testing.TB) (out []bpf.Event) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(rec.RawSample) != int(unsafe.Sizeof(bpf.Event{})) {
-			t.Fatalf("an event of %d octets", len(rec.RawSample))
+		var x T
+		if len(rec.RawSample) != int(unsafe.Sizeof(x)) {
+			t.Fatalf("a record of %d octets, want a %T of %d", len(rec.RawSample), x, unsafe.Sizeof(x))
 		}
-		out = append(out, *(*bpf.Event)(unsafe.Pointer(&rec.RawSample[0])))
+		out = append(out, *(*T)(unsafe.Pointer(&rec.RawSample[0])))
 	}
 }
 
@@ -114,6 +118,22 @@ func TestDropSaysWhoWhereAndWhy(t *testing.T) {
 		n.want(t, "let through", bpf.ProgFromPod, f.from(f.peer), bpf.ReasonToEndpoint)
 		if got := r.all(t); len(got) != 0 {
 			t.Errorf("a packet that was let through is an event: %+v", got)
+		}
+	})
+}
+
+// What the sender's policy has allowed is told of, too, when the receiver's denies.
+func TestADenialSaysWhatTheSendersPolicyAllowed(t *testing.T) {
+	n := filled(t, config())
+	r := n.events(t)
+	perFamily(t, n, func(t *testing.T, f family) {
+		n.rules(t, rule{level: bpf.LevelAny, id: 7})
+		n.isolate(t, podID, bpf.PolicyEgress)
+		n.isolate(t, peerID, bpf.PolicyIngress)
+		r.all(t)
+		n.send(t, bpf.ProgFromPod, f.from(f.peer))
+		if got := r.all(t); len(got) != 1 || got[0].Reason != uint8(bpf.DropPolicy) || got[0].Direction != 1 || got[0].Rule != [2]uint32{7, 0} {
+			t.Errorf("got %+v, want a denial at ingress that rule 7 allowed at egress", got)
 		}
 	})
 }

@@ -109,7 +109,7 @@ func newNode(t testing.TB, cfg bpf.Config) *node {
 // testSizes keep the maps of a test small.
 var testSizes = map[string]uint32{bpf.MapEndpoints: 64, bpf.MapIPCache: 64, bpf.MapPolicy: 64, bpf.MapNodes: 64,
 	bpf.MapPolicyCounters: 64, bpf.MapPolicyPeers: 1024, bpf.MapPolicySets: 64, bpf.MapSocketUsers: 64,
-	bpf.MapEvents: 64 << 10, bpf.MapTraces: 64 << 10}
+	bpf.MapEvents: 64 << 10, bpf.MapTraces: 64 << 10, bpf.MapDNS: 16 << 10}
 
 // newTable gives the node an empty connection table.
 func (n *node) newTable(t testing.TB, size uint32) *ebpf.Map {
@@ -213,7 +213,8 @@ func (n *node) count() ([]counted, error) {
 	}
 	var out []counted
 	for i, k := range keys[:got] {
-		if k == bpf.MetricIndex(bpf.PlaceNone, bpf.ReasonEventLost) || k == bpf.MetricIndex(bpf.PlaceNone, bpf.ReasonTraceLost) {
+		if k == bpf.MetricIndex(bpf.PlaceNone, bpf.ReasonEventLost) || k == bpf.MetricIndex(bpf.PlaceNone, bpf.ReasonTraceLost) ||
+			k == bpf.MetricIndex(bpf.PlaceNone, bpf.ReasonDNSLost) {
 			continue // nobody reads the events of a test
 		}
 		out = n.rose(out, k, values[i*cpus:(i+1)*cpus])

@@ -223,6 +223,9 @@ func TestServiceRefusesWhomItIsNotFor(t *testing.T) {
 		}
 		n.set(t, bpf.MapSourceRanges, bpf.SourceRange{PrefixLen: bits, Service: 210 + odd, Addr: bpf.AddrFrom(f.world)}, uint32(1))
 		n.want(t, "within them", bpf.ProgFromNetdev, f.asksNode(unix.IPPROTO_UDP), bpf.ReasonToEndpoint)
+		n.want(t, "a pod outside of them", bpf.ProgFromPod, forService(f.from(f.self), nodePort, unix.IPPROTO_UDP), bpf.DropSourceRange)
+		n.set(t, bpf.MapSourceRanges, bpf.SourceRange{PrefixLen: 32 + 128, Service: 210 + odd, Addr: bpf.AddrFrom(f.pod)}, uint32(1))
+		n.want(t, "a pod within them", bpf.ProgFromPod, forService(f.from(f.self), nodePort, unix.IPPROTO_UDP), bpf.ReasonToEndpoint)
 		cluster := f.asksNode(unix.IPPROTO_UDP).destination(vip[f.v6], servicePort)
 		n.want(t, "a ClusterIP, from outside", bpf.ProgFromNetdev, cluster, bpf.DropClusterIP)
 		n.offer(t, f, 0)

@@ -227,13 +227,17 @@ func TestUnconnectedSocketHearsFromTheServicesItHasAsked(t *testing.T) {
 			n.add(t, service{id: 1 + 10*uint32(i) + k, at: at(vip[f.v6], 53+uint16(k)), proto: udp, first: 16 * (8*uint32(i) + k), backends: []uint32{20 + 10*uint32(i) + k}})
 		}
 	}
+	self := map[bool]netip.Addr{}
+	for _, f := range families {
+		self[f.v6] = f.self
+	}
 	for _, c := range []struct {
-		name   string
-		domain int
-		to     netip.Addr
+		name     string
+		domain   int
+		to, self netip.Addr // a service, and who stands for it
 	}{
-		{"IPv4", unix.AF_INET, vip[false]}, {"IPv6", unix.AF_INET6, vip[true]},
-		{"IPv4 by an IPv6 socket", unix.AF_INET6, netip.AddrFrom16(vip[false].As16())},
+		{"IPv4", unix.AF_INET, vip[false], self[false]}, {"IPv6", unix.AF_INET6, vip[true], self[true]},
+		{"IPv4 by an IPv6 socket", unix.AF_INET6, netip.AddrFrom16(vip[false].As16()), netip.AddrFrom16(self[false].As16())},
 	} {
 		var fd int
 		n.do(func() {
@@ -248,22 +252,36 @@ func TestUnconnectedSocketHearsFromTheServicesItHasAsked(t *testing.T) {
 				t.Errorf("%s: send: %v", c.name, err)
 			}
 		}
-		heard := map[string]string{}
-		for range 3 {
-			b := make([]byte, 100)
-			size, from, err := unix.Recvfrom(fd, b, 0)
-			if err != nil {
-				t.Fatalf("%s: receive: %v", c.name, err)
-			}
-			heard[sockname(from).String()] = string(b[:size])
-		}
+		heard := hear(t, c.name, fd, 3)
 		for k := range uint16(3) {
 			if from, want := at(c.to, 53+k).String(), fmt.Sprint("server ", k); heard[from] != want {
 				t.Errorf("%s: %s has answered %q, want %q", c.name, from, heard[from], want)
 			}
 		}
+		// Asked at its own address, a server is itself again.
+		if err := unix.Sendto(fd, []byte("?"), 0, sockaddr(c.domain, at(c.self, 9001))); err != nil {
+			t.Errorf("%s: send to a server: %v", c.name, err)
+		}
+		if heard := hear(t, c.name, fd, 1); heard[at(c.self, 9001).String()] != "server 1" {
+			t.Errorf("%s: asked at %s: %q has answered", c.name, c.self, heard)
+		}
 		unix.Close(fd)
 	}
+}
+
+// hear returns what so many datagrams say, by their senders.
+func hear(t *testing.T, name string, fd, datagrams int) map[string]string {
+	t.Helper()
+	heard := map[string]string{}
+	for range datagrams {
+		b := make([]byte, 100)
+		size, from, err := unix.Recvfrom(fd, b, 0)
+		if err != nil {
+			t.Fatalf("%s: receive: %v", name, err)
+		}
+		heard[sockname(from).String()] = string(b[:size])
+	}
+	return heard
 }
 
 func sockaddr(domain int, a netip.AddrPort) unix.Sockaddr {

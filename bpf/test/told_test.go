@@ -297,6 +297,11 @@ func TestMasqueradeIsToldOf(t *testing.T) {
 			}
 			n.want(t, name+" again", bpf.ProgFromPod, p.then("A"), bpf.ReasonToNetwork)
 			l.told(t, name+" again")
+			n.want(t, name+" error", bpf.ProgFromNetdev, f.tells(f.gateway, f.self, f.as(p, f.self, port)), bpf.ReasonToEndpoint)
+			icmp := netip.AddrPortFrom(f.pod, uint16(f.pick(3, 1)))
+			if got = l.say(t); len(got) != 1 || got[0] != fmt.Sprintf("packet %d %s (%d) -> %s (%d): from_netdev Forwarded to endpoint", f.icmp(), at(f.gateway, 0), idWorld, icmp, idPod) {
+				t.Errorf("%s error: %q", name, got)
+			}
 		}
 	})
 }

@@ -30,7 +30,7 @@ const (
 func TestVerifierWalksNoMoreInstructionsThanRecorded(t *testing.T) {
 	cfg := serving(config())
 	cfg.Monitor, cfg.MonitorRate = uint8(bpf.MonitorNone), 1<<20
-	cfg.HostFirewall, cfg.Acceleration, cfg.L2, cfg.Masquerade = 1, 1, 1, uint8(bpf.MasqueradeIPv4|bpf.MasqueradeIPv6)
+	cfg.HostFirewall, cfg.Acceleration, cfg.L2, cfg.DNS, cfg.Masquerade = 1, 1, 1, 1, uint8(bpf.MasqueradeIPv4|bpf.MasqueradeIPv6)
 	cfg.VLANBypass = [8]uint16{1, 2, 3, 4, 5, 6, 7, 8}
 	got := map[string]uint32{}
 	n := newNode(t, cfg)

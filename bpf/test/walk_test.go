@@ -1,12 +1,8 @@
 package bpftest
 
 import (
-	"errors"
 	"net/netip"
-	"os"
 	"testing"
-	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
@@ -23,32 +19,19 @@ func (n *node) follow(t testing.TB, filters ...bpf.WalkFilter) *ringbuf.Reader {
 		w.Filter[i] = f
 	}
 	n.set(t, bpf.MapWalk, uint32(0), w)
-	r, err := ringbuf.NewReader(n.maps[bpf.MapSteps])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close() })
-	r.SetDeadline(time.Unix(1, 0))
-	return r
+	return n.ring(t, bpf.MapSteps).Reader
 }
 
-func steps(t testing.TB, r *ringbuf.Reader) (out []bpf.Step) {
+func steps(t testing.TB, r *ringbuf.Reader) []bpf.Step {
 	t.Helper()
-	for {
-		rec, err := r.Read()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := *(*bpf.Step)(unsafe.Pointer(&rec.RawSample[0]))
-		if s.Time == 0 {
+	out := records[bpf.Step](t, r)
+	for i := range out {
+		if out[i].Time == 0 {
 			t.Error("a step without a time")
 		}
-		s.Time = 0
-		out = append(out, s)
+		out[i].Time = 0
 	}
+	return out
 }
 
 // step is the only one that there is.

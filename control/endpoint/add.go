@@ -271,10 +271,8 @@ func (c *Control) waitForIPs(ctx context.Context, e state.Endpoint) error {
 		if !missing.IsValid() {
 			return nil
 		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return fmt.Errorf("%w: address %s did not reach weir_ipcache: %w", ErrNotReady, missing, ctx.Err())
+		if err := awaitChange(ctx, wake); err != nil {
+			return fmt.Errorf("%w: address %s did not reach weir_ipcache: %w", ErrNotReady, missing, err)
 		}
 	}
 }

@@ -12,6 +12,22 @@ import (
 // server had the object before the runtime was asked, and tells us soon.
 const identityWait = 500 * time.Millisecond
 
+// stalled is how long an ADD waits for a table in which nothing changes. Where many wait
+// there is much to change, and they wait for as long as they may.
+const stalled = 4 * time.Second
+
+// awaitChange waits for one of the tables that wake; an error says why there will be none.
+func awaitChange(ctx context.Context, wake <-chan struct{}) error {
+	select {
+	case <-wake:
+		return nil
+	case <-time.After(stalled):
+		return fmt.Errorf("nothing has changed for %s", stalled)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // identify sets identity, labels and state; a pod that is not known yet is
 // reserved:init. The labels are all that the pod has, for people.
 func (c *Control) identify(e *state.Endpoint) {
@@ -86,10 +102,8 @@ func (c *Control) waitForPolicy(ctx context.Context, id state.EndpointID) error 
 		if p, ok := c.tables.EndpointPolicies.Get(id); ok && p.Pod == e.Pod && p.Identity == e.Identity {
 			return nil
 		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return fmt.Errorf("%w: the policy of endpoint %d, identity %d, is not in force: %w", ErrNotReady, id, e.Identity, ctx.Err())
+		if err := awaitChange(ctx, wake); err != nil {
+			return fmt.Errorf("%w: the policy of endpoint %d, identity %d, is not in force: %w", ErrNotReady, id, e.Identity, err)
 		}
 	}
 }

@@ -82,6 +82,42 @@ func TestAnAddWaitsToKnowItsPodButNotForEver(t *testing.T) {
 	}
 }
 
+// An ADD waits for its address while others get theirs, and is refused where nothing goes on.
+func TestAnAddIsRefusedWhenNothingGoesOn(t *testing.T) {
+	for name, tt := range map[string]struct {
+		every  time.Duration // others change the table
+		waited time.Duration
+	}{
+		"nothing goes on": {time.Hour, stalled},
+		"others go on":    {stalled / 2, time.Minute}, // as long as the request may
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := control(t, 8)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			go func() {
+				others := time.NewTicker(tt.every)
+				defer others.Stop()
+				for n := 0; ; n++ {
+					select {
+					case <-others.C:
+						c.tables.IPs.Put(state.IP{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(n)}), 32)})
+					case <-ctx.Done():
+						return
+					}
+				}
+			}()
+			began := time.Now()
+			err := c.waitForIPs(ctx, state.Endpoint{ID: 7, IPv4: netip.MustParseAddr("10.0.0.7")})
+			if waited := time.Since(began); !errors.Is(err, ErrNotReady) || waited != tt.waited {
+				t.Errorf("%s: %v after %v, want %v after %v", name, err, waited, ErrNotReady, tt.waited)
+			}
+			cancel()
+			synctest.Wait()
+		})
+	}
+}
+
 func TestAnAddWaitsForItsOwnPodNotForOneOfItsName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := control(t, 8)

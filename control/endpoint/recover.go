@@ -19,8 +19,11 @@ func (c *Control) recoverRows() {
 		return
 	}
 	for id, row := range c.dp.Endpoints.Desired() {
-		dev, err := net.InterfaceByIndex(int(row.Ifindex))
-		if c.used[state.EndpointID(id)] || err != nil || int(id) >= c.opts.Slots {
+		if c.used[state.EndpointID(id)] || int(id) >= c.opts.Slots {
+			continue
+		}
+		dev, err := net.InterfaceByIndex(int(row.Ifindex)) // lists all devices: not for those that are known
+		if err != nil {
 			continue
 		}
 		if row.Flags&uint16(bpf.EndpointHealth) != 0 { // it is made again

@@ -94,7 +94,7 @@ type place struct {
 	network string // "tcp4" or "tcp6", or "tcp" for both families
 	addr    string // with its port
 	port    uint16 // whose check is answered; 0: the node's
-	is6     bool   // family of the endpoints that count
+	is6     bool   // family of the endpoints that count: the asked one, or the only one
 }
 
 // placesOf are where checks are answered: at every address of the node, or, where
@@ -110,11 +110,11 @@ func placesOf(checks map[uint16]*check, o Options, addrs []netip.Addr) []place {
 	}
 	for port, c := range checks {
 		for _, a := range at {
-			p := place{network: "tcp4", addr: netip.AddrPortFrom(a, port).String(), port: port, is6: a.Is6()}
-			if p.is6 {
+			p := place{network: "tcp4", addr: netip.AddrPortFrom(a, port).String(), port: port, is6: c.ipv6 && (a.Is6() || !c.ipv4)}
+			if a.Is6() {
 				p.network = "tcp6"
 			}
-			if p.is6 && c.ipv6 && o.IPv6 || !p.is6 && c.ipv4 && o.IPv4 {
+			if a.Is6() && o.IPv6 || a.Is4() && o.IPv4 {
 				out = append(out, p)
 			}
 		}

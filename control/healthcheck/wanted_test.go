@@ -82,7 +82,7 @@ func TestReadyEndpointsOfThisNodeCount(t *testing.T) {
 }
 
 func TestPlacesFollowFamiliesAndNodePortAddresses(t *testing.T) {
-	checks, _ := wanted([]state.Service{service("a", 30000, "10.96.0.1", "fd96::1"), service("b", 30001, "10.96.0.2")}, nil)
+	checks, _ := wanted([]state.Service{service("a", 30000, "10.96.0.1", "fd96::1"), service("b", 30001, "10.96.0.2"), service("c", 30002, "fd96::3")}, nil)
 	mine := []netip.Addr{addr("172.18.0.2"), addr("fd18::2")}
 	within := []netip.Prefix{netip.MustParsePrefix("172.18.0.0/16")}
 	for _, c := range []struct {
@@ -92,14 +92,18 @@ func TestPlacesFollowFamiliesAndNodePortAddresses(t *testing.T) {
 		want  []string
 	}{
 		{"all addresses", Options{Healthz: ":10256", IPv4: true, IPv6: true}, mine,
-			[]string{"tcp :10256", "tcp4 0.0.0.0:30000", "tcp6 [::]:30000", "tcp4 0.0.0.0:30001"}},
-		{"some", Options{Addresses: within, IPv4: true, IPv6: true}, mine[:1], []string{"tcp4 172.18.0.2:30000", "tcp4 172.18.0.2:30001"}},
+			[]string{"tcp :10256", "tcp4 0.0.0.0:30000", "tcp6 [::]:30000 of IPv6", "tcp4 0.0.0.0:30001", "tcp6 [::]:30001", "tcp4 0.0.0.0:30002 of IPv6", "tcp6 [::]:30002 of IPv6"}},
+		{"some", Options{Addresses: within, IPv4: true, IPv6: true}, mine[:1], []string{"tcp4 172.18.0.2:30000", "tcp4 172.18.0.2:30001", "tcp4 172.18.0.2:30002 of IPv6"}},
 		{"none of them here", Options{Addresses: within, IPv4: true, IPv6: true}, nil, nil},
-		{"IPv6 is off", Options{IPv4: true}, mine, []string{"tcp4 0.0.0.0:30000", "tcp4 0.0.0.0:30001"}},
+		{"IPv6 is off", Options{IPv4: true}, mine, []string{"tcp4 0.0.0.0:30000", "tcp4 0.0.0.0:30001", "tcp4 0.0.0.0:30002 of IPv6"}},
 	} {
 		var got []string
 		for _, p := range placesOf(checks, c.o, c.addrs) {
-			got = append(got, p.network+" "+p.addr)
+			text := p.network + " " + p.addr
+			if p.is6 {
+				text += " of IPv6"
+			}
+			got = append(got, text)
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.what, diff)

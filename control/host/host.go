@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,6 +61,8 @@ type Services struct {
 type Monitor struct {
 	Level    bpf.Monitor
 	Interval uint32 // jiffies between events of a connection that goes on
+	DNS      bool   // answers of DNS to pods are copied
+	Drops    uint32 // events of drops in a second on each CPU; 0: as many as there is room for
 }
 
 // Masquerade says whose pods leave the cluster as this node.
@@ -165,22 +168,31 @@ func (c *Control) enabled(addrs []netip.Addr) []netip.Addr {
 	})
 }
 
-// overlap names a pod CIDR of this node that another node has, too: two pods
-// would get one address.
-func (c *Control) overlap(local state.Node) error {
-	var errs []error
-	for _, n := range c.tables.Nodes.All() {
+// Overlaps says which pod CIDRs of this node another node has, too, and what to do: two
+// pods would get one address.
+func Overlaps(t *state.Tables, local state.Node) map[netip.Prefix]string {
+	out := map[netip.Prefix]string{}
+	for _, n := range t.Nodes.Rows(func(a, b state.Node) int { return strings.Compare(a.Name, b.Name) }) {
 		if n.Local {
 			continue
 		}
 		for _, theirs := range n.PodCIDRs {
 			for _, own := range local.PodCIDRs {
 				if own.Overlaps(theirs) {
-					errs = append(errs, fmt.Errorf("pod CIDR %s of this node overlaps %s of node %s: give one of them another", own, theirs, n.Name))
+					out[own] = fmt.Sprintf("overlaps %s of node %s: give one of them another", theirs, n.Name)
 				}
 			}
 		}
 	}
+	return out
+}
+
+func (c *Control) overlap(local state.Node) error {
+	var errs []error
+	for own, why := range Overlaps(c.tables, local) {
+		errs = append(errs, fmt.Errorf("pod CIDR %s of this node %s", own, why))
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }
 
@@ -282,6 +294,7 @@ func constants(o Options, local state.Node, base link.Base, mtu int) bpf.Config 
 	c.Services, c.SetRetval, c.Netns = flag(o.Services.On), flag(o.Services.SetRetval), o.Services.Netns
 	c.L2 = flag(o.L2)
 	c.Monitor, c.MonitorRate = uint8(o.Monitor.Level), rate(o.Monitor)
+	c.DNS, c.DropEvents = flag(o.Monitor.DNS), o.Monitor.Drops
 	c.NATFirst, c.NATLast = o.NATPorts[0], o.NATPorts[1]
 	if o.Masquerade.IPv4 {
 		c.Masquerade |= uint8(bpf.MasqueradeIPv4)

@@ -54,6 +54,7 @@ func TestConstantsFitTheNode(t *testing.T) {
 			func(c *bpf.Config) { c.L2 = 1 }},
 		"events": {func(o *Options, _ *state.Node) { o.Monitor = Monitor{Level: bpf.MonitorMedium, Interval: 1250} },
 			func(c *bpf.Config) { c.Monitor, c.MonitorRate = uint8(bpf.MonitorMedium), 3435973 }},
+		"names": {func(o *Options, _ *state.Node) { o.Monitor = Monitor{DNS: true, Drops: 7} }, func(c *bpf.Config) { c.DNS, c.DropEvents = 1, 7 }},
 		"events without intervals": {func(o *Options, _ *state.Node) { o.Monitor = Monitor{Level: bpf.MonitorMaximum, Interval: 1250} },
 			func(c *bpf.Config) { c.Monitor = uint8(bpf.MonitorMaximum) }},
 		"some VLANs": {func(o *Options, _ *state.Node) { o.VLANBypass = []int{7, 9} },

@@ -49,6 +49,7 @@ type Pool struct {
 	blocks   []*block            // in order of preference
 	used     map[netip.Addr]bool // also those outside of the blocks
 	reserved map[netip.Addr]bool // the router and the health endpoint have them
+	withheld map[netip.Prefix]string
 }
 
 // New returns a pool without addresses; node is for messages.
@@ -92,6 +93,14 @@ func (p *Pool) SetCIDRs(cidrs []netip.Prefix, reserved []netip.Addr) error {
 	return nil
 }
 
+// Withhold makes these the CIDRs that no new pod gets an address of, and says why. Whoever
+// has one keeps it.
+func (p *Pool) Withhold(why map[netip.Prefix]string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.withheld = why
+}
+
 // count recounts what each block has in use.
 func (p *Pool) count() {
 	for a := range p.reserved {
@@ -111,7 +120,7 @@ func (p *Pool) Allocate(f Family) (netip.Addr, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range p.blocks {
-		if familyOf(b.cidr.Addr()) != f || b.taken >= b.capacity() {
+		if familyOf(b.cidr.Addr()) != f || b.taken >= b.capacity() || p.withheld[b.cidr] != "" {
 			continue
 		}
 		a := b.next
@@ -194,7 +203,11 @@ func (p *Pool) exhausted(f Family) error {
 	var full []string
 	for _, b := range p.blocks {
 		if familyOf(b.cidr.Addr()) == f {
-			full = append(full, fmt.Sprintf("%d of %d in %s in use", b.taken, b.capacity(), b.cidr))
+			text := fmt.Sprintf("%d of %d in %s in use", b.taken, b.capacity(), b.cidr)
+			if why := p.withheld[b.cidr]; why != "" {
+				text = b.cidr.String() + " " + why
+			}
+			full = append(full, text)
 		}
 	}
 	if full == nil {

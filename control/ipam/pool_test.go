@@ -283,3 +283,30 @@ func BenchmarkAllocateRelease(b *testing.B) {
 		p.Release(a)
 	}
 }
+
+func TestNobodyGetsAnAddressThatIsWithheld(t *testing.T) {
+	p := New("n1")
+	one, two := netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("10.0.1.0/29")
+	if err := p.SetCIDRs([]netip.Prefix{one, two}, nil); err != nil {
+		t.Fatal(err)
+	}
+	had, err := p.Allocate(IPv4)
+	if err != nil || !one.Contains(had) {
+		t.Fatalf("%v, %v; want an address of %s", had, err, one)
+	}
+	p.Withhold(map[netip.Prefix]string{one: "overlaps 10.0.0.0/24 of node n2"})
+	if a, err := p.Allocate(IPv4); err != nil || !two.Contains(a) {
+		t.Errorf("%v, %v; want an address of %s", a, err, two)
+	}
+	p.Withhold(map[netip.Prefix]string{one: "overlaps 10.0.0.0/24 of node n2", two: "overlaps 10.0.0.0/8 of node n3"})
+	if a, err := p.Allocate(IPv4); !errors.Is(err, ErrExhausted) || !strings.Contains(err.Error(), "10.0.0.0/29 overlaps 10.0.0.0/24 of node n2") {
+		t.Errorf("%v, %v; want an error that names the other node", a, err)
+	}
+	if err := p.SetCIDRs([]netip.Prefix{one, two}, nil); err != nil || p.Usage()[0].Allocated != 1 {
+		t.Errorf("%v, %+v; want one address in use still", err, p.Usage())
+	}
+	p.Withhold(nil)
+	if a, err := p.Allocate(IPv4); err != nil || !one.Contains(a) || a == had {
+		t.Errorf("%v, %v; want another address of %s", a, err, one)
+	}
+}

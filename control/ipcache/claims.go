@@ -87,8 +87,10 @@ func (v view) nodeClaims(n state.Node) []state.IP {
 		row.Leaves = row.Host && v.leaving[p.Addr()]
 		out = append(out, row)
 	}
-	for _, a := range n.Addresses {
-		add(own, single(a), netip.Addr{}) // reached over the underlay itself, never through the tunnel
+	for _, a := range n.Addresses { // reached over the underlay itself, never through the tunnel
+		own := own
+		own.Via = via
+		add(own, single(a), netip.Addr{})
 	}
 	for _, a := range n.Routers {
 		add(own, single(a), via)
@@ -146,11 +148,14 @@ func (v view) podClaims(p state.Pod) []state.IP {
 
 func podLife(p state.Pod) life { return life{p.Deleting, p.Created} }
 
-// numbered is the address that has a number in a row's place: of its tunnel endpoint,
-// or its own where pods leave the cluster with it.
+// numbered is the address that has a number in a row's place: of its tunnel endpoint, of
+// the node that it is of, or its own where pods leave the cluster with it.
 func numbered(row state.IP) netip.Addr {
-	if row.Leaves {
+	switch {
+	case row.Leaves:
 		return row.Prefix.Addr()
+	case row.Via.IsValid():
+		return row.Via
 	}
 	return row.TunnelEndpoint
 }

@@ -91,6 +91,9 @@ func TestEveryAddressHasItsOwnerAndItsWay(t *testing.T) {
 			"fc00::3/128":   {state.IdentityRemoteNode, 0, none, false},
 		} {
 			row, ok := got[prefix(p)]
+			if node := p == "172.18.0.3/32" || p == "fc00::3/128"; row.Via.IsValid() != node || node && row.Via != far {
+				t.Errorf("underlay6 %v: %s: by %s, want %s of another node's own addresses alone", underlay6, p, row.Via, far)
+			}
 			if !ok || row.Identity != want.identity || row.Endpoint != want.endpoint || row.TunnelEndpoint != want.via || row.Host != want.host {
 				t.Errorf("underlay6 %v: %s: got %+v (%v), want %+v", underlay6, p, row, ok, want)
 			}

@@ -114,7 +114,7 @@ func (c *compiler) node(n state.Node) {
 	}
 	for _, a := range n.Addresses {
 		row := own
-		row.Prefix = single(a)
+		row.Prefix, row.Via = single(a), via
 		c.add(row) // reached over the underlay itself, never through the tunnel
 	}
 	for _, a := range n.Routers {

@@ -93,7 +93,8 @@ func (c *Control) read() (input, error) {
 	in := input{Options: c.opts}
 	in.Nodes = c.tables.Nodes.Rows(func(a, b state.Node) int { return strings.Compare(a.Name, b.Name) })
 	in.Devices = c.tables.Devices.Rows(func(a, b state.Device) int { return strings.Compare(a.Name, b.Name) })
-	if !slices.ContainsFunc(in.Nodes, func(n state.Node) bool { return n.Local }) {
+	// A node that has no pod CIDR at the moment leaves its routes: kubelets probe by them.
+	if !slices.ContainsFunc(in.Nodes, func(n state.Node) bool { return n.Local && len(n.PodCIDRs) > 0 && len(n.Routers) > 0 }) {
 		return in, errTooEarly
 	}
 	if len(in.Devices) == 0 {

@@ -34,7 +34,7 @@ func (e *engine) resolve(s *selector) {
 		}
 	case state.PeerCIDRGroups:
 		for _, g := range e.groups {
-			if s.peer.CIDRGroups.Matches(groupLabels(g)) {
+			if g.SelectedBy(s.peer.CIDRGroups) {
 				cidrs = append(cidrs, g.CIDRs...)
 			}
 		}
@@ -150,14 +150,6 @@ func nodeLabels(n state.Node) state.Labels {
 		out = append(out, "k8s:"+k+"="+v)
 	}
 	slices.Sort(out)
-	return out
-}
-
-func groupLabels(g state.CIDRGroup) state.Labels {
-	out := state.Labels{"name=" + g.Name}
-	for k, v := range g.Labels {
-		out = append(out, "k8s:"+k+"="+v)
-	}
 	return out
 }
 

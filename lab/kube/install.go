@@ -19,6 +19,7 @@ type Install struct {
 	Image    string            // archive of Weir's image
 	Manifest string            // what kubectl applies
 	Set      map[string]string // keys of weir.yaml that shall have other values than in the manifest
+	Keys     []string          // all that weir.yaml may have, of which the manifest names some
 }
 
 // inFamily is the same for a lab of that family, unless Set says otherwise.
@@ -51,12 +52,19 @@ func (i Install) manifest() (string, error) {
 			changed = changed || line.MatchString(text)
 			text = line.ReplaceAllString(text, "${1}"+strings.ReplaceAll(i.Set[key], "$", "$$"))
 		}
+		if !changed && slices.Contains(i.Keys, key) {
+			changed = agentsPart.MatchString(text)
+			text = agentsPart.ReplaceAllString(text, "${0}    "+key+": "+strings.ReplaceAll(i.Set[key], "$", "$$")+"\n")
+		}
 		if !changed {
 			return "", fmt.Errorf("--set %s: %s has no such key in its weir.yaml", key, i.Manifest)
 		}
 	}
 	return text, nil
 }
+
+// agentsPart is where the agent's part of the manifest begins.
+var agentsPart = regexp.MustCompile(`(?m)^  weir\.yaml: \|\n`)
 
 // linesOf matches a key up to its value, as the agent's part of the manifest
 // writes it ("ipv6.enabled: true") and as the operator's does ("ipv6: {enabled: true}").

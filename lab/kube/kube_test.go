@@ -73,6 +73,8 @@ func TestSpecs(t *testing.T) {
 		{Spec{Nodes: 1, IPv4: true}, "up --nodes 1 --family ipv4 --kube-proxy none"},
 		{Spec{IPv6: true, KubeProxy: "nftables"}, "up --nodes 3 --family ipv6 --kube-proxy nftables"},
 		{Spec{IPv4: true, IPv6: true}, "up --nodes 3 --family dual --kube-proxy none"},
+		{Spec{Nodes: 7, Zones: 3, Gates: "A=true,B=false"}, "up --nodes 7 --family dual --kube-proxy none --zones 3 --feature-gates A=true,B=false"},
+		{Spec{Zones: 4}, "--zones 4: 0 to 3 are possible"},
 		{Spec{Nodes: 100}, "--nodes 100: 1 to 99 are possible"},
 		{Spec{Nodes: -1}, "--nodes -1: 1 to 99"},
 		{Spec{KubeProxy: "ipvs"}, `--kube-proxy "ipvs": want nftables or iptables`},
@@ -113,6 +115,10 @@ func TestWhatIsInstalledIsCheckedBeforeAnythingIsMade(t *testing.T) {
 	write(i.Image, "two")
 	if second, err := dual.text(); err != nil || second == first {
 		t.Errorf("another image does not change the pods: %v\n%s", err, second)
+	}
+	dual.Set["bpf.attachMode"], dual.Keys = "tc", []string{"bpf.attachMode"}
+	if text, err := dual.text(); err != nil || !strings.Contains(text, "  weir.yaml: |\n    bpf.attachMode: tc\n    ipv4.enabled: true\n") {
+		t.Errorf("a key that the manifest does not name: %v\n%s", err, text)
 	}
 	dual.Set["ipv7.enabled"] = "true"
 	if err := dual.check(); err == nil || !strings.Contains(err.Error(), "--set ipv7.enabled") {

@@ -20,6 +20,8 @@ type Spec struct {
 	IPv4      bool     // of nodes, pods and services; neither: both
 	IPv6      bool     //
 	KubeProxy string   // nftables or iptables; empty: none, Weir does services
+	Zones     int      // nodes are in zone1, zone2, ... in turn; 0: in none
+	Gates     string   // Kubernetes' feature gates: Name=true,...
 	Install   *Install // nil: no network, so that nodes stay NotReady
 	Keep      bool     // leave a lab that could not be made as it is
 	Progress  io.Writer
@@ -49,7 +51,17 @@ func (s Spec) args() ([]string, error) {
 	default:
 		return nil, fmt.Errorf("--kube-proxy %q: want nftables or iptables", s.KubeProxy)
 	}
-	return []string{"up", "--nodes", strconv.Itoa(s.Nodes), "--family", s.family(), "--kube-proxy", s.KubeProxy}, nil
+	if s.Zones < 0 || s.Zones > s.Nodes {
+		return nil, fmt.Errorf("--zones %d: 0 to %d are possible, the number of nodes", s.Zones, s.Nodes)
+	}
+	args := []string{"up", "--nodes", strconv.Itoa(s.Nodes), "--family", s.family(), "--kube-proxy", s.KubeProxy}
+	if s.Zones > 0 {
+		args = append(args, "--zones", strconv.Itoa(s.Zones))
+	}
+	if s.Gates != "" {
+		args = append(args, "--feature-gates", s.Gates)
+	}
+	return args, nil
 }
 
 // Up makes a lab and, where the Spec says so, installs Weir in it; then it ends

@@ -54,7 +54,7 @@ var passing = map[bpf.Reason]bool{bpf.ReasonPassed: true, bpf.ReasonSocketClosed
 
 func counted(all []Packets) flows {
 	f := flows{drops: map[[2]string]*measured{}, forward: map[string]*measured{"INGRESS": {}, "EGRESS": {}}, tooBig: map[string]*measured{},
-		lost: map[string]*measured{"events": {}, "traces": {}}}
+		lost: map[string]*measured{"events": {}, "traces": {}, "dns": {}}}
 	for _, p := range all {
 		way := direction(p.Place)
 		switch {
@@ -63,6 +63,9 @@ func counted(all []Packets) flows {
 			continue
 		case p.Reason == bpf.ReasonTraceLost:
 			f.lost["traces"].add(p)
+			continue
+		case p.Reason == bpf.ReasonDNSLost:
+			f.lost["dns"].add(p)
 			continue
 		case p.Reason.Drop():
 			sum(f.drops, [2]string{p.Reason.String(), way}).add(p)

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -49,7 +50,7 @@ func node() Node {
 			return []Packets{{bpf.PlaceFromPod, bpf.ReasonToEndpoint, 100, 9800}, {bpf.PlaceFromPod, bpf.ReasonToOverlay, 5, 500},
 				{bpf.PlaceToNetdev, bpf.ReasonPassed, 5, 700}, {bpf.PlaceFromOverlay, bpf.ReasonToEndpoint, 7, 700},
 				{bpf.PlaceFromPod, bpf.DropPolicy, 4, 400}, {bpf.PlaceFromHost, bpf.DropPolicy, 2, 200}, {bpf.PlaceFromOverlay, bpf.DropPolicy, 1, 98},
-				{bpf.PlaceNone, bpf.ReasonReset, 3, 180}, {bpf.PlaceNone, bpf.ReasonTooBig, 1, 1500}, {bpf.PlaceNone, bpf.ReasonTraceLost, 20, 2000}, {bpf.PlaceNone, bpf.ReasonEventLost, 9, 900}}, nil
+				{bpf.PlaceNone, bpf.ReasonReset, 3, 180}, {bpf.PlaceNone, bpf.ReasonTooBig, 1, 1500}, {bpf.PlaceNone, bpf.ReasonTraceLost, 20, 2000}, {bpf.PlaceNone, bpf.ReasonDNSLost, 6, 0}, {bpf.PlaceNone, bpf.ReasonEventLost, 9, 900}}, nil
 		},
 		Maps: func() ([]Map, error) {
 			return []Map{{Name: "weir_ipcache", Entries: 128, Capacity: 512, Limit: 512, Bytes: 4096, Updates: 130, Deletes: 2, Failed: 1},
@@ -76,6 +77,22 @@ func node() Node {
 	}
 }
 
+// countedFlows has something of everything, in the order of its labels.
+func countedFlows(put func(what string, n uint64, labels ...string)) {
+	put("drop", 3, "POLICY_DENIED", "TCP")
+	put("flow", 12, "TCP", "Trace", "to-endpoint", "FORWARDED")
+	put("flow", 3, "TCP", "Drop", "", "DROPPED")
+	put("tcp", 7, "SYN", "IPv4")
+	put("icmp", 2, "EchoRequest", "IPv6")
+	put("port-distribution", 5, "TCP", "80")
+	put("port-distribution", 2, "TCP", "other")
+	put("dns", 4, "No Error", "A", "2")
+	put("dns-queries", 4, "", "A", "0")
+	put("dns-response-types", 4, "CNAME", "A")
+	put("lost", 1, "perf_event_ring_buffer")
+	put("lost", 0, "hubble_ring_buffer")
+}
+
 // full is a registry in which every family has a sample.
 func full(t *testing.T) Registry {
 	t.Helper()
@@ -91,7 +108,7 @@ func full(t *testing.T) Registry {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/cni/add", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusConflict) })
 	rec.Requests(mux, "/v1/cni/").ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/v1/cni/add", nil))
-	r.MustRegister(rec, node().Collector(slog.New(slog.DiscardHandler)))
+	r.MustRegister(rec, node().Collector(slog.New(slog.DiscardHandler)), FlowCollector(countedFlows))
 	return r
 }
 
@@ -114,7 +131,7 @@ func TestEveryFamilyIsToldAsItWasRead(t *testing.T) {
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (run with -update to accept):\n%s", path, diff)
 	}
-	for _, f := range nodeFamilies {
+	for _, f := range slices.AppendSeq(slices.Clone(nodeFamilies), maps.Values(flowFamilies)) {
 		if !regexp.MustCompile(`(?m)^` + f.Name + `(_count|_bucket)?[ {]`).MatchString(got) {
 			t.Errorf("%s has no sample", f.Name)
 		}

@@ -14,7 +14,7 @@ var (
 	tooBig       = Counter("cilium_mtu_error_message_total", "Packets whose sender was told which size fits.", "direction")
 	packetCount  = Counter("weir_datapath_packets_total", "Packets by program and by what became of them there; a packet meets several programs.", "program", "reason")
 	packetBytes  = Counter("weir_datapath_bytes_total", "Bytes of these packets.", "program", "reason")
-	eventsLost   = Counter("weir_events_lost_total", "Events that found no room, by ring: events are drops and new connections, traces all others. Their packets are counted.", "lane")
+	eventsLost   = Counter("weir_events_lost_total", "Events that found no room, by ring: events are drops and new connections, traces all others, dns copies of answers. Their packets are counted.", "lane")
 
 	mapPressure = Gauge("cilium_bpf_map_pressure", "Which part of a map's entries is in use, 0 to 1; of maps that grow, of their limit.", "map_name")
 	mapEntries  = Gauge("weir_bpf_map_entries", "Entries in use.", "map_name")

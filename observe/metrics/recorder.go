@@ -22,7 +22,7 @@ type Recorder struct {
 
 // requests are bounds of requests that take between no time and the patience of
 // whoever asks, in seconds.
-var requests = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+var requests = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
 // NewRecorder returns one whose names begin with prefix: cilium or
 // cilium_operator.
@@ -118,7 +118,9 @@ type answer struct {
 }
 
 func (a *answer) WriteHeader(code int) {
-	a.code = code
+	if code >= http.StatusOK { // what is below says that the answer is yet to come
+		a.code = code
+	}
 	a.ResponseWriter.WriteHeader(code)
 }
 

@@ -20,11 +20,12 @@ type Config struct {
 	Kubeconfig string  `json:"kubeconfig"` // a file; empty: the pod's own account
 	Debug      Enabled `json:"debug"`
 
-	IPv4   Enabled `json:"ipv4"`
-	IPv6   Enabled `json:"ipv6"`
-	IPAM   IPAM    `json:"ipam"`
-	Policy Policy  `json:"policy"`
-	L2     Enabled `json:"l2announcements"` // the leases of L2 announcements are given
+	IPv4         Enabled `json:"ipv4"`
+	IPv6         Enabled `json:"ipv6"`
+	IPAM         IPAM    `json:"ipam"`
+	Policy       Policy  `json:"policy"`
+	HostFirewall Enabled `json:"hostFirewall"`    // the agents': policies with a nodeSelector count
+	L2           Enabled `json:"l2announcements"` // the leases of L2 announcements are given
 
 	Agent  Agent  `json:"agent"`
 	Nodes  Nodes  `json:"nodes"`
@@ -67,9 +68,11 @@ type Operator struct {
 	Spare    int            `json:"spareAddresses"` // a node that has fewer left gets another CIDR; 0: it keeps to one
 }
 
-// Policy is what of the agents' configuration decides whether a policy is valid.
+// Policy is what of the agents' configuration decides whether a policy is valid, and
+// whether it is in force.
 type Policy struct {
-	CIDRMatchMode []string `json:"cidrMatchMode"`
+	CIDRMatchMode   []string `json:"cidrMatchMode"`
+	EnforcementMode string   `json:"enforcementMode"`
 }
 
 // Agent says how pods of agents are found.
@@ -112,6 +115,7 @@ func Defaults() Config {
 			IPv4List: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, IPv4Mask: 24,
 			IPv6List: []netip.Prefix{netip.MustParsePrefix("fd00::/104")}, IPv6Mask: 120, Spare: 8,
 		}},
+		Policy:     Policy{EnforcementMode: "default"},
 		Agent:      Agent{Selector: "k8s-app=weir"},
 		Nodes:      Nodes{Taint: operator.AgentNotReady, RemoveTaint: true, Network: true},
 		Lease:      Lease{Name: "weir-operator", Duration: 15 * time.Second, Renew: 10 * time.Second, Retry: 2 * time.Second},
@@ -160,6 +164,7 @@ func (c Config) check() map[string]string {
 	for i, m := range c.Policy.CIDRMatchMode {
 		say(m != "pods" && m != "nodes", "policy.cidrMatchMode", "[%d]: %q: use pods or nodes", i, m)
 	}
+	say(!slices.Contains([]string{"default", "always", "never"}, c.Policy.EnforcementMode), "policy.enforcementMode", "%q: use default, always or never", c.Policy.EnforcementMode)
 	say(c.Agent.Selector == "", "agent.selector", "is empty: write labels of the agents' pods, such as k8s-app=weir")
 	say(c.Prometheus.Port < 1 || c.Prometheus.Port > 65535, "prometheus.port", "%d is out of range: use 1 to 65535", c.Prometheus.Port)
 	l := c.Lease

@@ -25,14 +25,15 @@ ipam:
     clusterPoolIPv6PodCIDRList: "fd01::/104"
 nodes: {setTaint: true}
 leaderElection: {leaseDuration: 30s}
-policy: {cidrMatchMode: [nodes]}
+policy: {cidrMatchMode: [nodes], enforcementMode: never}
+hostFirewall: {enabled: true}
 l2announcements: {enabled: true}
 garbageCollection: {leases: 2m}
 debug:
 `))
 	if err != nil || c.Cluster.Name != "blue" || c.Lease.Duration != 30*time.Second || !c.Marks().SetTaint || !c.Marks().RemoveTaint ||
-		!c.L2.Enabled || c.Unused.Leases != 2*time.Minute || c.Unused.Endpoints != time.Minute ||
-		fmt.Sprint(c.Pools(), c.Policy) != "[{10.1.0.0/16 25} {10.2.0.0/16 25} {fd01::/104 120}] {[nodes]}" {
+		!c.L2.Enabled || !c.HostFirewall.Enabled || c.Unused.Leases != 2*time.Minute || c.Unused.Endpoints != time.Minute ||
+		fmt.Sprint(c.Pools(), c.Policy) != "[{10.1.0.0/16 25} {10.2.0.0/16 25} {fd01::/104 120}] {[nodes] never}" {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
@@ -54,6 +55,7 @@ func TestWhatIsWrongIsNamedWithTheWayOut(t *testing.T) {
 		"garbageCollection: {identities: 0s}":                            "garbageCollection.identities: 0s: use at least 1s",
 		"garbageCollection: {leases: 10ms}":                              "garbageCollection.leases: 10ms: use at least 1s",
 		"policy: {cidrMatchMode: [world]}":                               `"world": use pods or nodes`,
+		"policy: {enforcementMode: off}":                                 `policy.enforcementMode: "off": use default, always or never`,
 		"agent: {selector: ''}":                                          "agent.selector: is empty",
 		"x: [":                                                           "o.yaml:",
 		"ipam: {operator: {spareAddresses: -1}}":                         "spareAddresses: -1: use 0 or more",

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -57,8 +58,12 @@ func (t *tables) policies() iter.Seq2[state.PolicyKey, state.Policy] {
 // understood has its number all the same.
 func (t *tables) numbers() []state.Identity {
 	var out []state.Identity
-	for _, r := range t.identities.All() {
-		if i, err := convert.CiliumIdentity(r.o); err == nil {
+	for name, r := range t.identities.All() {
+		i, err := convert.CiliumIdentity(r.o)
+		if id, bad := strconv.ParseUint(name, 10, 32); err != nil && bad == nil {
+			i, err = state.Identity{ID: state.IdentityID(id)}, nil
+		}
+		if err == nil {
 			out = append(out, i)
 		}
 	}

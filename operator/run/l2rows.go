@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"weir/api/client"
 	v1 "weir/api/v1"
 	"weir/internal/reconcile"
 	"weir/internal/table"
@@ -39,14 +40,14 @@ func (t l2Tables) inputs(services reconcile.Input) []reconcile.Input {
 	return []reconcile.Input{t.policies, t.slices, t.nodes, t.leases, services}
 }
 
-func (o *Operator) l2Watches(t *tables) []watch {
+func (o *Operator) l2Watches(t *tables, scope convert.Scope) []watch {
 	leases := follow(o.kube.CoordinationV1().RESTClient(), "leases", &coordinationv1.Lease{}, some[*coordinationv1.Lease]{ofL2,
 		into(t.l2.leases, leaseName, func(l *coordinationv1.Lease) object[*coordinationv1.Lease] { return object[*coordinationv1.Lease]{l} }, sameVersion)})
 	leases.from = state.L2LeaseNamespace
 	return []watch{
 		leases,
-		follow(o.ours.AlphaREST(), v1.ResourceL2Policies, &v1.CiliumL2AnnouncementPolicy{}, judged(t.l2.policies, plainName, convert.L2AnnouncementPolicy,
-			func(p *v1.CiliumL2AnnouncementPolicy) state.L2Policy { return state.L2Policy{Name: p.Name} }, state.L2Policy.Same)),
+		follow(o.ours.RawAlphaREST(), v1.ResourceL2Policies, &client.Raw{}, judged(t.l2.policies, plainName, asAgents[state.L2Policy](v1.APIVersionL2Policy, v1.KindL2Policy, scope),
+			func(p *client.Raw) state.L2Policy { return state.L2Policy{Name: p.Name} }, state.L2Policy.Same)),
 		follow(o.kube.DiscoveryV1().RESTClient(), "endpointslices", &discoveryv1.EndpointSlice{}, judged(t.l2.slices, sliceName, slimSlice,
 			func(s *discoveryv1.EndpointSlice) state.Slice { return state.Slice{Name: sliceName(s)} }, state.Slice.Same)),
 	}

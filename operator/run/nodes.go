@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"weir/api/client"
 	v1 "weir/api/v1"
 	"weir/operator"
 )
@@ -85,16 +86,19 @@ func (d *nodes) step(ctx context.Context) error {
 }
 
 // learn takes what an object says. What a node had is never taken from it, not
-// even when its object is an older one: its pods have the addresses.
+// even when its object is an older one: its pods have the addresses. Nor is it given
+// what others have because somebody writes it there.
 func (d *nodes) learn(o *v1.CiliumNode) {
 	said, err := operator.CIDRsOf(o.Spec.IPAM.PodCIDRs)
 	if err != nil {
 		d.log.Warn("CiliumNode is not understood", "node", o.Name, "err", err)
 	}
-	for _, c := range said {
-		if !slices.Contains(d.given[o.Name], c) {
-			d.given[o.Name] = append(slices.Clone(d.given[o.Name]), c)
-		}
+	has, err := operator.Admit(d.given, o.Name, said)
+	if err != nil {
+		d.log.Warn("CiliumNode was changed by somebody else", "node", o.Name, "err", err)
+	}
+	if len(has) > 0 {
+		d.given[o.Name] = has
 	}
 }
 
@@ -132,12 +136,12 @@ func (d *nodes) byPools(ctx context.Context, all map[string]*corev1.Node, proble
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	list, err := d.o.ours.Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
+	var list client.RawList
+	if err := d.o.ours.RawREST().Get().Resource(v1.ResourceNodes).Do(ctx).Into(&list); err != nil {
 		return fmt.Errorf("ask which pod CIDRs are taken: %w", err)
 	}
 	for i := range list.Items {
-		d.learn(&list.Items[i])
+		d.learn(decoded[v1.CiliumNode](d.log, &list.Items[i]))
 	}
 	slices.SortFunc(lack, func(a, b string) int {
 		return cmp.Or(all[a].CreationTimestamp.Compare(all[b].CreationTimestamp.Time), cmp.Compare(a, b))

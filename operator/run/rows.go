@@ -55,6 +55,7 @@ type tables struct {
 	netpols    *table.Table[state.PolicyKey, policy]
 	identities *table.Table[string, object[*v1.CiliumIdentity]]
 	endpoints  *table.Table[name, object[*v1.CiliumEndpoint]]
+	groups     *table.Table[string, group]
 
 	l2 l2Tables
 }
@@ -73,6 +74,7 @@ func newTables() *tables {
 		netpols:    table.New("networkpolicies", key),
 		identities: table.New("ciliumidentities", func(r object[*v1.CiliumIdentity]) string { return r.o.Name }),
 		endpoints:  table.New("ciliumendpoints", func(r object[*v1.CiliumEndpoint]) name { return nameOf(r.o) }),
+		groups:     table.New(v1.ResourceCIDRGroups, func(r group) string { return r.Name }),
 		l2:         newL2Tables(),
 	}
 }

@@ -18,13 +18,13 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"weir/api/client"
 	"weir/internal/run"
 	"weir/observe/metrics"
 	"weir/operator/config"
+	"weir/source/kube/connect"
 )
 
 // Operator is one replica.
@@ -34,6 +34,7 @@ type Operator struct {
 	name string // of this replica, unlike any other's
 	kube kubernetes.Interface
 	ours *client.Client
+	conn *connect.Conn // by which kube and ours find their server; nil: they know it
 
 	report   *report
 	recorder *metrics.Recorder
@@ -48,7 +49,7 @@ const own = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 // New returns a replica that works at the API server that the configuration names.
 func New(log *slog.Logger, cfg config.Config) (*Operator, error) {
 	klog.SetSlogLogger(log)
-	rc, err := connection(cfg.Kubeconfig)
+	conn, rc, err := connection(log, cfg.Kubeconfig, connect.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -62,18 +63,11 @@ func New(log *slog.Logger, cfg config.Config) (*Operator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("name this replica: %w", err)
 	}
-	return build(log, cfg, rc, fmt.Sprintf("%s_%d_%d", host, os.Getpid(), time.Now().UnixNano()))
-}
-
-func connection(kubeconfig string) (*rest.Config, error) {
-	if kubeconfig != "" {
-		return clientcmd.BuildConfigFromFlags("", kubeconfig)
+	o, err := build(log, cfg, rc, fmt.Sprintf("%s_%d_%d", host, os.Getpid(), time.Now().UnixNano()))
+	if err == nil {
+		o.conn = conn
 	}
-	rc, err := rest.InClusterConfig()
-	if err != nil {
-		return nil, fmt.Errorf("find the API server: %w: run in a pod, or set kubeconfig to a file", err)
-	}
-	return rc, nil
+	return o, err
 }
 
 func ownNamespace() string {
@@ -112,6 +106,7 @@ func build(log *slog.Logger, cfg config.Config, rc *rest.Config, name string) (*
 // and with an error when it loses the lease: what it knew may be old by then, and
 // a new process begins anew.
 func (o *Operator) Run(ctx context.Context) error {
+	defer o.connected(ctx)()
 	g := run.New(ctx)
 	if o.cfg.HealthAddr != "" {
 		g.Go("health", o.serve)

@@ -21,6 +21,7 @@ import (
 
 	v1 "weir/api/v1"
 	"weir/operator/config"
+	"weir/source/kube/connect"
 	"weir/test/fakeapi"
 )
 
@@ -57,11 +58,18 @@ type replica struct {
 // start runs a replica until the test ends, or stop is called.
 func (c *cluster) start(name string) *replica {
 	c.t.Helper()
+	return c.startWith(name, &rest.Config{Host: c.URL(), BearerTokenFile: c.token}, nil)
+}
+
+// startWith is start by a connection.
+func (c *cluster) startWith(name string, rc *rest.Config, conn *connect.Conn) *replica {
+	c.t.Helper()
 	log := slog.New(slog.NewTextHandler(logger{c.t}, nil))
-	o, err := build(log.With("replica", name), c.cfg, &rest.Config{Host: c.URL(), BearerTokenFile: c.token}, name)
+	o, err := build(log.With("replica", name), c.cfg, rc, name)
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	o.conn = conn
 	o.sweep = 100 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &replica{o, cancel, make(chan error, 1)}

@@ -3,9 +3,12 @@ package run
 import (
 	"context"
 	"fmt"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -27,17 +30,61 @@ type watch struct {
 	tune  func(*metav1.ListOptions)
 	of    runtime.Object
 	store cache.ReflectorStore
+	tell  func(took time.Duration, err error) // how a request went; nil: nobody asks
+	older rest.Interface                      // of an older version, where rest's is not served; nil: none
 }
 
-// Run follows the kind until ctx ends.
-func (w watch) Run(ctx context.Context) error {
+// run follows the kind until ctx ends, and from the start where history does.
+func (w watch) run(ctx context.Context, h *history) error {
 	tune := w.tune
 	if tune == nil {
 		tune = func(*metav1.ListOptions) {}
 	}
-	lw := cache.NewFilteredListWatchFromClient(w.rest, w.name, w.from, tune)
-	cache.NewReflectorWithOptions(lw, w.of, w.store, cache.ReflectorOptions{Name: w.name}).RunWithContext(ctx)
+	lw := w.told(w.served(tune))
+	h.during(ctx, func(ctx context.Context) { // a reflector remembers versions
+		cache.NewReflectorWithOptions(lw, w.of, w.store, cache.ReflectorOptions{Name: w.name}).RunWithContext(ctx)
+	})
 	return nil
+}
+
+// told tells of each list and the beginning of each watch how it went: duties that wait for
+// the kind say nothing of why.
+func (w watch) told(lw *cache.ListWatch) *cache.ListWatch {
+	list, begin := lw.ListWithContextFunc, lw.WatchFuncWithContext
+	if w.tell == nil {
+		return lw
+	}
+	lw.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		began := time.Now()
+		out, err := list(ctx, o)
+		w.tell(time.Since(began), w.wayOut(ctx, err))
+		return out, err
+	}
+	lw.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+		began := time.Now()
+		out, err := begin(ctx, o)
+		w.tell(time.Since(began), w.wayOut(ctx, err))
+		return out, err
+	}
+	return lw
+}
+
+// wayOut is an error that says what to do about it, where there is something, and nil
+// where reflectors get over it by themselves.
+func (w watch) wayOut(ctx context.Context, err error) error {
+	where := w.name
+	if group := w.rest.APIVersion().Group; group != "" {
+		where += "." + group
+	}
+	switch {
+	case err == nil || ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
+		return nil
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("%w: let the operator's ClusterRole get, list and watch %s", err, where)
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("%s: %w: create its CustomResourceDefinition", where, err)
+	}
+	return fmt.Errorf("%s: %w", where, err)
 }
 
 // sink puts the objects of a reflector into a table.

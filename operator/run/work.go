@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"weir/api/client"
 	v1 "weir/api/v1"
 	"weir/internal/reconcile"
 	"weir/internal/run"
@@ -19,6 +20,10 @@ import (
 
 // patience is how long one write may take.
 const patience = 15 * time.Second
+
+// notFinished leaves out pods that have ended: they have no addresses, and nobody acts for
+// them. Agents leave them out, too.
+const notFinished = "status.phase!=Succeeded,status.phase!=Failed"
 
 // duty is one loop over tables.
 type duty struct {
@@ -31,8 +36,11 @@ type duty struct {
 func (o *Operator) work(ctx context.Context) error {
 	t := newTables()
 	g := run.New(ctx)
+	past := newHistory(o)
+	g.Go("history", past.Run)
 	for _, w := range o.watches(t) {
-		g.Go("watch "+w.name, w.Run)
+		w.tell = func(took time.Duration, err error) { o.did("watch "+w.name, took, err) }
+		g.Go("watch "+w.name, func(ctx context.Context) error { return w.run(ctx, past) })
 	}
 	for _, d := range o.duties(g.Context(), t) {
 		log := o.log.With("duty", d.name)
@@ -50,11 +58,11 @@ func (o *Operator) duties(ctx context.Context, t *tables) []duty {
 	ends, pols := newEndpoints(o, t), newPolicies(o, t)
 	marks, strangers := newMarks(o, t), newStrangers(o, t)
 	out := []duty{
-		{"nodes", nodes.step, []reconcile.Input{t.nodes, t.ours, t.pods, sweep}},
-		{"gone nodes", nodes.sweep, []reconcile.Input{t.nodes, t.ours, t.pods, sweep}},
+		{"nodes", nodes.step, []reconcile.Input{reconcile.AtMost(time.Second, t.nodes, t.ours, t.pods), sweep}}, // heartbeats and pods never rest
+		{"gone nodes", nodes.sweep, []reconcile.Input{reconcile.Once(t.nodes), reconcile.Once(t.ours), reconcile.Once(t.pods), sweep}},
 		{"identities", ids.step, []reconcile.Input{t.pods, t.namespaces, t.services, t.cnps, t.ccnps, t.netpols, t.identities}},
 		{"unused identities", ids.sweep, []reconcile.Input{reconcile.Once(t.identities), reconcile.Once(t.endpoints), reconcile.Once(t.pods), sweep}},
-		{"policies", pols.step, []reconcile.Input{t.cnps, t.ccnps}},
+		{"policies", pols.step, []reconcile.Input{t.cnps, t.ccnps, whenever{t.groups}}},
 		{"gone endpoints", ends.sweep, []reconcile.Input{reconcile.Once(t.pods), reconcile.Once(t.endpoints), sweep}},
 		{"marks", marks.step, []reconcile.Input{t.nodes, t.agents}},
 		{"unmanaged pods", strangers.step, []reconcile.Input{reconcile.Once(t.pods), reconcile.Once(t.endpoints), reconcile.Once(t.agents), sweep}},
@@ -78,35 +86,33 @@ func onceEach(inputs []reconcile.Input) []reconcile.Input {
 
 // watches are those of all tables.
 func (o *Operator) watches(t *tables) []watch {
-	core, net, ours := o.kube.CoreV1().RESTClient(), o.kube.NetworkingV1().RESTClient(), o.ours.REST()
+	core, net, ours := o.kube.CoreV1().RESTClient(), o.kube.NetworkingV1().RESTClient(), o.ours.RawREST()
 	scope := convert.Scope{Cluster: o.cfg.Cluster.Name, CIDRMatchMode: o.cfg.Policy.CIDRMatchMode}
 	agents := follow(core, "pods", &corev1.Pod{}, into(t.agents, nameOf, slimAgent, sameVersion))
 	agents.name, agents.from, agents.tune = "pods", o.cfg.Agent.Namespace, func(l *metav1.ListOptions) { l.LabelSelector = o.cfg.Agent.Selector }
+	pods := follow(core, "pods", &corev1.Pod{}, into(t.pods, nameOf, podRow, state.Pod.Same))
+	pods.tune = func(l *metav1.ListOptions) { l.FieldSelector = notFinished }
 	var nodes cache.ReflectorStore = into(t.nodes, plainName, slimNode, sameVersion)
 	var more []watch
 	if o.cfg.L2.Enabled {
-		nodes, more = both{nodes, t.l2.nodeSink(scope)}, o.l2Watches(t)
+		nodes, more = both{nodes, t.l2.nodeSink(scope)}, o.l2Watches(t, scope)
 	}
 	return append([]watch{
-		agents,
+		agents, o.groupWatch(t, scope),
 		follow(core, "nodes", &corev1.Node{}, nodes),
 		follow(core, "namespaces", &corev1.Namespace{}, into(t.namespaces, plainName, namespaceRow, state.Namespace.Same)),
 		follow(core, "services", &corev1.Service{}, judged(t.services, serviceName, convert.Service,
 			func(o *corev1.Service) state.Service { return state.Service{Name: serviceName(o)} }, state.Service.Same)),
-		follow(core, "pods", &corev1.Pod{}, into(t.pods, nameOf, podRow, state.Pod.Same)),
-		follow(ours, v1.ResourceNodes, &v1.CiliumNode{}, into(t.ours, plainName, whole, sameVersion)),
-		follow(ours, v1.ResourceIdentities, &v1.CiliumIdentity{}, into(t.identities, plainName, slimIdentity, sameVersion)),
-		follow(ours, v1.ResourceEndpoints, &v1.CiliumEndpoint{}, into(t.endpoints, nameOf, slimEndpoint, sameVersion)),
+		pods,
+		follow(ours, v1.ResourceNodes, &client.Raw{}, into(t.ours, plainName, fitting(o.log, whole), sameVersion)),
+		follow(ours, v1.ResourceIdentities, &client.Raw{}, into(t.identities, plainName, fitting(o.log, slimIdentity), sameVersion)),
+		follow(ours, v1.ResourceEndpoints, &client.Raw{}, into(t.endpoints, nameOf, fitting(o.log, slimEndpoint), sameVersion)),
 		follow(net, "networkpolicies", &networkingv1.NetworkPolicy{}, policySink(t.netpols, state.KindNetworkPolicy, convert.NetworkPolicy,
 			func(*networkingv1.NetworkPolicy) []v1.PolicyCondition { return nil })),
-		follow(ours, v1.ResourceNetworkPolicies, &v1.CiliumNetworkPolicy{}, policySink(t.cnps, state.KindCNP,
-			func(p *v1.CiliumNetworkPolicy) (state.Policy, error) { return convert.CiliumNetworkPolicy(p, scope) },
-			func(p *v1.CiliumNetworkPolicy) []v1.PolicyCondition { return p.Status.Conditions })),
-		follow(ours, v1.ResourceClusterwideNetworkPolicies, &v1.CiliumClusterwideNetworkPolicy{}, policySink(t.ccnps, state.KindCCNP,
-			func(p *v1.CiliumClusterwideNetworkPolicy) (state.Policy, error) {
-				return convert.CiliumClusterwideNetworkPolicy(p, scope)
-			},
-			func(p *v1.CiliumClusterwideNetworkPolicy) []v1.PolicyCondition { return p.Status.Conditions })),
+		follow(ours, v1.ResourceNetworkPolicies, &client.Raw{}, policySink(t.cnps, state.KindCNP,
+			asAgents[state.Policy](v1.APIVersion, state.KindCNP, scope), conditions(o.log))),
+		follow(ours, v1.ResourceClusterwideNetworkPolicies, &client.Raw{}, policySink(t.ccnps, state.KindCCNP,
+			asAgents[state.Policy](v1.APIVersion, state.KindCCNP, scope), conditions(o.log))),
 	}, more...)
 }
 

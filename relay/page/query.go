@@ -135,6 +135,7 @@ func words(f *flow.Flow) []string {
 		out = append(out, address, end.e.GetNamespace()+"/"+end.e.GetPodName(), end.service.GetNamespace()+"/"+end.service.GetName())
 		out = append(out, end.e.GetLabels()...)
 	}
+	out = append(append(out, f.SourceNames...), f.DestinationNames...)
 	for _, list := range [][]*flow.Policy{f.EgressAllowedBy, f.IngressAllowedBy, f.EgressDeniedBy, f.IngressDeniedBy} {
 		for _, p := range list {
 			out = append(out, p.Namespace+"/"+p.Name)

@@ -19,18 +19,20 @@ import (
 	"weir/api/wire"
 	"weir/internal/run"
 	"weir/internal/version"
+	"weir/observe/metrics"
 	"weir/relay"
 	"weir/relay/page"
 )
 
 // Config is what the flags say.
 type Config struct {
-	Listen string             // TCP, for clients
-	Health string             // TCP, for probes; empty: nowhere
-	Page   string             // TCP, for browsers; empty: nowhere
-	Hosts  []string           // names that browsers may call the page by
-	Certs  *wire.Certificates // for clients; nil: without TLS
-	Relay  relay.Options
+	Listen  string             // TCP, for clients
+	Health  string             // TCP, for probes; empty: nowhere
+	Metrics string             // TCP, for Prometheus; empty: nowhere
+	Page    string             // TCP, for browsers; empty: nowhere
+	Hosts   []string           // names that browsers may call the page by
+	Certs   *wire.Certificates // for clients; nil: without TLS
+	Relay   relay.Options
 }
 
 // Parse reads the flags. The error names the flag and the way out.
@@ -43,6 +45,7 @@ func Parse(args []string, usage io.Writer) (Config, error) {
 	f.SetOutput(usage)
 	f.StringVar(&c.Listen, "listen-address", ":4245", "`ADDRESS:PORT` for clients")
 	f.StringVar(&c.Health, "health-address", ":4222", "`ADDRESS:PORT` where /healthz and /readyz are asked for; empty: nowhere")
+	f.StringVar(&c.Metrics, "metrics-address", "", "`ADDRESS:PORT` where Prometheus asks for /metrics, such as :9966; empty: nowhere")
 	f.StringVar(&c.Page, "page-address", "", "`ADDRESS:PORT` where a browser is served a page with the flows, such as 127.0.0.1:4246, without TLS: it asks nobody who they are; empty: nowhere")
 	f.Func("page-host", "`NAME` that browsers may call the page by, besides localhost and addresses; may be given again", func(name string) error {
 		c.Hosts = append(c.Hosts, name)
@@ -63,6 +66,11 @@ func Parse(args []string, usage io.Writer) (Config, error) {
 	}
 	if f.NArg() > 0 {
 		return c, fmt.Errorf("unexpected argument %q: flags only, such as --peer-service hubble-peer:443", f.Arg(0))
+	}
+	if c.Metrics != "" {
+		if _, port, err := net.SplitHostPort(c.Metrics); err != nil || port == "" {
+			return c, fmt.Errorf("--metrics-address %q is not an address with a port: write :9966, or leave it out", c.Metrics)
+		}
 	}
 	c.Relay.Plain = plainClient
 	c.Relay.PeerServerName = "hubble-peer." + strings.ReplaceAll(cluster, ".", "-") + ".hubble-grpc.cilium.io"
@@ -97,8 +105,10 @@ func Run(ctx context.Context, log *slog.Logger, c Config) error {
 		return fmt.Errorf("listen for clients: %w", err)
 	}
 	r := relay.New(log, c.Relay)
-	s := wire.Server(c.Certs)
+	m := newMeasures(r)
+	s := wire.Server(c.Certs, m.interceptors()...)
 	r.Register(s)
+	m.requests.InitializeMetrics(s)
 	g := run.New(ctx)
 	g.Go("peers", r.Run)
 	g.Go("clients", func(ctx context.Context) error {
@@ -110,6 +120,9 @@ func Run(ctx context.Context, log *slog.Logger, c Config) error {
 	})
 	if c.Health != "" {
 		g.Go("health", func(ctx context.Context) error { return answerProbes(ctx, c.Health, r) })
+	}
+	if c.Metrics != "" {
+		g.Go("metrics", metrics.NewServerAt(log, "--metrics-address", c.Metrics, m.registry).Run)
 	}
 	if c.Page != "" {
 		g.Go("page", func(ctx context.Context) error { return servePage(ctx, c, r) })

@@ -17,6 +17,10 @@ type Scope struct {
 	Cluster   string // the name of the cluster the objects belong to
 	LocalNode string // the node this agent runs on
 
+	// Pools says that the operator deals out pod CIDRs from pools of its own: those of
+	// Nodes, which kube-controller-manager may write all the same, are nobody's.
+	Pools bool
+
 	// CIDRMatchMode lists what of the cluster the CIDRs of Cilium's kinds match,
 	// besides the world: "pods", "nodes". With either of them they match whoever
 	// has the address.
@@ -117,6 +121,9 @@ func Node(o *corev1.Node, s Scope) (state.Node, error) {
 		field, cidrs = "spec.podCIDR", []string{o.Spec.PodCIDR}
 	}
 	var err error
+	if s.Pools {
+		cidrs = nil
+	}
 	if n.PodCIDRs, err = parseCIDRs(object, field, cidrs); err != nil {
 		return state.Node{}, err
 	}

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
+
+	"weir/api/client"
 )
 
 // scheme knows the kinds that are watched: the custom ones as they come.
@@ -25,8 +27,8 @@ var scheme, parameters = func() (*runtime.Scheme, runtime.ParameterCodec) {
 	for _, k := range kinds() {
 		for _, v := range k.versions() {
 			if k.strict {
-				s.AddKnownTypeWithName(v.WithKind(k.name), &raw{})
-				s.AddKnownTypeWithName(v.WithKind(k.name+"List"), &rawList{})
+				s.AddKnownTypeWithName(v.WithKind(k.name), &client.Raw{})
+				s.AddKnownTypeWithName(v.WithKind(k.name+"List"), &client.RawList{})
 				metav1.AddToGroupVersion(s, v)
 			}
 		}

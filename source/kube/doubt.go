@@ -9,7 +9,7 @@ import (
 )
 
 // doubt is objects that a list lacks although they were known, and until when
-// they stay: a list of which more than half is missing, or one of a server that
+// they stay: a list of which more than a quarter is missing, or one of a server that
 // has gone back in time, is not believed at once.
 type doubt struct {
 	missing map[key]bool
@@ -26,14 +26,14 @@ func (d *doubt) seen(k key) {
 
 // doubtful returns those of the missing that go at once. The lock is held.
 func (s *store) doubtful(missing []key, back bool) []key {
-	wait, why := s.src.opts.Confirm, "more than half of what is known"
+	wait, why := s.src.opts.Confirm, "more than a quarter of what is known"
 	switch {
 	case len(missing) == 0:
 		s.doubt = nil
 		return nil
 	case back:
 		wait, why = s.src.opts.Grace, "and its server is older than what is known, as after a backup was restored"
-	case 2*len(missing) <= len(s.held) && s.doubt == nil:
+	case 4*len(missing) <= len(s.held) && s.doubt == nil:
 		return missing
 	}
 	d := &doubt{missing: map[key]bool{}, until: time.Now().Add(wait), why: why}

@@ -77,6 +77,20 @@ func TestAListThatLacksMostIsNotBelieved(t *testing.T) {
 	w.eventually("the problem is settled", func() bool { return w.problem("pods list") == "" })
 }
 
+// Half of everything is as bad as nearly all of it.
+func TestAListThatLacksHalfIsNotBelieved(t *testing.T) {
+	w := newWorld(t)
+	w.opts.Confirm = time.Hour
+	w.put(some(20)...)
+	w.ready()
+	w.api.Hide("pods", func(key string) bool { return len(key) == len("default/web-0") }) // web-0 to web-9
+	w.api.Expire()
+	w.hasProblem("pods list", "of 20 objects, more than a quarter")
+	if w.tables.Pods.Len() != 20 {
+		t.Errorf("%d pods while the list is doubted, want 20", w.tables.Pods.Len())
+	}
+}
+
 func TestAListThatLacksMostCountsWhenASecondOneDoes(t *testing.T) {
 	w := newWorld(t)
 	w.put(some(20)...)
@@ -99,15 +113,35 @@ func TestAListThatLacksFewCountsAtOnce(t *testing.T) {
 	w.pods(17)
 }
 
+// A storm of 410 makes list follow list, faster than any of them is confirmed.
+func TestAStormOfListsPutsNothingOffForEver(t *testing.T) {
+	w := newWorld(t)
+	w.put(some(10)...)
+	w.ready()
+	w.pods(10)
+	w.api.Hide("pods", func(key string) bool { return key != "default/web-0" })
+	began := time.Now()
+	w.eventually("what every list lacks is gone", func() bool {
+		w.api.Expire()
+		time.Sleep(20 * time.Millisecond)
+		return w.tables.Pods.Len() == 1
+	})
+	if took := time.Since(began); took < w.opts.Confirm {
+		t.Errorf("gone within %s, before it can have been confirmed", took)
+	}
+	w.eventually("the problem is settled", func() bool { return w.problem("pods list") == "" })
+}
+
 func TestARestoredServerDeletesNothingAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.opts.Confirm, w.opts.Grace = time.Millisecond, 2*time.Second
 	w.put(some(10)...)
 	was := w.api.Snapshot()
-	w.put(pod("young-1"), pod("young-2"))
 	w.ready()
-	w.pods(12)
-	w.eventually("pods are watched", func() bool { return len(w.source.Status().APIs) == len(kinds()) })
+	w.pods(10)
+	w.eventually("all kinds are watched", func() bool { return len(w.source.Status().APIs) == len(kinds()) })
+	w.put(pod("young-1"), pod("young-2"))
+	w.pods(12) // by watches, which go on where they were, in a future that is not any more
 	w.api.Restore(was)
 	w.put(pod("web-0", "restored=yes"))
 	w.hasProblem("pods list", "restored")
@@ -223,6 +257,46 @@ func TestAKindThatIsForbiddenWaitsOrStays(t *testing.T) {
 	if w.tables.Policies.Len() != 1 {
 		t.Error("the last known policy is gone")
 	}
+}
+
+// Whatever permission is taken away, it is named, and no row goes.
+func TestEachKindThatIsForbiddenIsNamedAndLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.put(everyKind()...)
+	w.ready()
+	w.eventually("a row of each kind", func() bool { return w.lens() == oneOfEach })
+	for _, k := range kinds() {
+		w.api.Forbid(k.resource)
+	}
+	for _, k := range kinds() {
+		w.hasProblem(k.where(), "let the agent's ClusterRole get, list and watch "+k.where())
+		w.hasProblem(k.where(), "the last 1 known objects stay in force")
+	}
+	if w.lens() != oneOfEach {
+		t.Errorf("rows %v, want those of before", w.lens())
+	}
+	for _, k := range kinds() {
+		w.api.Allow(k.resource)
+	}
+	w.eventually("all problems are settled", func() bool { return w.tables.Problems.Len() == 0 })
+}
+
+// A kind whose conversion webhook is away, or whose objects the server cannot read, fails
+// alone: the connection is well, so nothing else would tell.
+func TestAKindThatTheServerCannotReadIsNamed(t *testing.T) {
+	w := newWorld(t)
+	w.put(everyKind()...)
+	w.ready()
+	w.api.FailReads("ciliumnetworkpolicies", "conversion webhook for cilium.io/v2 failed: connection refused")
+	w.hasProblem("ciliumnetworkpolicies.cilium.io", "conversion webhook for cilium.io/v2 failed")
+	w.hasProblem("ciliumnetworkpolicies.cilium.io", "the last 1 known objects stay in force")
+	if w.lens() != oneOfEach {
+		t.Errorf("rows %v, want those of before", w.lens())
+	}
+	w.put(pod("web-1"))
+	w.pods(2)
+	w.api.FailReads("ciliumnetworkpolicies", "")
+	w.eventually("the problem is settled", func() bool { return w.problem("ciliumnetworkpolicies.cilium.io") == "" })
 }
 
 func TestABadObjectLeavesItsLastGoodVersionInForce(t *testing.T) {

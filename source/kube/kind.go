@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"weir/api/client"
 	v1 "weir/api/v1"
 	"weir/state"
 )
@@ -62,7 +63,7 @@ func custom(name, resource string) *kind { return customOf(cilium, name, resourc
 
 func customOf(group schema.GroupVersion, name, resource string) *kind {
 	return &kind{name: name, group: group, resource: resource, label: "cilium/" + group.Version + "::" + name, strict: true,
-		object: func() runtime.Object { return &raw{} }, list: func() runtime.Object { return &rawList{} }}
+		object: func() runtime.Object { return &client.Raw{} }, list: func() runtime.Object { return &client.RawList{} }}
 }
 
 // kinds are those that are watched. Pods stand last: whoever learns of one is to

@@ -39,7 +39,7 @@ type Options struct {
 	Dir     string // where the last known objects are kept
 
 	Patience time.Duration // a start waits so long for a server before it uses what is known; default 500 ms
-	Confirm  time.Duration // a list that lacks more than half is asked for again so much later; default 5 s
+	Confirm  time.Duration // a list that lacks more than a quarter is asked for again so much later; default 5 s
 	Grace    time.Duration // what the list of a restored server lacks stays so long; default 5 min
 }
 

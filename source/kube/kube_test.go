@@ -189,3 +189,30 @@ func TestAFirstStartWithoutAServerSyncsNothing(t *testing.T) {
 	w.start()
 	w.always(time.Second, "no table is synced", func() bool { return !w.tables.Pods.Synced() && !w.tables.Policies.Synced() })
 }
+
+// Somebody takes CiliumNodes away while nobody makes them again: nodes stay as they were,
+// and the pod CIDRs that kube-controller-manager deals out, for nobody, count at no time.
+func TestACiliumNodeThatIsTakenAwayCountsOn(t *testing.T) {
+	w := newWorld(t)
+	w.opts.Scope.Pools = true
+	all := everyKind()
+	core, own := all[1].(*corev1.Node), all[2].(*v1.CiliumNode)
+	row := func() string {
+		n, _ := w.tables.Nodes.Get("n1")
+		return fmt.Sprint(n.PodCIDRs, n.Routers, n.Addresses)
+	}
+	w.put(core)
+	w.ready()
+	w.eventually("a node that has no pod CIDR yet", func() bool { return row() == "[] [] [192.0.2.1]" })
+	w.put(own)
+	w.eventually("the operator's pod CIDR", func() bool { return row() == "[10.9.0.0/24] [10.9.0.1] [192.0.2.1]" })
+	w.delete(own)
+	core.Labels["seen"] = "yes"
+	w.put(core)
+	w.eventually("the Node's later version", func() bool { n, _ := w.tables.Nodes.Get("n1"); return n.Labels["seen"] == "yes" })
+	w.always(300*time.Millisecond, "the node is as it was", func() bool { return row() == "[10.9.0.0/24] [10.9.0.1] [192.0.2.1]" })
+	w.put(own)
+	w.delete(core)
+	w.delete(own)
+	w.eventually("both are gone", func() bool { return w.tables.Nodes.Len() == 0 })
+}

@@ -29,6 +29,7 @@ func (s *sharer) row(r any) any {
 	case state.Pod:
 		r.Labels = s.set(r.Labels)
 		r.Name.Namespace, r.Node, r.ServiceAccount = s.text(r.Name.Namespace), s.text(r.Node), s.text(r.ServiceAccount)
+		r.Workload.Kind, r.Workload.Name = s.text(r.Workload.Kind), s.text(r.Workload.Name)
 		for i := range r.Ports {
 			r.Ports[i].Name = s.text(r.Ports[i].Name)
 		}

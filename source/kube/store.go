@@ -28,6 +28,7 @@ type store struct {
 	complete bool   // all objects have been told, by a server or an earlier agent's journal
 	synced   bool   // and their table knows
 	watched  bool   // a watch is open
+	restored bool   // the server has gone back in time since the last list
 	served   int    // the version that is followed, of kind.versions
 	doubt    *doubt // nil: there is none
 	confirm  chan struct{}
@@ -93,7 +94,8 @@ func (s *store) Replace(list []any, version string) error {
 		}
 	}
 	n := number(version)
-	back := n != 0 && n < s.highest
+	back := n != 0 && n < s.highest || s.restored
+	s.restored = false
 	if back { // versions mean something else from now on
 		s.src.log.Warn("the API server is older than what is known, as after a backup was restored", "kind", s.name, "version", n, "known", s.highest)
 		for k, h := range s.held {

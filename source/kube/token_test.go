@@ -68,7 +68,7 @@ func TestATokenThatIsRenewedIsUsedWithoutARestart(t *testing.T) {
 	w.put(pod("later"))
 	w.eventually("a status that says 401", func() bool {
 		s := w.source.Status()
-		return !s.OK && s.Err != nil && strings.Contains(s.Err.Error(), "refuses the agent's credentials (401)")
+		return !s.OK && s.Err != nil && strings.Contains(s.Err.Error(), "credentials (401)")
 	})
 	w.always(time.Second, "the rows", func() bool { return w.tables.Pods.Len() == 4 && w.synced() })
 	a.renew("three")

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"encoding/json"
-	"maps"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +9,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"weir/api/client"
 )
 
 // trim returns the JSON of an object with what source/convert reads of it, and
@@ -18,8 +19,8 @@ import (
 // which it is the same are the same.
 func (k *kind) trim(o runtime.Object) ([]byte, error) {
 	switch o := o.(type) {
-	case *raw:
-		return o.trimmed(k)
+	case *client.Raw:
+		return o.Trimmed(k.group.String(), k.name)
 	case *corev1.Pod:
 		return json.Marshal(trimPod(o))
 	case *corev1.Node:
@@ -54,19 +55,12 @@ func (k *kind) typeMeta() metav1.TypeMeta {
 
 // trimMeta keeps what names an object and what is selected by.
 func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, Labels: m.Labels, Annotations: annotations(m.Annotations), DeletionTimestamp: m.DeletionTimestamp}
-}
-
-// annotations leaves out the copy of the object that kubectl keeps in it.
-func annotations(all map[string]string) map[string]string {
-	out := maps.Clone(all)
-	delete(out, corev1.LastAppliedConfigAnnotation)
-	return out
+	return metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, Labels: m.Labels, Annotations: client.Annotations(m.Annotations), DeletionTimestamp: m.DeletionTimestamp}
 }
 
 func trimPod(o *corev1.Pod) *corev1.Pod {
 	p := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: trimMeta(o.ObjectMeta)}
-	p.UID, p.CreationTimestamp, p.Annotations = o.UID, o.CreationTimestamp, nil
+	p.UID, p.CreationTimestamp, p.Annotations, p.OwnerReferences = o.UID, o.CreationTimestamp, nil, trimOwners(o.OwnerReferences)
 	if mirror, ok := o.Annotations[corev1.MirrorPodAnnotationKey]; ok {
 		p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: mirror}
 	}
@@ -80,6 +74,16 @@ func trimPod(o *corev1.Pod) *corev1.Pod {
 		p.Status.Phase = "" // one that is not finished is there, whatever it waits for
 	}
 	return p
+}
+
+// trimOwners keeps who controls the pod, by which flows name its workload.
+func trimOwners(all []metav1.OwnerReference) []metav1.OwnerReference {
+	for _, o := range all {
+		if o.Controller != nil && *o.Controller {
+			return []metav1.OwnerReference{{Kind: o.Kind, Name: o.Name, Controller: o.Controller}}
+		}
+	}
+	return nil
 }
 
 // trimContainers keeps places, which errors name, where any container has ports.

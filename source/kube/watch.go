@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 type follower struct {
 	*store
 	clients []*rest.RESTClient // of each version
+	last    *spell             // of the reflector alone
 }
 
 func (f *follower) connect(rt http.RoundTripper) error {
@@ -42,13 +44,17 @@ func (f *follower) client() *rest.RESTClient {
 }
 
 func (f *follower) get(o metav1.ListOptions) *rest.Request {
-	if o.FieldSelector = f.fields; o.ResourceVersion == "0" {
-		f.mu.Lock()
-		if f.highest > 0 { // a cache that is behind what is known would take it back
-			o.ResourceVersion, o.ResourceVersionMatch = fmt.Sprint(f.highest), metav1.ResourceVersionMatchNotOlderThan
+	o.FieldSelector = f.fields
+	f.mu.Lock()
+	switch {
+	case f.restored: // what is known is of no time of this server
+		if o.ResourceVersion = ""; !o.Watch {
+			o.ResourceVersionMatch = ""
 		}
-		f.mu.Unlock()
+	case o.ResourceVersion == "0" && f.highest > 0: // a cache that is behind what is known would take it back
+		o.ResourceVersion, o.ResourceVersionMatch = fmt.Sprint(f.highest), metav1.ResourceVersionMatchNotOlderThan
 	}
+	f.mu.Unlock()
 	return f.client().Get().NamespaceIfScoped(f.within, f.within != "").Resource(f.resource).VersionedParams(&o, parameters)
 }
 
@@ -58,6 +64,7 @@ func (f *follower) ListWithContext(ctx context.Context, o metav1.ListOptions) (r
 	if f.judge(ctx, err); err != nil {
 		return nil, err
 	}
+	f.last = nil
 	return all, nil
 }
 
@@ -84,8 +91,15 @@ func (f *follower) entries(ctx context.Context, o metav1.ListOptions) (*entries,
 // WatchWithContext watches for the reflector; a list may be streamed so, too.
 func (f *follower) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.Watch = true
-	w, err := f.get(o).Watch(ctx)
 	streams := o.SendInitialEvents != nil && *o.SendInitialEvents
+	if !streams {
+		if err := f.inFuture(ctx, o.ResourceVersion); err != nil {
+			return nil, err
+		}
+	}
+	now := newSpell(o)
+	f.last = now
+	w, err := f.get(o).Watch(ctx)
 	if err != nil && streams && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
 		return nil, err // the server does not know streamed lists: the reflector lists then
 	}
@@ -96,6 +110,7 @@ func (f *follower) WatchWithContext(ctx context.Context, o metav1.ListOptions) (
 		if in.Type == watch.Error {
 			return in, true
 		}
+		now.heard.Store(true)
 		e, err := newEntry(f.kind, in.Object)
 		in.Object = e
 		return in, err == nil
@@ -116,7 +131,17 @@ func (f *follower) judge(ctx context.Context, err error) {
 		f.src.complain(f.kind, aboutKind, fmt.Sprintf("%s%s: let the agent's ClusterRole get, list and watch %s", err, f.stays(), f.where()))
 	case apierrors.IsUnauthorized(err):
 		f.src.complain(f.kind, aboutKind, fmt.Sprintf("the API server refuses the agent's credentials (401)%s: is its service account's token of this cluster?", f.stays()))
+	case !passing(ctx, err):
+		f.src.complain(f.kind, aboutKind, fmt.Sprintf("%s%s: the API server's own log says more, and kubectl get %s -A should fail likewise", err, f.stays(), f.where()))
 	}
+}
+
+// passing reports whether an error is one of the connection, of which the status tells,
+// or one that reflectors get over by asking again.
+func passing(ctx context.Context, err error) bool {
+	var lost *url.Error
+	return ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.As(err, &lost) ||
+		apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err)
 }
 
 // stays says what becomes of the kind meanwhile.

@@ -184,7 +184,8 @@ func (c *cluster) ask(t *testing.T, from string, to netip.AddrPort, times int) m
 	for line := range strings.Lines(c.run(t, from, "sh", "-c", script)) {
 		name, ok := strings.CutPrefix(strings.TrimSpace(line), "PodName: ")
 		if name, _, _ = strings.Cut(name, " "); !ok {
-			name = "FAILED: " + strings.TrimSpace(line)
+			why, _, _ := strings.Cut(line, " after ") // so many milliseconds, which never are the same
+			name = "FAILED: " + strings.TrimSpace(why)
 		}
 		if name != "FAILED: " {
 			out[name]++

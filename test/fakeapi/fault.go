@@ -19,6 +19,7 @@ type faults struct {
 	hole      chan struct{} // not nil: requests wait until it is closed
 	silent    bool          // watches tell nothing more
 	forbidden map[string]bool
+	broken    map[string]string                // why reading fails, by kind
 	hidden    map[string]func(key string) bool // of lists, by kind
 	unwritten map[string]func(key string) bool // whose writes fail, by kind
 	shuffle   bool
@@ -96,6 +97,18 @@ func (s *Server) Forbid(resource string) {
 
 // Allow ends Forbid.
 func (s *Server) Allow(resource string) { s.fault(func(f *faults) { delete(f.forbidden, resource) }) }
+
+// FailReads answers 500 with a message to whoever lists or watches a kind, as when its
+// conversion webhook is away, and "" ends it. Its watches are cut off.
+func (s *Server) FailReads(resource, message string) {
+	s.fault(func(f *faults) {
+		if f.broken == nil {
+			f.broken = map[string]string{}
+		}
+		f.broken[resource] = message
+		f.epoch++
+	})
+}
 
 // Hide leaves objects out of lists, streamed ones among them, as a faulty server
 // does; hide is asked with "namespace/name", and nil ends it.
@@ -223,9 +236,13 @@ func (s *Server) unwritable(q *request, body []byte) *metav1.Status {
 	return status(http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: %s %q is not written", q.resource.Resource, name)
 }
 
-func (s *Server) forbidden(q *request) *metav1.Status {
+// unreadable fails what FailReads speaks of, and what Forbid does.
+func (s *Server) unreadable(q *request) *metav1.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if why := s.faults.broken[q.resource.Resource]; why != "" && q.Method == http.MethodGet {
+		return status(http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: %s", why)
+	}
 	if !s.faults.forbidden[q.resource.Resource] {
 		return nil
 	}

@@ -48,7 +48,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, fault)
 		return
 	}
-	if f := s.forbidden(q); f != nil {
+	if f := s.unreadable(q); f != nil {
 		refuse(w, f)
 		return
 	}

@@ -62,6 +62,14 @@ func (s *Server) StartTLS() error {
 	return s.listen("127.0.0.1:0")
 }
 
+// RenewCertificate gives a server that is down, and was started by StartTLS, a certificate
+// of another CA.
+func (s *Server) RenewCertificate() error {
+	var err error
+	s.cert, s.ca, err = certificate()
+	return err
+}
+
 func (s *Server) listen(addr string) error {
 	listen := s.Listen
 	if listen == nil {

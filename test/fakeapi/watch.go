@@ -69,8 +69,10 @@ func (s *Server) begin(st *stream) ([]object, *metav1.Status) {
 		return nil, status(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
 	}
 	switch {
-	case asked > s.version:
+	case asked > s.version && streamed:
 		return nil, tooLarge(asked, s.version)
+	case asked > s.version: // as real servers do: nothing is told before that version is reached
+		st.told = asked
 	case streamed || asked == 0:
 		st.at = s.version
 		return s.snapshot(st.request), nil

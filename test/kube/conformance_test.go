@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,35 +19,73 @@ func TestUpstreamConformance(t *testing.T) {
 	if os.Getenv("WEIR_CONFORMANCE") != "" {
 		t.Skip("part of TestUpstreamNetwork, which runs")
 	}
-	upstream(t, kube.E2E{Focus: `\[sig-network\].*\[Conformance\]`, Procs: 4, Timeout: 20 * time.Minute, Report: filepath.Join(results, "smoke")}, 40)
+	upstream(t, k, kube.E2E{Focus: `\[sig-network\].*\[Conformance\]`, Procs: 4, Timeout: 20 * time.Minute, Report: filepath.Join(results, "smoke")}, 40)
 }
 
-// All of upstream's tests of the network: `make conformance`. What is left out
-// needs a cloud provider or kube-proxy, or SCTP where this kernel has none.
+// All of upstream's tests of the network: `make conformance`, of which this and the
+// next three are the parts. What is left out is about kube-proxy, or needs a later iperf
+// than the image has, or SCTP where this kernel has none.
 func TestUpstreamNetwork(t *testing.T) {
-	need(t)
-	if os.Getenv("WEIR_CONFORMANCE") == "" {
-		t.Skip("takes an hour: run make conformance")
-	}
-	skip := absent
+	needAll(t)
+	skip := absent + "|" + balancers + "|" + zoned + "|" + restarted
 	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP); err != nil {
 		t.Logf("tests of SCTP connections do not run: this kernel has none: %v", err)
 		skip += `|\[Feature:SCTPConnectivity\]`
 	} else {
 		unix.Close(fd)
 	}
-	upstream(t, kube.E2E{Focus: `\[sig-network\]`, Skip: skip, Procs: 4, Timeout: 3 * time.Hour, Report: filepath.Join(results, "conformance")}, 150)
+	upstream(t, k, kube.E2E{Focus: `\[sig-network\]`, Skip: skip, Procs: 4, Timeout: 3 * time.Hour, Report: filepath.Join(results, "conformance")}, 150)
 }
 
-// absent are the marks of tests of what is not there: a cloud provider's load
-// balancers and migrations, kube-proxy, features that Kubernetes has off, and a
-// program of a later version than Debian's.
-const absent = `\[Feature:LoadBalancer\]|KubeProxy|kube-proxy|\[Feature:OffByDefault\]|IPerf2`
+// Load balancers of a cloud are played, for these tests only: they write to services,
+// as others of upstream's tests do themselves.
+func TestUpstreamLoadBalancers(t *testing.T) {
+	needAll(t)
+	balance(t, k)
+	upstream(t, k, kube.E2E{Focus: `\[sig-network\].*` + balancers, Procs: 6, Timeout: time.Hour, Report: filepath.Join(results, "conformance-balancers")}, 17)
+}
+
+// Three zones take two nodes each, beside the control plane. This lab also has what
+// Kubernetes has off; its API server becomes a pod, and its nodes are reached by SSH.
+func TestUpstreamZones(t *testing.T) {
+	needAll(t)
+	l, err := kube.Up(t.Context(), kube.Spec{Name: labName + "-z", Nodes: 7, Zones: 3, Gates: "RelaxedServiceNameValidation=true", Install: &install, Progress: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Down(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	upstream(t, l, kube.E2E{Focus: `\[sig-network\].*(` + zoned + ")", Procs: 4, Timeout: 20 * time.Minute, Report: filepath.Join(results, "conformance-zones")}, 8)
+	podOfAPIServer(t, l)
+	t.Setenv("KUBE_SSH_KEY_PATH", serveSSH(t, l))
+	upstream(t, l, kube.E2E{Focus: `\[sig-network\].*` + "(" + restarted + ")", Provider: "local", Procs: 1, Timeout: 10 * time.Minute, Report: filepath.Join(results, "conformance-restart")}, 2)
+}
+
+// Marks of tests: those of what is not there, and those that need more than a lab of
+// three nodes has by itself.
+const (
+	absent    = `KubeProxy|kube-proxy|IPerf2`
+	balancers = `\[Feature:LoadBalancer\]`
+	zoned     = `Traffic Distribution|Topology Hints|RelaxedServiceNameValidation`
+	restarted = `restarting apiserver|recreate its iptables rules`
+)
+
+func needAll(t *testing.T) {
+	t.Helper()
+	need(t)
+	if os.Getenv("WEIR_CONFORMANCE") == "" {
+		t.Skip("takes an hour with its like: run make conformance")
+	}
+}
 
 // upstream runs tests and wants at least so many of them.
-func upstream(t *testing.T, e kube.E2E, atLeast int) {
-	k.Report(os.Stderr)
-	ended := k.E2E(t.Context(), e)
+func upstream(t *testing.T, l *kube.Lab, e kube.E2E, atLeast int) {
+	t.Helper()
+	l.Report(os.Stderr)
+	ended := l.E2E(t.Context(), e)
 	outcomes, err := kube.ReadReport(e.Report, regexp.MustCompile(e.Focus))
 	if err != nil {
 		t.Fatalf("%v; the run: %v", err, ended)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -30,13 +31,47 @@ func TestRowG13ANodeTakesPodsOnceItsAgentIsReady(t *testing.T) {
 	if got := kubectl(t, "get", "nodes", "-o", "jsonpath={.items[*].spec.taints[*].key}"); strings.Contains(got, taint) {
 		t.Errorf("taints of nodes with an agent: %q", got)
 	}
-	kubectl(t, "taint", "node", "n3", taint+"=true:NoExecute", "--overwrite")
-	eventually(t, 60*time.Second, "n3 loses the taint", func() string {
-		if got := kubectl(t, "get", "node", "n3", "-o", "jsonpath={.spec.taints[*].key}"); strings.Contains(got, taint) {
-			return got
+	tainted := func(node string) bool {
+		return strings.Contains(kubectl(t, "get", "node", node, "-o", "jsonpath={.spec.taints[*].key}"), taint)
+	}
+	loses := func(node string) {
+		t.Helper()
+		eventually(t, 60*time.Second, node+" loses the taint", func() string {
+			if tainted(node) {
+				return "it has it"
+			}
+			return ""
+		})
+	}
+	// The agent of n3 stands still: its pod is not ready, and the node keeps the taint.
+	signal := func(name string) { on(t, "n3", "sh", "-c", `kill -`+name+` "$(pgrep -x -o weir-agent)"`) }
+	signal("STOP")
+	goes := sync.OnceFunc(func() { signal("CONT") })
+	defer goes()
+	ready := func() string {
+		return kubectl(t, "get", "pods", "-n", "kube-system", "-l", agentLabel, "--field-selector", "spec.nodeName=n3",
+			"-o", `jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}`)
+	}
+	eventually(t, 120*time.Second, "the agent of n3 is not ready", func() string {
+		if got := ready(); got != "False" {
+			return "Ready is " + got
 		}
 		return ""
 	})
+	for _, n := range []string{"n3", "n2"} {
+		kubectl(t, "taint", "node", n, taint+"=true:NoSchedule", "--overwrite")
+	}
+	loses("n2") // the operator is at work
+	for began := time.Now(); time.Since(began) < 3*time.Second; time.Sleep(200 * time.Millisecond) {
+		if !tainted("n3") {
+			t.Fatalf("n3 has lost the taint, and its agent's Ready is %s", ready())
+		}
+	}
+	goes()
+	loses("n3")
+	if got := ready(); got != "True" {
+		t.Errorf("n3 has lost the taint, and its agent's Ready is %s", got)
+	}
 }
 
 const ourConf = "05-weir.conflist"

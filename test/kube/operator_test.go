@@ -1,7 +1,13 @@
 package kube
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,36 +34,174 @@ func TestRowK2TrafficAndPodsGoOnWithoutTheOperator(t *testing.T) {
 	apply(t, podManifest("k2-c", "n3", "app: k2")) // labels that have an identity
 	kubectl(t, "wait", "--for=condition=Ready", "pod/k2-c", "--timeout=60s")
 	curl(t, "k2-c", ip)
+	newNode(t, func() { operators("2") })
 }
 
-// A service is in the maps of every node within a second, and works.
+// newNode is a node that comes while no operator is there: it has no pod CIDR until one is
+// back.
+func newNode(t *testing.T, back func()) {
+	const name = "k2-new"
+	cidrs := func() string {
+		return k.Kubectl(t.Context(), "get", "ciliumnode", name, "--ignore-not-found", "-o", "jsonpath={.spec.ipam.podCIDRs}").Stdout
+	}
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		for _, kind := range []string{"node", "ciliumnode"} {
+			if r := k.Kubectl(ctx, "delete", kind, name, "--ignore-not-found"); !r.OK() {
+				t.Error(r.Stderr)
+			}
+		}
+	})
+	kubectl(t, "create", "-f", write(t, `{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "`+name+`"}}`))
+	// With an operator it takes a second at most; a taken lease alone takes more.
+	for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(200 * time.Millisecond) {
+		if got := cidrs(); got != "" {
+			t.Fatalf("%s has the pod CIDRs %s, and nobody is there to give them", name, got)
+		}
+	}
+	back()
+	eventually(t, 60*time.Second, name+" gets its pod CIDRs", func() string {
+		if got := cidrs(); strings.Count(got, "/") != 2 {
+			return fmt.Sprintf("%q, want one of each family", got)
+		}
+		return ""
+	})
+}
+
+// What `weir status` says of Kubernetes is what the API server says of itself, and within
+// some seconds that it is away.
+func TestRowH2StatusFollowsTheAPIServer(t *testing.T) {
+	need(t)
+	var server struct {
+		Server struct{ Major, Minor, GitVersion, Platform string } `json:"serverVersion"`
+	}
+	if err := json.Unmarshal([]byte(kubectl(t, "version", "-o", "json")), &server); err != nil {
+		t.Fatal(err)
+	}
+	v := server.Server
+	want := fmt.Sprintf("Kubernetes: Ok %s.%s (%s) [%s]", v.Major, strings.TrimSuffix(v.Minor, "+"), v.GitVersion, v.Platform)
+	// Without the API server there is no kubectl exec.
+	line := func() string {
+		r := k.Exec(t.Context(), "n2", "sh", "-c", `nsenter --mount -t "$(pgrep -x -o weir-agent)" weir status`)
+		for l := range strings.Lines(r.Stdout) {
+			if strings.HasPrefix(l, "Kubernetes:") {
+				return strings.Join(strings.Fields(l), " ")
+			}
+		}
+		return "no such line: " + r.Stdout + r.Stderr
+	}
+	says := func(what string, limit time.Duration, is func(string) bool) {
+		t.Helper()
+		eventually(t, limit, what, func() string {
+			if got := line(); !is(got) {
+				return got
+			}
+			return ""
+		})
+	}
+	ok := func(l string) bool { return l == want }
+	says(want, 10*time.Second, ok)
+	if err := k.Program(t.Context(), "stop", "n1", "kube-apiserver"); err != nil {
+		t.Fatal(err)
+	}
+	started := false
+	start := func() {
+		if started {
+			return
+		}
+		started = true
+		if err := k.Program(context.WithoutCancel(t.Context()), "start", "n1", "kube-apiserver"); err != nil {
+			t.Error(err)
+		}
+	}
+	defer start()
+	// It is asked every 5 s, and has 3 s to answer.
+	says("the server is away", 10*time.Second, func(l string) bool {
+		return strings.HasPrefix(l, "Kubernetes: Failure ") && strings.Contains(l, "no answer for ")
+	})
+	start()
+	says("the server is back", 90*time.Second, ok)
+	eventually(t, 90*time.Second, "an operator leads again", func() string {
+		if r := k.Kubectl(t.Context(), "rollout", "status", "-n", "kube-system", "deployment", "-l", operatorLabel, "--timeout=5s"); !r.OK() {
+			return r.Stdout + r.Stderr
+		}
+		return ""
+	})
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "object.json")
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// What kubectl writes counts on another node within a second of kubectl's end: a
+// service answers, and a policy turns away who was let in.
 func TestRowK7AgentsFollowTheAPIServer(t *testing.T) {
 	need(t)
-	apply(t, podManifest("k7", "n2", "app: k7"))
-	kubectl(t, "wait", "--for=condition=Ready", "pod/k7", "--timeout=60s")
-	agents := map[string]string{}
-	for _, n := range nodes() {
-		agents[n] = agent(t, n)
-	}
-	apply(t, `
+	apply(t, podManifest("k7", "n2", "app: k7")+"---"+podManifest("k7-asks", "n3", "app: k7-asks"))
+	kubectl(t, "wait", "--for=condition=Ready", "pod/k7", "pod/k7-asks", "--timeout=60s")
+	const vip = "10.96.77.77"
+	within(t, "the service answers", "until asks "+vip, func() {
+		apply(t, `
 apiVersion: v1
 kind: Service
 metadata: {name: k7}
-spec: {selector: {app: k7}, clusterIP: 10.96.77.77, ports: [{port: 80}]}
+spec: {selector: {app: k7}, clusterIP: `+vip+`, ports: [{port: 80}]}
 `)
-	start := time.Now()
-	for n, pod := range agents {
-		eventually(t, 5*time.Second, n+" has the service", func() string {
-			r := k.Kubectl(t.Context(), "exec", "-n", "kube-system", pod, "--", "weir", "service", "list")
-			for line := range strings.Lines(r.Stdout) {
-				if strings.Contains(line, "10.96.77.77:80") && strings.Contains(line, "(active)") {
-					return ""
-				}
-			}
-			return r.Stdout + r.Stderr
-		})
+	})
+	within(t, "the policy denies", "while asks "+vip, func() {
+		apply(t, `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: k7}
+spec: {podSelector: {matchLabels: {app: k7}}, ingress: []}
+`)
+	})
+}
+
+// within has pod k7-asks ask time and again, and fails when what is done counts later
+// than a second after it is done. Pods have the clock of the machine.
+func within(t *testing.T, what, loop string, do func()) {
+	t.Helper()
+	script := `asks() { at=$(date +%s%N); curl -s -o /dev/null --max-time 0.3 "http://$1/"; }
+echo asking; ` + loop + `; do :; done; echo $at`
+	cmd := k.Command(t.Context(), "kubectl", "exec", "k7-asks", "--", "timeout", "30", "sh", "-c", script)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("all nodes had the service after %v, with the time that kubectl took", time.Since(start).Round(time.Millisecond))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatalf("%s: nobody asks: %v", what, cmd.Wait())
+	}
+	began := time.Now()
+	do()
+	done := time.Now()
+	if !lines.Scan() {
+		t.Fatalf("%s: not within 30 s: %v", what, cmd.Wait())
+	}
+	ns, err := strconv.ParseInt(lines.Text(), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	at := time.Unix(0, ns)
+	if at.Before(began) {
+		t.Fatalf("%s: before anything was done", what)
+	}
+	t.Logf("%s: asked %v after kubectl's end, which took %v", what, at.Sub(done).Round(time.Millisecond), done.Sub(began).Round(time.Millisecond))
+	if at.Sub(done) > time.Second {
+		t.Errorf("%s: %v after kubectl's end, want a second at most", what, at.Sub(done))
+	}
 }
 
 // curl asks from a pod.

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"maps"
+	"net"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -41,9 +42,11 @@ func TestANodePortServiceOfADaemonSet(t *testing.T) {
 	t.Run("RowJ8ThePodDialsABackend", func(t *testing.T) { firstPacket(t, backends) })
 	t.Run("RowsJ6J7NoConntrackNoRules", nothingInNetfilter)
 	t.Run("RowI2ServiceList", func(t *testing.T) { serviceList(t, backends) })
+	t.Run("FlowsNameTheService", flowsNameTheService)
 }
 
 func everyBackend(t *testing.T, backends map[string]string) {
+	resolves(t, "net", "serversvc.default.svc.cluster.local")
 	cluster := kubectl(t, "get", "service", "serversvc", "-o", "jsonpath={.spec.clusterIP}") + ":8080"
 	for _, at := range []string{"172.18.0.2:32000", "172.18.0.3:32000", "172.18.0.4:32000", cluster, "serversvc.default.svc.cluster.local:8080"} {
 		seen := map[string]bool{}
@@ -65,6 +68,26 @@ func everyBackend(t *testing.T, backends map[string]string) {
 		if got := on(t, "world", "curl", "-sS", "--max-time", "3", node+":32000"); !answer.MatchString(got) {
 			t.Errorf("%s asked from outside answers %q", node, got)
 		}
+	}
+}
+
+// resolves waits until each server of the cluster's DNS knows a name. They follow the API
+// server, which another test has stopped a moment ago, by watches that each opens again
+// when it likes.
+func resolves(t *testing.T, pod, name string) {
+	t.Helper()
+	servers := words(t, "get", "endpointslices", "-n", "kube-system", "-l", "kubernetes.io/service-name=kube-dns", "-o", "jsonpath={.items[*].endpoints[*].addresses[0]}")
+	if len(servers) < 2 {
+		t.Fatalf("servers of the cluster's DNS: %q, want one of each of two pods at least", servers)
+	}
+	for _, server := range servers {
+		eventually(t, 90*time.Second, name+" is known to the DNS server "+server, func() string {
+			out, err := k.Command(t.Context(), "kubectl", "exec", pod, "--", "dig", "+short", "+time=2", "+tries=1", "@"+server, name).CombinedOutput()
+			if answer := strings.TrimSpace(string(out)); err != nil || net.ParseIP(answer) == nil {
+				return fmt.Sprintf("%q, %v", answer, err)
+			}
+			return ""
+		})
 	}
 }
 
@@ -92,6 +115,21 @@ func firstPacket(t *testing.T, backends map[string]string) {
 		}
 	}
 	t.Fatalf("nothing captured: %s", out.String())
+}
+
+// flowsNameTheService asks by name, and looks for the flow by what was asked: the name
+// that DNS gave and the service. The packets have neither, but a backend's address.
+func flowsNameTheService(t *testing.T) {
+	const name = "serversvc.default.svc.cluster.local"
+	node := kubectl(t, "get", "pod", "net", "-o", "jsonpath={.spec.nodeName}")
+	eventually(t, 20*time.Second, "a flow that names what was asked", func() string {
+		curl(t, "net", name+":8080")
+		out := weir(t, node, "observe", "--all", "--from-pod", "default/net", "--to-service", "default/serversvc", "--to-fqdn", name)
+		if !strings.Contains(out, "-> default/evescn-") {
+			return fmt.Sprintf("%q", out)
+		}
+		return ""
+	})
 }
 
 func nothingInNetfilter(t *testing.T) {

@@ -82,6 +82,13 @@ func TestAnAgentRestartsAndServesWhileItsAPIServerIsAway(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	const full = 248 // endpoints of the node beside its two pods, without a process for each
+	client := agent.NewClient(n.Socket())
+	for i := range full {
+		if err := client.Post(t.Context(), agent.PathCNIAdd, agent.AddRequest{Attachment: attach(t, l, "n1", fmt.Sprintf("e%d", i)).key()}, nil); err != nil {
+			t.Fatalf("ADD %d: %v", i, err)
+		}
+	}
 	startEcho(t, l, "b")
 	startEcho(t, l, "c")
 	streams := append(startTraffic(t, l, "a", "b"), startTraffic(t, l, "a", "c")...)
@@ -112,7 +119,13 @@ func TestAnAgentRestartsAndServesWhileItsAPIServerIsAway(t *testing.T) {
 	began := time.Now()
 	agentDo(t, l, "n1", lab.AgentStart)
 	until(t, 10*time.Second, func() string { return unready(t, l, "n1", "a", "b") })
-	t.Logf("agent ready %s after its start without a server", time.Since(began).Round(time.Millisecond))
+	until(t, 10*time.Second, func() string {
+		if s := status(); s.Endpoints < full || !s.Datapath.OK {
+			return fmt.Sprintf("%d endpoints, want %d; %+v", s.Endpoints, full, s.Datapath)
+		}
+		return ""
+	})
+	t.Logf("agent and %d endpoints ready %s after its start without a server", full, time.Since(began).Round(time.Millisecond))
 	if got := len(get[agent.Table](t, l, "n1", agent.PathTables+"/pods").Rows); got < 253 {
 		t.Errorf("%d pods are known, want 253", got)
 	}

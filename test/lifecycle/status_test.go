@@ -100,8 +100,8 @@ func TestRowsHStatusFollowsWhatItSpeaksOf(t *testing.T) {
 		"NodeMonitor":          fmt.Sprintf("Listening for events on %d CPUs? with %dx%d of shared memory", cpus(t), rings, os.Getpagesize()),
 		"Clock Source for BPF": `jiffies \[(100|250|300|1000) Hz\]`,
 		"Weir health daemon":   "Ok", "Cluster health": `2/2 reachable +\(\d{4}-.*Z\)`, "CNI Config file": "CNI configuration file management disabled",
-		"Hubble": `Ok +Current/Max Flows: \d+/\d+ \(.*\), Flows/s: \d+\.\d+ +Metrics: Disabled +\[node's socket\]`, // H19
-		"IPAM":   `IPv4: 4/\d+ allocated from 10.*`,                                                                // two pods, the router and the health endpoint
+		"Hubble": `Ok +Current/Max Flows: \d+/\d+ \(.*\), Flows/s: \d+\.\d+ +Metrics: Disabled +\[\[::\]:4244\]`, // H19
+		"IPAM":   `IPv4: 4/\d+ allocated from 10.*`,                                                              // two pods, the router and the health endpoint
 	})
 	if got, _ := statusOf(t, l, "n1"); !strings.Contains(run(t, l, "n1", "weir", "version"), strings.Fields(got["Weir"])[1]) {
 		t.Errorf("H8: Weir: %s, and weir version says %s", got["Weir"], run(t, l, "n1", "weir", "version"))
@@ -131,8 +131,8 @@ func TestRowsHStatusFollowsWhatItSpeaksOf(t *testing.T) {
 	with(t, l, "n1", map[string]any{"health.enabled": nil, "hostFirewall.enabled": nil, "bpf.attachMode": nil, "bpf.hostRouting": nil, "cni.confDir": nil,
 		"enableIPv4Masquerade": nil, "enableIPv6Masquerade": nil, "kubeProxyReplacement": false, "hubble.enabled": false})
 	wantLines(t, l, "n1", map[string]string{"Hubble": "Disabled", "KubeProxyReplacement": "False", "Host firewall": "Disabled", "Weir health daemon": "Ok"})
-	with(t, l, "n1", map[string]any{"kubeProxyReplacement": nil, "hubble.enabled": nil, "hubble.eventBufferCapacity": 4095})
-	wantLines(t, l, "n1", map[string]string{"Hubble": `Ok +Current/Max Flows: \d+/4095 .*`, "KubeProxyReplacement": `True +\[eth0 172\.18\.0\.2.*\(Direct Routing\)\]`, "Cluster health": `2/2 reachable .*`})
+	with(t, l, "n1", map[string]any{"kubeProxyReplacement": nil, "hubble.enabled": nil, "hubble.eventBufferCapacity": 4095, "hubble.listenAddress": ""})
+	wantLines(t, l, "n1", map[string]string{"Hubble": `Ok +Current/Max Flows: \d+/4095 .*\[node's socket\]`, "KubeProxyReplacement": `True +\[eth0 172\.18\.0\.2.*\(Direct Routing\)\]`, "Cluster health": `2/2 reachable .*`})
 
 	// H4: another device of the underlay
 	run(t, l, "n1", "ip", "link", "add", "eth7", "type", "veth", "peer", "name", "wire7")

@@ -200,7 +200,7 @@ func TestRowB11AgentThatStandsStillLosesEventsAndNoPackets(t *testing.T) {
 	n := c.node(t, "n1")
 	eventLost := at(bpf.PlaceNone, bpf.ReasonEventLost)
 	unroutable := at(bpf.PlaceFromPod, bpf.DropUnroutable)
-	before, seen := c.counters(t, "n1"), c.lastDrop(t)
+	before, seen, since := c.counters(t, "n1"), c.lastDrop(t), time.Now()
 	if err := syscall.Kill(n.Agent.PID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -228,6 +228,10 @@ func TestRowB11AgentThatStandsStillLosesEventsAndNoPackets(t *testing.T) {
 	lost := c.counters(t, "n1")[eventLost] - before[eventLost]
 	if lost == 0 {
 		t.Fatalf("no event was lost of %d: the ring is larger than this test believes", flood)
+	}
+	// Readers of flows are told, too, before another test can take it for its own loss.
+	if !await(patience, func() bool { return c.flowsLost(t, "n1", since) == lost }) {
+		t.Errorf("flows tell that %d events are lost, want %d", c.flowsLost(t, "n1", since), lost)
 	}
 	// In a burst not every drop is explained, but each has its number: the next one shows
 	// how many there were.

@@ -43,7 +43,8 @@ var (
 	bpfRouted  = []mode{vxlan, native}
 	throwaway  = []string{prefix + "up", prefix + "small", prefix + "nics", prefix + "extras", prefix + "serve-vxlan", prefix + "serve-native", prefix + "ending",
 		prefix + "kinds-snat-vxlan", prefix + "kinds-snat-native", prefix + "kinds-dsr-vxlan", prefix + "kinds-dsr-native",
-		prefix + "dsr-vxlan", prefix + "dsr-native", prefix + "hybrid-vxlan", prefix + "hybrid-native", prefix + "xdp", prefix + "l2", prefix + "events", prefix + "trace"}
+		prefix + "dsr-vxlan", prefix + "dsr-native", prefix + "hybrid-vxlan", prefix + "hybrid-native", prefix + "xdp", prefix + "l2", prefix + "events", prefix + "trace",
+		prefix + "truth-vxlan", prefix + "truth-native"}
 	shortFamily = map[string]string{"ipv4": "4", "ipv6": "6", "dual": "46"}
 )
 
@@ -179,7 +180,7 @@ func (c *cluster) settle(t *testing.T) {
 // differ, so that each has an identity of its own.
 const seen = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
-metadata: {name: sees-app}
+metadata: {name: sees-app, namespace: default}
 spec:
   podSelector: {matchLabels: {app: none-of-them}}
 `

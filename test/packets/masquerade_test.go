@@ -152,6 +152,7 @@ func (c *cluster) refused(t *testing.T, is4 bool) {
 
 // Where the underlay can route pods' addresses they keep them: in the native
 // routing CIDR, which is no pod's only because a host outside has an address of it.
+// To the native routing CIDR pods go with their own address, and elsewhere as the node.
 func TestRowG10PodsKeepTheirAddressInTheNativeRoutingCIDR(t *testing.T) {
 	c := on(t, native)
 	c.eachFamily(t, func(t *testing.T, is4 bool) {
@@ -164,6 +165,10 @@ func TestRowG10PodsKeepTheirAddressInTheNativeRoutingCIDR(t *testing.T) {
 		defer c.run(t, "world", "ip", "addr", "del", outside, "dev", "eth0")
 		if got, want := c.sees(t, "world", at, "a"), c.addr(t, "a", is4); got != want {
 			t.Errorf("%s sees %s, want the pod %s", at, got, want)
+		}
+		elsewhere := c.addr(t, "world", is4)
+		if got, want := c.sees(t, "world", elsewhere, "a"), c.addr(t, "n1", is4); got != want {
+			t.Errorf("%s, outside of the CIDR, sees %s, want the node %s", elsewhere, got, want)
 		}
 	})
 }

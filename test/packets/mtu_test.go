@@ -132,8 +132,8 @@ func TestRowD9RouteMTUFollowsTheUnderlayUnderARunningStream(t *testing.T) {
 			for _, mtu := range []int{1400, 1500} {
 				c.underlayMTU(t, mtu)
 				why := ""
-				if !await(2*time.Second, func() bool { why = c.unlike(t, mtu-c.overhead(), is4); return why == "" }) {
-					t.Errorf("2 s after the underlay's MTU became %d: %s", mtu, why)
+				if !await(2*patience, func() bool { why = c.unlike(t, mtu-c.overhead(), is4); return why == "" }) {
+					t.Errorf("%s after the underlay's MTU became %d: %s", 2*patience, mtu, why)
 				}
 				s.wantProgress(t, 1<<20)
 			}

@@ -44,7 +44,7 @@ spec:
   type: NodePort
   ipFamilyPolicy: PreferDualStack
   selector: {app: web}
-  ports: [{port: 8000, targetPort: 80, nodePort: 32000}]
+  ports: [{name: tcp, port: 8000, targetPort: 80, nodePort: 32000}, {name: udp, port: 8000, targetPort: 80, nodePort: 32000, protocol: UDP}]
 `
 
 // serving makes a lab with them.
@@ -59,7 +59,7 @@ func serving(t *testing.T, routing string) *cluster {
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var all agent.Services
 		c.get(t, "n1", agent.PathServices, &all)
-		if len(all.Frontends) == 6 && len(all.Frontends[0].Backends) == 3 {
+		if len(all.Frontends) == 12 && len(all.Frontends[0].Backends) == 3 {
 			return c
 		}
 		if time.Now().After(deadline) {
@@ -106,6 +106,8 @@ func TestRowsOfServicesWithoutKubeProxy(t *testing.T) {
 				}
 				c.dialsBackends(t, clusterIP)
 				c.dialsBackends(t, c.nodePort(t, "n1", is4))
+				c.namesTheService(t, clusterIP)
+				c.namesTheService(t, c.nodePort(t, "n2", is4))
 			})
 			if rules := c.run(t, "n1", "sh", "-c", "iptables-save; ip6tables-save"); strings.Contains(rules, "32000") || strings.Contains(rules, "KUBE-") {
 				t.Errorf("iptables of n1:\n%s", rules)
@@ -155,6 +157,33 @@ func (c *cluster) dialsBackends(t *testing.T, to netip.AddrPort) {
 	}
 	if backend, service := syns(capture.Lines()); backend != 3 || service != 0 {
 		t.Errorf("%s: %d SYNs to backends, want 3; %d packets to the service, want none", to, backend, service)
+	}
+}
+
+// namesTheService looks whether flows say which service the pod net, and its node, have asked
+// for, though a backend has been in its place from the first packet on: by connect, and by
+// datagrams of a socket that is not connected.
+func (c *cluster) namesTheService(t *testing.T, to netip.AddrPort) {
+	t.Helper()
+	const send = `use Socket qw(:all); my ($to, $port) = @ARGV; my $six = $to =~ /:/;
+		socket(my $s, $six ? AF_INET6 : AF_INET, SOCK_DGRAM, 0) or die $!;
+		my $at = inet_pton($six ? AF_INET6 : AF_INET, $to);
+		send($s, "x", 0, $six ? pack_sockaddr_in6($port, $at) : pack_sockaddr_in($port, $at)) or die $!;`
+	askers := []string{"net", "n1"}
+	if c.spec.Mode == lab.ModeNative {
+		askers = askers[:1] // a node's own packets to other nodes meet no program that tells
+	}
+	for _, from := range askers {
+		since := time.Now()
+		c.curl(t, from, to, 3)
+		c.run(t, from, "perl", "-e", send, to.Addr().String(), fmt.Sprint(to.Port()))
+		var said string
+		if !await(patience, func() bool {
+			said = c.run(t, "n1", "weir", "observe", "--all", "--since", since.UTC().Format(time.RFC3339Nano), "--to-service", "default/web", "--not", "--reply")
+			return strings.Count(said, "(TCP Flags: SYN)") == 3 && strings.Count(said, "(TCP Flags: FIN, ACK)") >= 3 && strings.Count(said, "(UDP)") == 1
+		}) {
+			t.Errorf("%s has connected to %s three times, and sent a datagram; flows to the service:\n%s\nall:\n%s", from, to, said, c.run(t, "n1", "weir", "observe", "--all", "--since", since.UTC().Format(time.RFC3339Nano)))
+		}
 	}
 }
 

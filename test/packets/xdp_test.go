@@ -40,7 +40,7 @@ func TestRowOfXDPAcceleration(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		var all agent.Services
 		c.get(t, "n1", agent.PathServices, &all)
-		if len(all.Frontends) == 6 && len(all.Frontends[0].Backends) == 1 {
+		if len(all.Frontends) == 12 && len(all.Frontends[0].Backends) == 1 {
 			break
 		}
 		if time.Now().After(deadline) {

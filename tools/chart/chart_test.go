@@ -232,8 +232,8 @@ func TestValuesAreFewAndSayWhatTheyAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(values) > 75 || len(values) < 40 {
-		t.Errorf("%d values, want 40 to 75", len(values))
+	if len(values) > 60 || len(values) < 40 {
+		t.Errorf("%d values, want 40 to 60", len(values))
 	}
 }
 
@@ -243,11 +243,11 @@ func TestUnknownValuesAreRefusedWithTheOneThatWasMeant(t *testing.T) {
 		"tunel=disabled":               "'tunnel'",
 		"routing-mode=native":          "'routingMode'",
 		"Devices={eth0}":               "'devices'",
-		"bpf.hostRuting=bpf":           "'hostRouting'",
+		"bpf.hostRuting=bpf":           "'bpf.hostRouting'",
 		"hostRouting=bpf":              "'bpf.hostRouting'",
-		"loadBalancer.algoritm=maglev": "'algorithm'",
+		"loadBalancer.algoritm=maglev": "'loadBalancer.algorithm'",
 		"enableIPv4Masqurade=false":    "'enableIPv4Masquerade'",
-		"ipam.operator.clusterPoolIPv4PodCIDRLists={10.0.0.0/8}": "'clusterPoolIPv4PodCIDRList'",
+		"ipam.operator.clusterPoolIPv4PodCIDRLists={10.0.0.0/8}": "'ipam.operator.clusterPoolIPv4PodCIDRList'",
 		"magic=true":                   "additional properties 'magic' not allowed",
 		"loadBalancer.mode=dsrr":       "value must be one of 'snat', 'dsr', 'hybrid'",
 		"mtu=big":                      "want integer",
@@ -261,7 +261,7 @@ func TestUnknownValuesAreRefusedWithTheOneThatWasMeant(t *testing.T) {
 }
 
 func TestNeighboursOfKnownNamesAreKnown(t *testing.T) {
-	for _, set := range []string{"ipv6.enabled=true", "ipv4.enabled=true", "enableIPv6Masquerade=false", "global.x=1"} {
+	for _, set := range []string{"ipv6.enabled=true", "ipv4.enabled=true", "enableIPv6Masquerade=false", "global.x=1", "cni.exclusive=true", "cni.exclusive=false", "cni.chainingMode=none", "cni.customConf=false"} {
 		if _, err := render(folder, set); err != nil {
 			t.Errorf("--set %s: %v", set, err)
 		}
@@ -274,6 +274,7 @@ func TestWhatTheAgentWouldRefuseIsRefusedBefore(t *testing.T) {
 		"ipv6NativeRoutingCIDR is empty":                                           {"tunnel=disabled", "ipv6.enabled=true", "ipv4NativeRoutingCIDR=10.0.0.0/8"},
 		"ipv4.enabled and ipv6.enabled are both false":                             {"ipv4.enabled=false"},
 		"encryption.enabled is not in this version: remove it, or set it to false": {"encryption.enabled=true"},
+		"cni.chainingMode is not in this version":                                  {"cni.chainingMode=portmap"},
 		"MTU is 1400 and mtu is 1450: keep mtu alone":                              {"MTU=1400", "mtu=1450"},
 	} {
 		if _, err := render(folder, set...); err == nil || !strings.Contains(err.Error(), want) {

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -95,6 +96,57 @@ func TestTheRelayFindsAgentsThatItBelieves(t *testing.T) {
 		return v.Secret != nil && v.Secret.SecretName == "hubble-server-certs" && *v.Secret.Optional
 	}) {
 		t.Error("the agent does not get its certificate")
+	}
+}
+
+// TestTheRelayIsScrapedWhereAgentsAre: by annotations or by a ServiceMonitor, at the port
+// that it is told to open.
+func TestTheRelayIsScrapedWhereAgentsAre(t *testing.T) {
+	for _, x := range []struct {
+		sets                []string
+		address, annotation string
+		monitor             bool
+	}{
+		{nil, "", "", false},
+		{[]string{"prometheus.enabled=true", "prometheus.port=1"}, ":9966", "9966", false},
+		{[]string{"prometheus.enabled=true", "prometheus.serviceMonitor.enabled=true"}, ":9966", "", true},
+	} {
+		r, err := render(folder, append(x.sets, "hubble.relay.enabled=true", "extraConfig.hubble.tls.enabled=false")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := objects(t, r.objects)
+		pod := find[*appsv1.Deployment](t, all, "weir-relay").Spec.Template
+		cfg, err := relay.Parse(pod.Spec.Containers[0].Args, io.Discard)
+		if err != nil || cfg.Metrics != x.address || pod.Annotations["prometheus.io/port"] != x.annotation {
+			t.Errorf("%q: the relay is told %q, annotations %v, %v", x.sets, cfg.Metrics, pod.Annotations, err)
+		}
+		open := slices.ContainsFunc(pod.Spec.Containers[0].Ports, func(p corev1.ContainerPort) bool {
+			return p.Name == "metrics" && fmt.Sprint(":", p.ContainerPort) == x.address
+		})
+		if open != (x.address != "") {
+			t.Errorf("%q: ports %v", x.sets, pod.Spec.Containers[0].Ports)
+		}
+		if x.monitor {
+			s := find[*corev1.Service](t, all, "weir-relay-metrics")
+			if s.Spec.Ports[0].Port != 9966 || s.Spec.Selector["app.kubernetes.io/name"] != pod.Labels["app.kubernetes.io/name"] {
+				t.Errorf("service %+v", s.Spec)
+			}
+		} else if strings.Contains(r.objects, "kind: ServiceMonitor") {
+			t.Errorf("%q: there is a ServiceMonitor", x.sets)
+		}
+	}
+}
+
+func TestMetricsOfFlowsAreChosenInExtraConfig(t *testing.T) {
+	for set, want := range map[string][]string{"": config.FlowMetrics(), "extraConfig.hubble.metrics.enabled={drop,tcp}": {"drop", "tcp"}} {
+		r, err := render(folder, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := weirYAML(t, objects(t, r.objects)).Hubble.Metrics.Enabled; !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", set, got, want)
+		}
 	}
 }
 

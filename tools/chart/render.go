@@ -26,15 +26,20 @@ type rendered struct {
 
 // render does what `helm template` does with --set.
 func render(folder string, sets ...string) (rendered, error) {
-	c, err := loader.Load(folder)
-	if err != nil {
-		return rendered{}, fmt.Errorf("load the chart: %w", err)
-	}
 	values := map[string]any{}
 	for _, s := range sets {
 		if err := strvals.ParseInto(s, values); err != nil {
 			return rendered{}, fmt.Errorf("--set %s: %w", s, err)
 		}
+	}
+	return renderValues(folder, values)
+}
+
+// renderValues is render with the values of a file.
+func renderValues(folder string, values map[string]any) (rendered, error) {
+	c, err := loader.Load(folder)
+	if err != nil {
+		return rendered{}, fmt.Errorf("load the chart: %w", err)
 	}
 	return renderWith(c, values)
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"weir/agent/config"
 )
 
@@ -69,13 +67,16 @@ func schemaFile(values []value) []byte {
 	for _, v := range values {
 		root.add(strings.Split(v.path, "."), schemaOf(v))
 	}
+	for _, key := range taken {
+		root.add(strings.Split(key, "."), takenSchema(key))
+	}
 	for _, s := range config.Spellings() {
 		if !root.has(strings.Split(s.Other, ".")) {
-			root.add(strings.Split(s.Other, "."), (&object{}).set("description", about(s.Other)))
+			root.add(strings.Split(s.Other, "."), spellingSchema(s.Other))
 		}
 	}
 	root.add([]string{"global"}, (&object{}).set("description", "what Helm gives every chart"))
-	out := root.schema("", allNames(values))
+	out := root.schema(naming{all: allNames(values), extra: keyNames()})
 	top := (&object{}).set("$schema", "http://json-schema.org/draft-07/schema#").set("title", "Values of the Weir chart")
 	for _, n := range out.names {
 		top.set(n, out.values[n])
@@ -130,40 +131,27 @@ func about(other string) string {
 	return "Another spelling of " + strings.Join(keys, " or ") + "."
 }
 
-// schemaOf is what a value may be. Lists may be written as --set has them: "a,b".
+// schemaOf is what a value may be: as a key of weir.yaml, as one of the chart's own, or as
+// values.yaml says.
 func schemaOf(v value) *object {
-	s := (&object{}).set("description", v.means)
+	s, isKey := shapeOf(v.path)
+	own, isOwn := ownSchemas()[v.path]
 	switch {
-	case v.free && v.unset.Kind == yaml.SequenceNode:
-		return s.set("type", "array")
-	case v.free:
-		return s.set("type", "object")
-	case v.unset.Kind == yaml.SequenceNode:
-		return s.set("type", []string{"array", "string", "integer"})
+	case v.path == "extraConfig":
+		own = extraSchema()
+	case v.path == "kubeProxyReplacement":
+		own = keySchema(s, false, append(whens(v.path), "true", "false")...) // Cilium's chart has them as texts
+	case isKey:
+		own = keySchema(s, false, whens(v.path)...)
+	case isOwn:
 	case v.unset.Tag == "!!bool":
-		return boolean(s, v.path)
-	case v.path == "maxUnavailable":
-		return s.set("type", []string{"integer", "string"}) // "10%"
-	case v.unset.Tag == "!!int":
-		return s.set("type", "integer").set("minimum", 0)
+		own = typed("boolean")
 	case len(v.oneOf) > 0:
-		return s.set("enum", v.oneOf)
+		own = (&object{}).set("enum", v.oneOf)
+	default:
+		panic(v.path + " has no schema")
 	}
-	return s.set("type", "string")
-}
-
-// boolean takes what other spellings there are of true and false.
-func boolean(s *object, path string) *object {
-	words := []any{true, false}
-	for _, other := range config.Spellings() {
-		if other.Other == path && other.When != "" {
-			words = append(words, other.When)
-		}
-	}
-	if len(words) == 2 {
-		return s.set("type", "boolean")
-	}
-	return s.set("enum", words)
+	return own.set("description", v.means)
 }
 
 // group is an object of values.
@@ -198,16 +186,18 @@ func (g *group) has(path []string) bool {
 	return ok && (len(path) == 1 || isGroup && below.has(path[1:]))
 }
 
-func (g *group) schema(prefix string, all []string) *object {
+func (g *group) schema(n naming) *object {
 	properties := &object{}
 	for _, name := range g.names {
 		if below, ok := g.members[name].(*group); ok {
-			properties.set(name, below.schema(prefix+name+".", all))
+			properties.set(name, below.schema(n.below(name)))
 			continue
 		}
 		properties.set(name, g.members[name])
 	}
 	out := (&object{}).set("type", "object").set("properties", properties)
-	out.set("propertyNames", line(hints(g.names, prefix, all)))
+	if len(g.names) > 0 {
+		out.set("propertyNames", line(n.hints(g.names)))
+	}
 	return out.set("additionalProperties", false)
 }

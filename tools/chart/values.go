@@ -75,19 +75,22 @@ func comment(text string) string {
 	return strings.Join(words, " ")
 }
 
-// keysFile lists the values that are keys of weir.yaml, with what they are if nobody
-// sets them.
+// keysFile lists the keys of weir.yaml that are taken at their own place: values with what
+// they are if nobody sets them, and others.
 func keysFile(values []value) []byte {
-	keys := map[string]bool{}
-	for _, o := range config.Defaults().Options() {
-		keys[o.Key] = true
-	}
 	var b bytes.Buffer
-	b.WriteString("# Made by tools/chart: the values that are keys of weir.yaml.\n")
+	b.WriteString("# Made by tools/chart: the keys of weir.yaml that are values, with what they are unset, and\n# those that are taken beside.\n")
 	for _, v := range values {
-		if keys[v.path] {
-			fmt.Fprintf(&b, "%s: %s\n", v.path, inline(v.unset))
+		if _, ok := shapeOf(v.path); ok {
+			fmt.Fprintf(&b, "%s: {unset: %s}\n", v.path, inline(v.unset))
 		}
+	}
+	for _, key := range taken {
+		if s, _ := shapeOf(key); len(s.OneOf) > 0 {
+			fmt.Fprintf(&b, "%s: {oneOf: [%s]}\n", key, strings.Join(s.OneOf, ", "))
+			continue
+		}
+		fmt.Fprintf(&b, "%s: {}\n", key)
 	}
 	return b.Bytes()
 }
@@ -120,7 +123,9 @@ func spellingsFile(values []value) []byte {
 		}
 		sep := "- "
 		for _, f := range [][2]string{{"when", s.When}, {"key", s.Key}, {"value", s.Value}, {"why", s.Why}} {
-			if f[1] != "" {
+			if f[1] == config.Nothing {
+				fmt.Fprintf(&b, "%s%s: \"\"\n", sep, f[0])
+			} else if f[1] != "" {
 				fmt.Fprintf(&b, "%s%s: %q\n", sep, f[0], f[1])
 				sep = "  "
 			}

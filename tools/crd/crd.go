@@ -128,6 +128,7 @@ func definitions(ctx *genall.GenerationContext, out files) error {
 func finish(d *apiext.CustomResourceDefinition) {
 	for i := range d.Spec.Versions {
 		walk("", d.Spec.Versions[i].Schema.OpenAPIV3Schema, more)
+		keysOfSubject(d.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"])
 	}
 	const alpha = "v2alpha1"
 	switch d.Spec.Names.Kind {
@@ -151,9 +152,32 @@ var oneOf = map[string][]string{
 	"dns":         {"matchName", "matchPattern"},
 }
 
+// The keys that selectors have, with the source of the label before them or without, and
+// the values of labels.
+const (
+	labelKey   = `^([a-z0-9-]+:)?([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
+	labelValue = `^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$`
+)
+
+// addresses are the fields that have an address or a CIDR, or a list of them. The server
+// parses them as it parses its own.
+var addresses = []string{"cidr", "except", "fromCIDR", "toCIDR", "externalCIDRs"}
+
 // more adds to the schema of a field.
 func more(field string, s *apiext.JSONSchemaProps) {
+	if slices.Contains(addresses, field) {
+		at := s
+		if s.Items != nil {
+			at = s.Items.Schema
+		}
+		at.AnyOf = []apiext.JSONSchemaProps{{Format: "cidr"}, {Format: "ipv4"}, {Format: "ipv6"}}
+	}
 	if e, ok := s.Properties["matchExpressions"]; ok {
+		key := e.Items.Schema.Properties["key"]
+		key.Pattern = labelKey
+		e.Items.Schema.Properties["key"] = key
+		e.Items.Schema.Properties["values"].Items.Schema.Pattern = labelValue
+		s.Properties["matchLabels"].AdditionalProperties.Schema.Pattern = labelValue
 		op := e.Items.Schema.Properties["operator"]
 		for _, o := range []string{"In", "NotIn", "Exists", "DoesNotExist"} {
 			op.Enum = append(op.Enum, apiext.JSON{Raw: []byte(`"` + o + `"`)})
@@ -169,6 +193,23 @@ func more(field string, s *apiext.JSONSchemaProps) {
 	}
 	for _, name := range oneOf[field] {
 		s.Items.Schema.OneOf = append(s.Items.Schema.OneOf, apiext.JSONSchemaProps{Required: []string{name}})
+	}
+}
+
+// keysOfSubject adds that keys of whom a policy selects have no spaces. Only rules in CEL
+// see the keys of a map, and this is all that an API server's estimate of their cost
+// leaves room for; selectors in lists of rules are beyond it.
+func keysOfSubject(spec apiext.JSONSchemaProps) {
+	for _, field := range []string{"endpointSelector", "nodeSelector"} {
+		s, ok := spec.Properties[field]
+		if !ok || spec.Properties["ingress"].Items == nil {
+			continue
+		}
+		most := int64(100)
+		labels := s.Properties["matchLabels"]
+		labels.MaxProperties = &most
+		labels.XValidations = apiext.ValidationRules{{Rule: "self.all(k, !k.contains(' '))", Message: "the key of a label has no spaces"}}
+		s.Properties["matchLabels"] = labels
 	}
 }
 

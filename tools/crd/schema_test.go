@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	servervalidation "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
 )
@@ -91,8 +92,12 @@ func judge(t *testing.T, d *apiextensions.CustomResourceDefinition, v apiextensi
 
 // refuse returns what an API server has against a document, or "".
 func refuse(kinds map[string]kind, text []byte) string {
+	data, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return err.Error()
+	}
 	var o map[string]any
-	if err := yaml.UnmarshalStrict(text, &o); err != nil {
+	if err := utiljson.Unmarshal(data, &o); err != nil { // whole numbers are such, as on the server
 		return err.Error()
 	}
 	k, ok := kinds[fmt.Sprint(o["apiVersion"], " ", o["kind"])]

@@ -23,7 +23,7 @@ const root = "../.."
 func told(t *testing.T) map[string]bool {
 	t.Helper()
 	out := map[string]bool{"up": true} // Prometheus' own
-	for _, file := range []string{"observe/metrics/testdata/node.txt", "operator/run/testdata/metrics.txt"} {
+	for _, file := range []string{"observe/metrics/testdata/node.txt", "operator/run/testdata/metrics.txt", "relay/run/testdata/metrics.txt"} {
 		text, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)
@@ -73,8 +73,8 @@ func TestRulesAreValidAndAskForWhatIsTold(t *testing.T) {
 	for _, err := range errs {
 		t.Error(err)
 	}
-	if groups == nil || len(groups.Groups) != 2 {
-		t.Fatalf("%s: %+v, want two groups", path, groups)
+	if groups == nil || len(groups.Groups) != 3 {
+		t.Fatalf("%s: %+v, want three groups", path, groups)
 	}
 	known, seen := told(t), map[string]bool{}
 	for _, g := range groups.Groups {

@@ -1,5 +1,5 @@
 // Who speaks to whom, and how much: counts of the flows that came. It draws nothing.
-import { ends, isDropped, isVerdict } from "./names.js";
+import { ends, isAnswer, isDropped, isVerdict } from "./names.js";
 
 const maxPlaces = 120;
 const maxEdges = 400;
@@ -12,16 +12,14 @@ export class Graph {
   edges = new Map(); // key -> edge
   left = 0; // flows that had no room
 
-  // add counts a flow that was seen at a time, now or earlier. Of a connection its packet counts, not what policies said of it, and
-  // an answer belongs to the edge that it answers.
+  // add counts a flow that was seen at a time, now or earlier. Of a connection its packet
+  // counts, not what policies said of it or what DNS answered in it, and an answer belongs to
+  // the edge that it answers.
   add(flow, now, at) {
-    if (isVerdict(flow)) {
+    if (isVerdict(flow) || isAnswer(flow)) {
       return;
     }
-    let [from, to] = ends(flow);
-    if (flow.is_reply === true) {
-      [from, to] = [to, from];
-    }
+    const [from, to] = ends(flow);
     const key = JSON.stringify([from.id, to.id]);
     const edge = this.edges.get(key) ?? this.#open(key, from, to);
     if (!edge) {
@@ -29,6 +27,7 @@ export class Graph {
       return;
     }
     edge.seen = now;
+    edge.last = flow;
     if (now - at < slots * 1000) {
       count(edge, Math.floor(Math.min(at, now) / 1000));
     }
@@ -46,7 +45,7 @@ export class Graph {
     }
     this.places.set(from.id, from);
     this.places.set(to.id, to);
-    const edge = { key, from: from.id, to: to.id, counts: Array(slots).fill(0), seconds: Array(slots).fill(0), seen: 0, dropped: -Infinity, drop: null, drops: 0 };
+    const edge = { key, from: from.id, to: to.id, counts: Array(slots).fill(0), seconds: Array(slots).fill(0), seen: 0, last: null, dropped: -Infinity, drop: null, drops: 0 };
     this.edges.set(key, edge);
     return edge;
   }

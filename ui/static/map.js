@@ -1,9 +1,13 @@
-// The service map: a band for each namespace, workloads in it, and an arrow for each pair
-// that speaks.
+// The service map: a card for each namespace, workloads in it, and an arrow for each pair
+// that speaks. What is drawn already stays, so that nobody clicks on what has just gone.
+import { along, lines, path } from "./curves.js";
 import { isRed, rate } from "./graph.js";
+import { box, layout } from "./layout.js";
+import { amount } from "./names.js";
+import { words } from "./words.js";
 
-const box = { width: 150, height: 28, gap: 22, band: 64, head: 26 };
 const labelled = 80; // edges; of more only drops are written on
+const arrows = ["good", "bad", "idle", "lit"];
 
 function make(kind, attributes, ...children) {
   const e = document.createElementNS("http://www.w3.org/2000/svg", kind);
@@ -14,127 +18,163 @@ function make(kind, attributes, ...children) {
   return e;
 }
 
-const short = (text) => (text.length > 20 ? `${text.slice(0, 19)}…` : text);
-
-// layout gives each place its corner, and each namespace its band. It depends on who is
-// there and on the width only, so that the map does not jump.
-export function layout(places, width) {
-  const groups = Map.groupBy([...places].sort((a, b) => a.id.localeCompare(b.id)), (p) => p.group);
-  const across = Math.max(1, Math.floor((width - box.gap) / (box.width + box.gap)));
-  const at = new Map();
-  const bands = [];
-  let y = 12;
-  for (const [name, members] of [...groups].sort((a, b) => a[0].localeCompare(b[0]))) {
-    const rows = Math.ceil(members.length / across);
-    members.forEach((p, i) => at.set(p.id, { x: box.gap + (i % across) * (box.width + box.gap), y: y + box.head + Math.floor(i / across) * (box.height + box.gap * 1.6) }));
-    const height = box.head + rows * (box.height + box.gap * 1.6) - box.gap * 0.6;
-    bands.push({ name, y, height });
-    y += height + box.band;
-  }
-  return { at, bands, height: y - box.band + 12, width: box.gap + across * (box.width + box.gap) };
+function element(kind, className, ...children) {
+  const e = document.createElement(kind);
+  e.className = className;
+  e.append(...children);
+  return e;
 }
 
-// curve goes from box to box: down or up between bands, and in a bow beside each other.
-function curve(from, to) {
-  const x1 = from.x + box.width / 2, x2 = to.x + box.width / 2;
-  if (from === to) {
-    return { d: `M${x1 - 20} ${from.y}C${x1 - 50} ${from.y - 30} ${x1 + 50} ${from.y - 30} ${x1 + 20} ${from.y}`, x: x1, y: from.y - 14 };
+function set(e, text) {
+  if (e.textContent !== text) {
+    e.textContent = text;
   }
-  if (from.y === to.y) {
-    const bow = 18 + Math.abs(x1 - x2) / 30, side = x1 < x2 ? 0 : box.height, sign = x1 < x2 ? -1 : 1;
-    return { d: `M${x1} ${from.y + side}Q${(x1 + x2) / 2} ${from.y + side + sign * 2 * bow} ${x2} ${to.y + side}`, x: (x1 + x2) / 2, y: from.y + side + sign * bow + 4 };
-  }
-  const down = from.y < to.y, y1 = down ? from.y + box.height : from.y, y2 = down ? to.y : to.y + box.height;
-  const shift = down ? 8 : -8, middle = (y1 + y2) / 2; // there and back lie beside each other
-  return { d: `M${x1 + shift} ${y1}C${x1 + shift} ${middle} ${x2 + shift} ${middle} ${x2 + shift} ${y2}`, x: (x1 + x2) / 2 + shift, y: middle + 4 };
+}
+
+// stand moves an element, and makes it so big.
+function stand(e, { x, y, width, height }) {
+  e.style.translate = `${x}px ${y}px`;
+  e.style.width = `${width}px`;
+  e.style.height = `${height}px`;
 }
 
 export class ServiceMap {
-  #svg;
+  #map;
   #on;
   #shape = "";
-  #nodes = new Map();
-  #edges = new Map();
+  #svg = make("svg", { "aria-hidden": "true" });
+  #cards = element("div", "cards");
+  #words = element("div", "words");
+  #boxes = element("div", "boxes");
+  #nodes = new Map(); // of places, by id
+  #edges = new Map(); // {g, line, hit, word, edge}, by key
 
   // on has pick(place) and explain(flow).
-  constructor(svg, on) {
-    this.#svg = svg;
+  constructor(map, on) {
+    this.#map = map;
     this.#on = on;
+    this.#svg.append(make("defs", {}, ...arrows.map((name) =>
+      make("marker", { id: `arrow-${name}`, class: name, viewBox: "0 0 8 8", refX: 7.5, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto" }, make("path", { d: "M0 0.5L8 4L0 7.5z" })))));
+    map.append(this.#cards, this.#svg, this.#words, this.#boxes);
   }
 
-  draw(graph, now) {
-    const width = this.#svg.parentElement.clientWidth;
-    const shape = JSON.stringify([width, [...graph.places.keys()].sort(), [...graph.edges.keys()].sort()]);
+  // size is how many places are drawn.
+  get size() {
+    return this.#nodes.size;
+  }
+
+  // draw shows a graph; chosen is the text of the filter.
+  draw(graph, now, chosen) {
+    const edges = [...graph.edges.values()];
+    const { clientWidth: width, clientHeight: height } = this.#map.parentElement;
+    const title = this.#map.parentElement.firstElementChild.offsetHeight;
+    const shape = JSON.stringify([width, height, [...graph.places.keys()].sort(), edges.map((e) => [e.key, isRed(e, now)]).sort()]);
     if (shape !== this.#shape) {
       this.#shape = shape;
-      this.#build(graph, layout(graph.places.values(), width));
+      this.#arrange(graph, edges, now, width, height - title);
     }
-    for (const edge of graph.edges.values()) {
-      this.#paint(edge, now);
+    edges.forEach((edge) => this.#paint(edge, now, edges.length <= labelled));
+    for (const [id, node] of this.#nodes) {
+      node.setAttribute("aria-pressed", graph.places.get(id).find === chosen);
     }
   }
 
-  #build(graph, plan) {
-    const focused = document.activeElement?.dataset?.id;
-    this.#nodes.clear();
-    this.#edges.clear();
-    const arrow = make("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto" }, make("path", { d: "M0 0L8 4L0 8z" }));
-    const bands = plan.bands.map((b) => this.#band(b, plan.width));
-    const edges = [...graph.edges.values()].map((e) => this.#edge(e, plan.at));
-    const nodes = [...graph.places.values()].sort((a, b) => a.id.localeCompare(b.id)).map((p) => this.#node(p, plan.at.get(p.id)));
+  #arrange(graph, edges, now, width, height) {
+    const plan = graph.places.size ? layout(graph.places.values(), edges, width, height) : { at: new Map(), cards: [], columns: [], width: 0, height: 0 };
+    const drawn = lines(edges, plan);
+    plan.height = Math.max(plan.height, ...[...drawn.values()].flatMap((line) => along(line, 9).map((p) => p.y + 12)));
+    const written = words(edges, drawn, plan, (e) => isRed(e, now));
+    this.#map.style.width = `${plan.width}px`;
+    this.#map.style.height = `${plan.height}px`;
     this.#svg.setAttribute("width", plan.width);
-    this.#svg.setAttribute("height", Math.max(plan.height, 0));
-    this.#svg.replaceChildren(make("defs", {}, arrow), ...bands, ...edges, ...nodes);
-    this.#nodes.get(focused)?.focus();
+    this.#svg.setAttribute("height", plan.height);
+    this.#cards.replaceChildren(...plan.cards.map((c) => {
+      const name = element("h3", "", c.name);
+      name.title = c.name;
+      const card = element("div", "card", name);
+      stand(card, c);
+      return card;
+    }));
+    this.#keep(this.#nodes, graph.places, (place) => this.#node(place), (node) => node.remove());
+    for (const [id, node] of this.#nodes) {
+      stand(node, { ...plan.at.get(id), height: box.height });
+    }
+    this.#keep(this.#edges, graph.edges, (edge) => this.#edge(edge), (drawn) => { drawn.g.remove(); drawn.word.remove(); });
+    for (const [key, e] of this.#edges) {
+      const d = path(drawn.get(key)), at = written.get(key);
+      e.line.setAttribute("d", d);
+      e.hit.setAttribute("d", d);
+      e.room = at !== undefined;
+      e.word.style.translate = at ? `calc(${at.x}px - 50%) calc(${at.y}px - 50%)` : "";
+    }
   }
 
-  #band(b, width) {
-    const label = make("text", { x: 14, y: b.y + 16 });
-    label.textContent = b.name;
-    return make("g", { class: "band" }, make("rect", { x: 6, y: b.y, width: width - 12, height: b.height, rx: 6 }), label);
-  }
-
-  #node(place, at) {
-    const label = make("text", { x: at.x + box.width / 2, y: at.y + 18, "text-anchor": "middle" });
-    label.textContent = short(place.name);
-    const title = make("title", {});
-    title.textContent = `${place.id}: show its flows`;
-    const g = make("g", { class: "node", tabindex: 0, role: "button", "aria-label": place.id }, title, make("rect", { ...at, width: box.width, height: box.height, rx: 5 }), label);
-    g.dataset.id = place.id;
-    g.addEventListener("click", () => this.#on.pick(place));
-    g.addEventListener("keydown", (e) => {
-      if (e.key === "Enter" || e.key === " ") {
-        e.preventDefault();
-        this.#on.pick(place);
+  // keep makes what is new and lets go of what is no more.
+  #keep(drawn, wanted, add, remove) {
+    for (const [key, e] of drawn) {
+      if (!wanted.has(key)) {
+        remove(e);
+        drawn.delete(key);
       }
-    });
-    this.#nodes.set(place.id, g);
-    return g;
+    }
+    for (const [key, what] of wanted) {
+      if (!drawn.has(key)) {
+        drawn.set(key, add(what));
+      }
+    }
   }
 
-  #edge(edge, at) {
-    const line = curve(at.get(edge.from), at.get(edge.to));
-    const path = make("path", { d: line.d, "marker-end": "url(#arrow)" });
-    const label = make("text", { x: line.x, y: line.y });
-    const title = make("title", {});
-    const g = make("g", { class: "edge" }, title, path, label);
-    const drawn = { g, path, label, title, edge };
-    g.addEventListener("click", () => drawn.edge.drop && this.#on.explain(drawn.edge.drop));
-    this.#edges.set(edge.key, drawn);
-    return g;
+  #node(place) {
+    const node = element("button", `node ${place.kind === "service" || place.kind === "outside" ? place.kind : "workload"}`, element("span", "", place.name));
+    node.type = "button";
+    node.title = `${place.id} (${place.kind === "outside" ? "not a pod" : place.kind}): show its flows`;
+    node.addEventListener("click", () => this.#on.pick(place));
+    for (const [event, is] of [["pointerenter", true], ["pointerleave", false], ["focus", true], ["blur", false]]) {
+      node.addEventListener(event, () => this.#trace(place.id, is));
+    }
+    this.#boxes.append(node);
+    return node;
   }
 
-  // paint says how much there is. Text is set only where it differs.
-  #paint(edge, now) {
+  // trace makes the lines of one stand out.
+  #trace(id, is) {
+    this.#map.classList.toggle("tracing", is);
+    for (const { g, edge } of this.#edges.values()) {
+      g.classList.toggle("lit", is && (edge.from === id || edge.to === id));
+    }
+  }
+
+  #edge(edge) {
+    const line = make("path", { class: "line" }), hit = make("path", { class: "hit" }), title = make("title", {});
+    const g = make("g", { class: "edge" }, title, line, hit);
+    const word = element("button", "word");
+    word.type = "button";
+    const drawn = { g, line, hit, title, word, edge, room: false };
+    const explain = () => this.#on.explain(isRed(drawn.edge, Date.now()) ? drawn.edge.drop : drawn.edge.last);
+    hit.addEventListener("click", explain);
+    word.addEventListener("click", explain);
+    this.#svg.append(g);
+    this.#words.append(word);
+    return drawn;
+  }
+
+  // paint says how much there is. What is the same is not touched.
+  #paint(edge, now, isLabelled) {
     const drawn = this.#edges.get(edge.key);
+    const perSecond = rate(edge, now), red = isRed(edge, now), kind = red ? "bad" : perSecond === 0 ? "idle" : "good";
     drawn.edge = edge; // counted anew, maybe, since it was drawn
-    const { g, path, label, title } = drawn;
-    const perSecond = rate(edge, now), red = isRed(edge, now);
-    const set = (e, text) => e.textContent !== text && (e.textContent = text);
-    g.setAttribute("class", `edge${red ? " dropped" : perSecond === 0 ? " idle" : ""}`);
-    path.setAttribute("stroke-width", (1.2 + Math.log10(1 + perSecond) * 1.6).toFixed(1));
-    const text = perSecond ? `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s` : "";
-    set(label, this.#edges.size <= labelled || red ? text : "");
-    set(title, `${edge.from} to ${edge.to}: ${text || "nothing now"}, ${edge.drops} dropped`);
+    for (const name of ["good", "bad", "idle"]) {
+      drawn.g.classList.toggle(name, name === kind);
+    }
+    drawn.line.setAttribute("stroke-width", (1.4 + Math.min(3, Math.log10(1 + perSecond) * 1.3)).toFixed(1));
+    const text = red ? `✕ ${edge.drops.toLocaleString("en")}` : isLabelled ? amount(perSecond) : "";
+    const says = `${edge.from} to ${edge.to}: ${amount(perSecond) || "nothing now"}${edge.drops ? `, ${edge.drops} dropped` : ""}`;
+    set(drawn.word, text);
+    set(drawn.title, says);
+    drawn.word.className = `word ${kind}`;
+    drawn.word.hidden = !text || !drawn.room;
+    drawn.word.tabIndex = red ? 0 : -1;
+    drawn.word.title = `${says}. Explain the last ${red ? "drop" : "flow"}`;
+    drawn.word.setAttribute("aria-label", drawn.word.title);
   }
 }

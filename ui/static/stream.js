@@ -2,22 +2,26 @@
 
 const again = 2000; // milliseconds until the relay is asked once more
 
-// follow asks for flows and hands each reply to told. said(text, isProblem) is told how that
-// goes. It returns a function that ends it.
+// follow asks for flows and hands each reply to told. said(state, text) is told how that
+// goes: "connecting", "live", "lost" (it is asked again) or "refused" (it is not). It
+// returns a function that ends it.
 export function follow(query, told, said) {
   const ender = new AbortController();
   (async () => {
-    for (let first = true; !ender.signal.aborted; first = false) {
+    said("connecting", "");
+    for (let had = false; !ender.signal.aborted;) {
       try {
-        said("connecting", false);
         // What was told before is not asked for again.
-        await once({ ...query, ...(first ? {} : { last: "0" }) }, told, said, ender.signal);
-        said("the relay has ended the stream; asking again", true);
+        await once({ ...query, ...(had ? { last: "0" } : {}) }, told, ender.signal, () => {
+          had = true;
+          said("live", "");
+        });
+        said("lost", "The relay has ended the stream");
       } catch (problem) {
         if (ender.signal.aborted) {
           return;
         }
-        said(problem.message, true);
+        said(problem.final ? "refused" : "lost", problem instanceof TypeError ? "The relay cannot be reached" : problem.message);
         if (problem.final) {
           return;
         }
@@ -28,14 +32,14 @@ export function follow(query, told, said) {
   return () => ender.abort();
 }
 
-async function once(query, told, said, signal) {
+async function once(query, told, signal, began) {
   const reply = await fetch(`api/flows?${new URLSearchParams({ follow: "1", ...query })}`, { signal });
   if (!reply.ok) {
-    const problem = new Error((await reply.text()).trim());
+    const problem = new Error((await reply.text()).trim() || `The relay answers with status ${reply.status}`);
     problem.final = reply.status === 400;
     throw problem;
   }
-  said("live", false);
+  began();
   const from = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ;) {
     const { done, value } = await from.read();

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -25,11 +26,18 @@ type Options struct {
 	Account    string        // folder of the service account; default: Kubernetes's
 	Probe      time.Duration // how often a silent server is asked; default 5 s
 	Getenv     func(string) string
+
+	// What the configuration calls the first two; default: as the agent's does. One that
+	// has no key for Servers has "".
+	ServersKey, KubeconfigKey string
 }
 
 func (o Options) filled() Options {
 	if o.Account == "" {
 		o.Account = "/var/run/secrets/kubernetes.io/serviceaccount"
+	}
+	if o.KubeconfigKey == "" {
+		o.ServersKey, o.KubeconfigKey = "k8sServiceHost", "source.kubernetes.kubeconfig"
 	}
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv
@@ -73,13 +81,17 @@ func (c *Conn) candidates() ([]*server, error) {
 		return cfg
 	}
 	for _, u := range c.opts.Servers {
-		add("k8sServiceHost", at(u))
+		add(c.opts.ServersKey, at(u))
 	}
 	if c.opts.Kubeconfig != "" && base.Host != "" {
-		add("source.kubernetes.kubeconfig", base)
+		add(c.opts.KubeconfigKey, base)
 	}
 	if kubelet != nil {
-		add(kubeletFrom, at(kubelet.Host))
+		cfg := at(kubelet.Host)
+		if c.opts.Kubeconfig == "" {
+			cfg.ServerName = kubelet.ServerName
+		}
+		add(kubeletFrom, cfg)
 	}
 	for _, u := range c.remembered() {
 		add("last known", at(u))
@@ -88,7 +100,7 @@ func (c *Conn) candidates() ([]*server, error) {
 		add("in-cluster variables", at("https://"+net.JoinHostPort(host, port)))
 	}
 	if len(out) == 0 {
-		errs = append(errs, errors.New("no API server is known: neither a kubelet's kubeconfig nor KUBERNETES_SERVICE_HOST is there; set k8sServiceHost"))
+		errs = append(errs, fmt.Errorf("no API server is known: neither a kubelet's kubeconfig nor KUBERNETES_SERVICE_HOST is there; set %s", cmp.Or(c.opts.ServersKey, c.opts.KubeconfigKey)))
 	}
 	return out, errors.Join(errs...)
 }
@@ -116,7 +128,7 @@ func (c *Conn) credentials(kubelet *rest.Config) (*rest.Config, error) {
 	if c.opts.Kubeconfig != "" {
 		cfg, err := clientcmd.BuildConfigFromFlags("", c.opts.Kubeconfig)
 		if err != nil {
-			return nil, fmt.Errorf("read source.kubernetes.kubeconfig: %w", err)
+			return nil, fmt.Errorf("read %s: %w", c.opts.KubeconfigKey, err)
 		}
 		return cfg, nil
 	}
@@ -134,7 +146,7 @@ func (c *Conn) credentials(kubelet *rest.Config) (*rest.Config, error) {
 	if len(c.opts.Servers) > 0 {
 		return &rest.Config{}, nil // one that asks for none
 	}
-	return nil, fmt.Errorf("no credentials: neither %s nor a kubelet's kubeconfig is there; set source.kubernetes.kubeconfig", token)
+	return nil, fmt.Errorf("no credentials: neither %s nor a kubelet's kubeconfig is there; set %s", token, c.opts.KubeconfigKey)
 }
 
 func exists(path string) bool {
@@ -149,7 +161,7 @@ func (c *Conn) server(from string, cfg *rest.Config) (*server, error) {
 		ca, _ = os.ReadFile(cfg.CAFile) // newServer says what is wrong with it
 	}
 	sum := sha256.Sum256(fmt.Append(nil, from, "\x00", cfg.Host, "\x00", ca, cfg.CertData, cfg.KeyData, cfg.CertFile, cfg.KeyFile,
-		cfg.BearerToken, cfg.BearerTokenFile, cfg.Insecure))
+		cfg.BearerToken, cfg.BearerTokenFile, cfg.Insecure, cfg.ServerName))
 	if s := c.known[string(sum[:])]; s != nil {
 		return s, nil
 	}

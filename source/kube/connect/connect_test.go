@@ -129,12 +129,38 @@ func TestServersAreFoundInTheirOrder(t *testing.T) {
 	uses(t, run(t, o), s.URL(), "k8sServiceHost")
 }
 
+func TestAServerOfIPv6AloneIsFound(t *testing.T) {
+	s := fakeapi.New()
+	if err := s.StartAt("[::1]:0"); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(s.Close)
+	_, port, err := net.SplitHostPort(s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	uses(t, run(t, Options{Servers: []string{"http://[::1]:" + port}}), "http://[::1]:"+port, "k8sServiceHost")
+}
+
 func TestAKubeletsCredentialsServeWhereThereAreNoOthers(t *testing.T) {
 	s := server1(t, true)
 	s.RequireToken("the kubelet's own")
 	root := t.TempDir()
 	write(t, filepath.Join(root, kubelets[0]), kubeconfig(s.URL(), s.CA(), "the kubelet's own"))
 	uses(t, run(t, Options{Root: root}), s.URL(), kubelets[0])
+}
+
+// A kubeconfig may say what name the server's certificate has: another is not believed.
+func TestTheNameThatAKubeconfigGivesTheServerCounts(t *testing.T) {
+	s := server1(t, true)
+	root := t.TempDir()
+	text := strings.Replace(kubeconfig(s.URL(), s.CA(), ""), "server:", "tls-server-name: other.example, server:", 1)
+	write(t, filepath.Join(root, kubelets[0]), text)
+	c := run(t, Options{Root: root, Account: account(t, "mine", s.CA())})
+	<-c.Searched()
+	if st := c.State(); st.OK || st.Err == nil || !strings.Contains(st.Err.Error(), "other.example") {
+		t.Errorf("state %+v, want an error that names the name", st)
+	}
 }
 
 func TestAServerThatRefusesTheCredentialsIsSaidTo(t *testing.T) {
@@ -144,6 +170,45 @@ func TestAServerThatRefusesTheCredentialsIsSaidTo(t *testing.T) {
 	<-c.Searched()
 	if st := c.State(); st.OK || st.Err == nil || !strings.Contains(st.Err.Error(), "401") {
 		t.Errorf("state %+v, want an error that says 401", st)
+	}
+}
+
+// A cluster whose CA is replaced: until the account's file has the new one the old
+// server's word is missed and said so, and then no restart is needed. So with the
+// kubelet's kubeconfig.
+func TestACertificateOfAnotherCAIsTakenOnceItIsKnown(t *testing.T) {
+	for _, of := range []string{"account", "kubelet"} {
+		t.Run(of, func(t *testing.T) {
+			s := server1(t, true)
+			o := Options{Servers: []string{s.URL()}}
+			know := func() {}
+			if of == "account" {
+				o.Account = account(t, "mine", s.CA())
+				know = func() { write(t, filepath.Join(o.Account, "ca.crt"), string(s.CA())) }
+			} else {
+				o.Servers, o.Root = nil, t.TempDir()
+				know = func() { write(t, filepath.Join(o.Root, kubelets[0]), kubeconfig(s.URL(), s.CA(), "mine")) }
+				know()
+			}
+			c := run(t, o)
+			uses(t, c, s.URL(), "")
+			s.Down()
+			if err := s.RenewCertificate(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Up(); err != nil {
+				t.Fatal(err)
+			}
+			deadline := time.Now().Add(15 * time.Second)
+			for st := c.State(); st.OK || st.Err == nil || !strings.Contains(st.Err.Error(), "certificate"); st = c.State() {
+				if time.Now().After(deadline) {
+					t.Fatalf("state %+v, want an error about the certificate", st)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			know()
+			uses(t, c, s.URL(), "")
+		})
 	}
 }
 

@@ -18,6 +18,12 @@ import (
 	"weir/api/client"
 )
 
+var born = time.Now()
+
+// uptime is how long this process has run, never 0. Clocks of nodes step, and one that is
+// set back would make silence look like news.
+func uptime() time.Duration { return time.Since(born) + 1 }
+
 // server is one API server and how it is spoken to.
 type server struct {
 	from string // who named it: "k8sServiceHost"
@@ -26,7 +32,7 @@ type server struct {
 
 	mu    sync.Mutex
 	conns map[*conn]bool
-	last  atomic.Int64 // when it said something, in nanoseconds of the Unix epoch
+	last  atomic.Int64 // when it said something, by uptime; 0: never
 }
 
 // newServer makes the transport to a server; cfg has its address and credentials.
@@ -54,7 +60,7 @@ func (s *server) dial(ctx context.Context, network, addr string) (net.Conn, erro
 		return nil, err
 	}
 	c := &conn{Conn: inner, server: s}
-	c.last.Store(time.Now().UnixNano())
+	c.last.Store(int64(uptime()))
 	s.mu.Lock()
 	s.conns[c] = true
 	s.mu.Unlock()
@@ -71,7 +77,7 @@ type conn struct {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		now := time.Now().UnixNano()
+		now := int64(uptime())
 		c.last.Store(now)
 		c.server.last.Store(now)
 	}
@@ -86,7 +92,10 @@ func (c *conn) Close() error {
 }
 
 // heard reports whether the server said something within d.
-func (s *server) heard(d time.Duration) bool { return time.Since(time.Unix(0, s.last.Load())) < d }
+func (s *server) heard(d time.Duration) bool {
+	last := s.last.Load()
+	return last != 0 && uptime()-time.Duration(last) < d
+}
 
 // taken reports whether the server has a connection with us.
 func (s *server) taken() bool {
@@ -100,7 +109,7 @@ func (s *server) close(silent time.Duration) {
 	s.mu.Lock()
 	var list []*conn
 	for c := range s.conns {
-		if time.Since(time.Unix(0, c.last.Load())) >= silent {
+		if uptime()-time.Duration(c.last.Load()) >= silent {
 			list = append(list, c)
 		}
 	}
@@ -148,7 +157,7 @@ func (s *server) ask(ctx context.Context) (Version, error) {
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized:
-		return v, errors.New("the server refuses the agent's credentials (401): is its service account's token, or the kubeconfig, of this cluster?")
+		return v, errors.New("the server refuses our credentials (401): is its service account's token, or the kubeconfig, of this cluster?")
 	case http.StatusForbidden:
 		return v, nil // it is there, and hides its version
 	default:

@@ -26,6 +26,7 @@ const (
 	flushEvery = 50 * time.Millisecond
 	syncEvery  = time.Second // so much a power cut may cost; a crash of the agent costs one flush
 	maxPending = 64 << 20    // of what cannot be written: beyond it the disk has older objects
+	manyFiles  = 16          // each start begins one
 )
 
 // Record is one line: an object that is there, one that has gone (without
@@ -72,6 +73,7 @@ type Journal struct {
 	file    *os.File
 	size    int64 // of the file
 	total   int64 // of all files
+	files   int   // how many there are
 	floor   int64 // what was left after the last rewriting
 	synced  time.Time
 	dirty   bool
@@ -90,7 +92,12 @@ func Open(log *slog.Logger, dir string) (*Journal, error) {
 	}
 	for _, n := range list {
 		j.segment = n
-		if info, err := os.Stat(j.path(n)); err == nil {
+		info, err := os.Stat(j.path(n))
+		if err == nil && info.Size() == 0 && os.Remove(j.path(n)) == nil {
+			continue // of a start that had nothing to add
+		}
+		j.files++
+		if err == nil {
 			j.total += info.Size()
 		}
 	}
@@ -127,6 +134,7 @@ func (j *Journal) next() error {
 	}
 	j.file, j.size = f, 0
 	j.segment++
+	j.files++
 	return nil
 }
 
@@ -169,10 +177,10 @@ func (j *Journal) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		j.flush(false)
-		if j.total > 2*j.floor+minRewrite {
+		if j.total > 2*j.floor+minRewrite || j.files > manyFiles {
 			if err := j.rewrite(); err != nil {
 				j.log.Warn("known objects are not rewritten", "err", err)
-				j.floor = j.total // not again at once
+				j.floor, j.files = j.total, 0 // not again at once
 			}
 		}
 	}

@@ -176,3 +176,23 @@ func TestWhatAFullDiskRefusesIsWrittenLater(t *testing.T) {
 		t.Errorf("found %v, want both objects", got)
 	}
 }
+
+// An agent that starts again and again, with something new each time, keeps few files.
+func TestManyStartsLeaveFewFiles(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 5 * manyFiles {
+		j, stop := open(t, dir)
+		if i%2 == 0 {
+			j.Put("Pod", fmt.Sprintf("default/p%d", i%3), uint64(i+1), fmt.Appendf(nil, `{"v":%d}`, i))
+		}
+		time.Sleep(3 * flushEvery / 2)
+		stop()
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) > manyFiles+2 {
+		t.Errorf("%d files, %v; want %d at most", len(list), err, manyFiles+2)
+	}
+	if got := content(t, dir); len(got) != 3 {
+		t.Errorf("it holds %v, want all three pods", got)
+	}
+}

@@ -125,7 +125,7 @@ func (j *Journal) rewrite() error {
 	if err := os.Rename(tmp, j.path(into)); err != nil {
 		return fmt.Errorf("rewrite known objects: %w", err)
 	}
-	j.total, j.floor = size+j.size, size
+	j.total, j.floor, j.files = size+j.size, size, 2
 	return j.remove(old, into-1)
 }
 

@@ -3,7 +3,7 @@
 
 write_node_files() { # NODE: what node-init.sh and the daemons read
 	local n=$1 d m; d=$(node_dir "$n")
-	mkdir -p "$d/etc"/{containerd,kubernetes}
+	mkdir -p "$d/etc"/{containerd,kubernetes/manifests}
 	printf 'nameserver %s\n' "$WORLD4" >"$d/resolv.conf"
 	{
 		printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n'
@@ -45,6 +45,7 @@ write_node_files() { # NODE: what node-init.sh and the daemons read
 	failSwapOn: false
 	imageGCHighThresholdPercent: 100
 	resolvConf: /etc/resolv.conf
+	staticPodPath: /etc/kubernetes/manifests
 	$( (( $(cut -d. -f2 <<<"$KUBE_VERSION") < 35 )) || echo "failCgroupV1: false" )
 	END
 	cat >"$d/etc/kubernetes/kube-proxy.yaml" <<-END
@@ -103,7 +104,8 @@ control_plane_up() {
 		--requestheader-client-ca-file=$k/pki/front-proxy-ca.crt --requestheader-allowed-names=front-proxy-client \
 		--requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group \
 		--requestheader-extra-headers-prefix=X-Remote-Extra- --enable-aggregator-routing=true \
-		--proxy-client-cert-file=$k/pki/front-proxy-client.crt --proxy-client-key-file=$k/pki/front-proxy-client.key
+		--proxy-client-cert-file=$k/pki/front-proxy-client.crt --proxy-client-key-file=$k/pki/front-proxy-client.key \
+		${GATES:+--feature-gates="$GATES"}
 	wait_daemon 120 n1 kube-apiserver kubectl get --raw /readyz
 
 	node_daemon n1 kube-controller-manager kube-controller-manager \
@@ -114,10 +116,11 @@ control_plane_up() {
 		--cluster-signing-cert-file=$k/pki/ca.crt --cluster-signing-key-file=$k/pki/ca.key \
 		--requestheader-client-ca-file=$k/pki/front-proxy-ca.crt \
 		--allocate-node-cidrs=true --cluster-cidr="$(pick_family $POD_CIDR4 $POD_CIDR6)" \
-		--service-cluster-ip-range="$(pick_family $SVC_CIDR4 $SVC_CIDR6)"
+		--service-cluster-ip-range="$(pick_family $SVC_CIDR4 $SVC_CIDR6)" ${GATES:+--feature-gates="$GATES"}
 	node_daemon n1 kube-scheduler kube-scheduler \
 		--kubeconfig=$k/kube-scheduler.conf --authentication-kubeconfig=$k/kube-scheduler.conf \
-		--authorization-kubeconfig=$k/kube-scheduler.conf --bind-address=127.0.0.1 --leader-elect=false
+		--authorization-kubeconfig=$k/kube-scheduler.conf --bind-address=127.0.0.1 --leader-elect=false \
+		${GATES:+--feature-gates="$GATES"}
 }
 
 control_plane_ready() {
@@ -127,8 +130,10 @@ control_plane_ready() {
 
 kubelet_up() { # NODE
 	local labels=weir-lab=$NAME
+	(( ZONES == 0 )) || labels+=,topology.kubernetes.io/zone=zone$(( (${1#n} - 1) % ZONES + 1 ))
 	node_daemon "$1" kubelet kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubelet.conf \
-		--hostname-override="$1" --node-ip="$(pick_family "$(node_ip4 "$1")" "$(node_ip6 "$1")")" --node-labels="$labels"
+		--hostname-override="$1" --node-ip="$(pick_family "$(node_ip4 "$1")" "$(node_ip6 "$1")")" --node-labels="$labels" \
+		${GATES:+--feature-gates="$GATES"}
 }
 
 kube_proxy_up() { # NODE

@@ -33,13 +33,15 @@ cgroup_up() { # NODE: makes the node's cgroups, one in each hierarchy
 	return 0
 }
 
+# Whoever joins then becomes another program, so it may fork nobody that it does not wait for: no
+# <(...), whose dead process would be that program's first child.
 cgroup_join() { # NODE PID [init]
 	local mp type opts d
 	while read -r mp type opts; do
 		d=$mp/weir-kube/$NAME/$1
 		[[ ${3-} && -d $d/init ]] && d=$d/init
 		echo "$2" >"$d/cgroup.procs" || return 1
-	done < <(cgroup_mounts)
+	done <"$(node_dir "$1")/cgroup-mounts"
 }
 
 cgroup_down() {
@@ -93,10 +95,10 @@ node_start() { # NODE
 }
 
 node_inited() {
-	local d pid; d=$(node_dir "$1")
+	local d pid root; d=$(node_dir "$1")
 	read -r pid _ <"$d/unshare.pid"
-	pid=$(cat "/proc/$pid/task/$pid/children"); pid=${pid%% *}
-	[[ $pid && -e /proc/$pid/root/run/weir-lab/ready ]] || return 1
+	pid=$(cat "/proc/$pid/task/$pid/children"); pid=${pid%% *} root=/proc/$pid/root
+	[[ $pid && -e $root/run/weir-lab/ready ]] || return 1
 	proc_id "$pid" >"$d/init.pid"
 }
 
