@@ -81,7 +81,8 @@ func (e *engine) relabelled(id state.IdentityID) {
 
 // relabel finds out by whom the endpoint is selected. It is in no index.
 func (e *engine) relabel(p *endpoint) {
-	identity, known := e.peers[p.row.Identity]
+	identity := e.peers[p.row.Identity]
+	known := identity != nil && !identity.past
 	p.labels, p.named = nil, nil
 	if known {
 		p.labels, p.named = identity.labels, identity.named
