@@ -3,6 +3,7 @@ package policylab
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -71,6 +72,9 @@ func (c *cluster) tap(t *testing.T, ref string) *tap {
 func (c *cluster) drops(t *testing.T, node string, since uint64) []agent.Drop {
 	t.Helper()
 	all := get[[]agent.Drop](t, c, node, agent.PathDrops)
+	if len(all) > 0 && all[len(all)-1].Seq < since {
+		return all // an agent counts from 1 again when it starts
+	}
 	for len(all) > 0 && all[0].Seq <= since {
 		all = all[1:]
 	}
@@ -165,14 +169,16 @@ func describe(d agent.Drop) string {
 		d.DestID, d.DestName, d.Policies, d.Nearest, d.Missed)
 }
 
-// tellDrops logs the first few drops of what a pod has sent.
-func (c *cluster) tellDrops(t *testing.T, from string, since map[string]uint64) {
+// tellDrops logs the first few drops of what a pod has sent, and of the answers to it.
+func (c *cluster) tellDrops(t *testing.T, of string, since map[string]uint64) {
 	t.Helper()
 	told := 0
 	for _, node := range nodes {
 		for _, d := range c.drops(t, node, since[node]) {
-			at, err := netip.ParseAddrPort(d.Source)
-			own := err == nil && (at.Addr() == c.addr(t, from, true) || at.Addr() == c.addr(t, from, false))
+			own := slices.ContainsFunc([]string{d.Source, d.Dest}, func(end string) bool {
+				at, err := netip.ParseAddrPort(end)
+				return err == nil && (at.Addr() == c.addr(t, of, true) || at.Addr() == c.addr(t, of, false))
+			})
 			if own && told < 5 {
 				told++
 				t.Logf("%s at %s: %s > %s %s: %s", d.Time.Format("15:04:05.000"), node, d.Source, d.Dest, d.Proto, describe(d))

@@ -33,6 +33,9 @@ var probeLabs = []*kind{probeVXLAN, probeNative}
 // enough is how many forbidden packets each siege sends at least.
 const enough = 1500
 
+// looks sees one more label of a and x, and allows nothing.
+const looks = cnp + "metadata: {name: looks%d}\nspec: {endpointSelector: {matchLabels: {name: nobody}}, ingress: [{fromEndpoints: [{matchLabels: {l%d: v}}]}]}\n"
+
 // siege probes b and c from x, which the wall forbids, while a talks to both;
 // what happens meanwhile, once or more often, must neither let a packet of x in nor
 // lose one of a.
@@ -120,9 +123,18 @@ func TestNothingForbiddenPassesWhenOnePolicyTakesThePlaceOfAnother(t *testing.T)
 	})
 }
 
+// TestNothingForbiddenPassesWhileAgentsDie: nor is anything lost, though an agent that
+// starts does not know the numbers that pods had by labels which policies saw a moment
+// ago only.
 func TestNothingForbiddenPassesWhileAgentsDie(t *testing.T) {
 	inBoth(t, probeLabs, func(t *testing.T, c *cluster) {
 		c.apply(t, walls[0])
+		for i := range 6 {
+			c.enforce(t, fmt.Sprintf(looks, i, i))
+		}
+		for i := range 6 {
+			c.remove(t, fmt.Sprintf(looks, i, i))
+		}
 		c.siege(t, func() {
 			for i := range 6 {
 				node := nodes[i%2]
@@ -153,6 +165,26 @@ func TestNothingForbiddenPassesWhileNodesChange(t *testing.T) {
 			c.unput(t, fmt.Sprintf(node, nodes[0], 0))
 			c.unput(t, fmt.Sprintf(node, nodes[1], 0))
 		})
+	})
+}
+
+// TestNothingAllowedIsLostWhileLabelsChange: a gets another identity each time, of
+// which each node learns at a moment of its own.
+func TestNothingAllowedIsLostWhileLabelsChange(t *testing.T) {
+	const wall = netpol + "metadata: {name: wall}\nspec:\n  podSelector: {matchLabels: {role: server}}\n" +
+		"  ingress: [{from: [{podSelector: {matchExpressions: [{key: app, operator: In, values: [a]}, {key: round, operator: NotIn, values: [none]}]}}]}]\n"
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {app: a, l0: a, l1: a, l2: a, l3: a, l4: a, l5: a%s}}\n" +
+		"spec: {nodeName: n1, containers: [{name: c, command: [sleep, infinity]}]}\n"
+	inBoth(t, probeLabs, func(t *testing.T, c *cluster) {
+		c.apply(t, wall)
+		c.settle(t)
+		c.siege(t, func() {
+			for i := range 40 {
+				c.put(t, fmt.Sprintf(pod, fmt.Sprintf(", round: r%d", i)))
+			}
+		})
+		c.put(t, fmt.Sprintf(pod, ""))
+		c.settle(t)
 	})
 }
 
@@ -276,7 +308,6 @@ func (c *cluster) makeWatched(t *testing.T, name, node string) *tap {
 // a moment in which nobody knows what x's number means would let it in.
 func TestADenialHoldsWhileIdentitiesChange(t *testing.T) {
 	const wall = cnp + "metadata: {name: wall}\nspec:\n  endpointSelector: {matchLabels: {role: server}}\n  ingress: [{fromEntities: [all]}]\n  ingressDeny: [{fromEndpoints: [{matchLabels: {app: x}}]}]\n"
-	const looks = cnp + "metadata: {name: looks%d}\nspec: {endpointSelector: {matchLabels: {name: nobody}}, ingress: [{fromEndpoints: [{matchLabels: {l%d: v}}]}]}\n"
 	inBoth(t, probeLabs, func(t *testing.T, c *cluster) {
 		c.apply(t, wall)
 		c.settle(t)

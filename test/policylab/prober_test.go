@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -121,6 +122,42 @@ type stream struct {
 	sent, echoed atomic.Uint64
 	failed       atomic.Pointer[error]
 	tcp          bool
+	served, back records // of datagrams: what the server got, and what came back
+}
+
+// records are numbers of records.
+type records struct {
+	mu   sync.Mutex
+	seen map[uint64]bool
+}
+
+// add reports whether the record is new.
+func (r *records) add(record []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen == nil {
+		r.seen = map[uint64]bool{}
+	}
+	n := binary.BigEndian.Uint64(record)
+	fresh := !r.seen[n]
+	r.seen[n] = true
+	return fresh
+}
+
+// missing names the records below n that are not there, as ranges.
+func (r *records) missing(n uint64) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for i := uint64(0); i < n; i++ {
+		first := i
+		for ; i < n && !r.seen[i]; i++ {
+		}
+		if i > first {
+			out = append(out, fmt.Sprintf("%d-%d", first, i-1))
+		}
+	}
+	return "[" + strings.Join(out, " ") + "]"
 }
 
 const recordLen = 64
@@ -161,8 +198,13 @@ func (s *stream) serve(network, at string) error {
 				if errors.Is(err, net.ErrClosed) {
 					return
 				}
-				if err == nil {
-					_, _ = u.WriteToUDPAddrPort(buf[:n], from) // what is lost is counted by the sender
+				if err != nil {
+					continue // what is lost is counted by the sender
+				}
+				s.served.add(buf[:n])
+				if _, err := u.WriteToUDPAddrPort(buf[:n], from); err != nil && !errors.Is(err, net.ErrClosed) {
+					err = fmt.Errorf("answer: %w", err)
+					s.failed.CompareAndSwap(nil, &err)
 				}
 			}
 		}()
@@ -197,7 +239,6 @@ func (s *stream) send() {
 }
 
 func (s *stream) receive() {
-	seen := map[uint64]bool{}
 	record := make([]byte, recordLen)
 	for {
 		if _, err := readFull(s.conn, record, s.tcp); err != nil {
@@ -211,11 +252,10 @@ func (s *stream) receive() {
 			continue
 		}
 		n := binary.BigEndian.Uint64(record)
-		if seen[n] || (s.tcp && n != s.echoed.Load()) {
+		if !s.back.add(record) || (s.tcp && n != s.echoed.Load()) {
 			err := fmt.Errorf("record %d came twice or out of turn", n)
 			s.failed.CompareAndSwap(nil, &err)
 		}
-		seen[n] = true
 		s.echoed.Add(1)
 	}
 }
@@ -234,11 +274,16 @@ func (s *stream) halt() {
 func (s *stream) finish() error {
 	s.halt()
 	whole := await(patience, func() bool { return s.echoed.Load() >= s.sent.Load() })
+	lost := ""
+	if !whole && !s.tcp {
+		n := s.sent.Load()
+		lost = fmt.Sprintf(", not %s, of which the server did not get %s", s.back.missing(n), s.served.missing(n))
+	}
 	if err := s.failed.Load(); err != nil {
-		return fmt.Errorf("%d of %d records came back: %w", s.echoed.Load(), s.sent.Load(), *err)
+		return fmt.Errorf("%d of %d records came back%s: %w", s.echoed.Load(), s.sent.Load(), lost, *err)
 	}
 	if !whole {
-		return fmt.Errorf("%d of %d records came back", s.echoed.Load(), s.sent.Load())
+		return fmt.Errorf("%d of %d records came back%s", s.echoed.Load(), s.sent.Load(), lost)
 	}
 	return nil
 }
