@@ -62,6 +62,7 @@ type Agent struct {
 
 	masquerade *masquerade.Control
 	kube       *kube.Source // nil: objects come from files
+	former     *former
 	l2         *l2announce.Control
 	l2Link     datapath.L2Link
 	conntrack  *conntrack.Control
@@ -158,6 +159,7 @@ func (a *Agent) build() {
 	cfg := a.cfg.Config
 	tunnel := cfg.RoutingMode == "tunnel"
 	a.kube = a.newKube()
+	a.former = a.openFormer()
 	a.pool = ipam.New(cfg.NodeName)
 	a.masquerade = masquerade.New(a.log.With("room", "masquerade"), masqueradeOptions(cfg), a.dp.Unmasqueraded)
 	a.l2 = l2announce.New(a.log.With("room", "l2announce"), a.l2Options(), a.tables, a.dp.L2, &a.l2Link)
@@ -201,7 +203,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(g, "masquerade", a.masquerade.Run)
 	a.start(g, "host", a.host.Run)
 	a.start(g, "node", node.New(a.log, a.nodeOptions(), a.tables).Run)
-	a.start(g, "identity", identity.New(a.log.With("room", "identity"), identity.Options{Cluster: cfg.Cluster.Name}, a.tables).Run)
+	a.start(g, "identity", identity.New(a.log.With("room", "identity"), identity.Options{Cluster: cfg.Cluster.Name, Former: a.former.identities}, a.tables).Run)
+	if a.former.journal != nil {
+		a.start(g, "identity journal", a.former.journal.Run)
+		a.start(g, "identities kept", a.keepIdentities)
+	}
 	a.start(g, "ipcache", ipcache.New(a.log.With("room", "ipcache"), ipcache.Options{
 		Dual: cfg.IPv4.Enabled && cfg.IPv6.Enabled, Nodes: nodeNumbers, Underlay6: a.underlay6, Ready: a.knowsItself,
 	}, a.tables, ipcache.Maps{IPCache: a.dp.IPCache, Nodes: a.dp.Nodes, Generations: a.dp.Generations()}).Run)

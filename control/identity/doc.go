@@ -12,7 +12,8 @@
 // A set of labels has the cluster's number as soon as there is one, and until
 // then one of this node's own, so that policy never waits for the operator. That
 // depends on the labels alone: after a restart it is the same. A number that
-// nobody has any more is kept for a while, because connections in flight name it.
+// nobody has any more is kept for a while, because connections in flight name it;
+// so are those of the agent before, which the maps name until pods have others.
 //
 // A pod gets a number only when control/policy has written what it means
 // (judgedIdentities): an address whose number the maps do not know meets no rule by

@@ -20,6 +20,7 @@ const (
 // Options is this slice's configuration.
 type Options struct {
 	Cluster string
+	Former  []state.Identity // what numbers meant to the agent before, whose maps still have them
 	Now     func() time.Time // nil: the clock
 }
 
@@ -46,8 +47,14 @@ func New(log *slog.Logger, o Options, t *state.Tables) *Control {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Control{log: log, opts: o, tables: t, sight: newSight(), sets: newSets(), cluster: newCluster(),
+	c := &Control{log: log, opts: o, tables: t, sight: newSight(), sets: newSets(), cluster: newCluster(),
 		local: locals{}, idle: map[state.IdentityID]time.Time{}, held: newHeld()}
+	for _, i := range o.Former {
+		if i.ID >= state.IdentityLocal {
+			c.local[i.ID] = digest(i.Labels.Key())
+		}
+	}
+	return c
 }
 
 // Run reconciles until ctx ends.

@@ -226,3 +226,51 @@ func TestNumbersOfANodeDependOnLabelsAndMeanOneThing(t *testing.T) {
 		}
 	}
 }
+
+// TestNumbersOfTheAgentBeforeStay for a while: the maps name pods by them until they
+// are given others.
+func TestNumbersOfTheAgentBeforeStay(t *testing.T) {
+	w := newWorld(t)
+	gone, local := state.Labels{"k8s:app=web", "k8s:l0=a"}, state.IdentityLocal+7
+	w.tables.ClusterIdentities.Put(state.Identity{ID: 301, Labels: state.Labels{"k8s:app=db"}})
+	w.control = New(slog.New(slog.DiscardHandler), Options{Cluster: "lab", Now: func() time.Time { return w.now }, Former: []state.Identity{
+		{ID: 300, Labels: gone}, {ID: local, Labels: gone}, {ID: 301, Labels: gone}, {ID: state.IdentityHost, Labels: gone}}}, w.tables)
+	is := func(id state.IdentityID, want string) {
+		t.Helper()
+		if i, ok := w.tables.Identities.Get(id); ok != (want != "") || i.Labels.Key() != want {
+			t.Errorf("%s is %q (%v), want %q", id, i.Labels.Key(), ok, want)
+		}
+	}
+	w.step(0)
+	is(300, gone.Key())
+	is(local, gone.Key())
+	is(301, state.Labels{"k8s:app=db"}.Key()) // the cluster gave it to others
+	is(state.IdentityHost, state.Labels{state.IdentityHost.Reserved()}.Key())
+	w.tables.Endpoints.Put(state.Endpoint{ID: 1, Identity: 300})
+	w.step(linger)
+	is(300, gone.Key()) // an endpoint still has it
+	is(local, "")
+	w.tables.Endpoints.Delete(1)
+	w.step(linger)
+	is(300, "")
+}
+
+// TestALocalNumberOfTheAgentBeforeIsNobodyElses.
+func TestALocalNumberOfTheAgentBeforeIsNobodyElses(t *testing.T) {
+	w := newWorld(t)
+	w.policy("p", "k8s:app")
+	w.pod("a", "app=web")
+	w.step(0)
+	id, own := w.of("a")
+	for _, former := range []string{"k8s:app=other", own} {
+		again := newWorld(t)
+		again.control = New(slog.New(slog.DiscardHandler), Options{Cluster: "lab", Now: func() time.Time { return again.now },
+			Former: []state.Identity{{ID: id, Labels: labels(former)}}}, again.tables)
+		again.policy("p", "k8s:app")
+		again.pod("a", "app=web")
+		again.step(0)
+		if got, _ := again.of("a"); (got == id) != (former == own) {
+			t.Errorf("the number %s meant %s, and a, which is %s, has %s", id, former, own, got)
+		}
+	}
+}

@@ -103,15 +103,20 @@ func (l locals) number(key string, known func(state.IdentityID) bool) state.Iden
 		maps.DeleteFunc(l, func(id state.IdentityID, _ [16]byte) bool { return !known(id) })
 	}
 	const size = state.IdentityLocalMax - state.IdentityLocal + 1
-	sum := sha256.Sum256([]byte(key))
-	digest := [16]byte(sum[:16])
-	first := state.IdentityID(binary.BigEndian.Uint32(sum[:4])) % size
+	own := digest(key)
+	first := state.IdentityID(binary.BigEndian.Uint32(own[:4])) % size
 	for i := range size {
 		id := state.IdentityLocal + (first+i)%size
-		if of, taken := l[id]; !taken || of == digest {
-			l[id] = digest
+		if of, taken := l[id]; !taken || of == own {
+			l[id] = own
 			return id
 		}
 	}
 	return 0
+}
+
+// digest tells labels apart, by their key.
+func digest(key string) [16]byte {
+	sum := sha256.Sum256([]byte(key))
+	return [16]byte(sum[:16])
 }

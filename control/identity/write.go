@@ -64,6 +64,9 @@ func (c *Control) write(now time.Time, d *diff, grown, dropped state.Visible) {
 	var fresh, changed []state.Identity
 	var gone []state.IdentityID
 	other := map[state.IdentityID]bool{} // means something else than before
+	if !c.tables.Identities.Synced() {
+		fresh = append(state.AllReserved(), c.recall(now, d)...)
+	}
 	for id := range d.ids {
 		old, there := c.tables.Identities.Get(id)
 		row, wanted := c.row(id)
@@ -84,9 +87,6 @@ func (c *Control) write(now time.Time, d *diff, grown, dropped state.Visible) {
 	}
 	early, late, left := c.podRows(now, d, other)
 	c.warn(now)
-	if !c.tables.Identities.Synced() {
-		fresh = append(fresh, state.AllReserved()...)
-	}
 	remove(c.tables.VisibleLabels.Delete, slices.Collect(maps.Keys(dropped)))
 	put(c.tables.Identities.Put, fresh)
 	put(c.tables.PodIdentities.Put, early)
@@ -102,6 +102,22 @@ func (c *Control) write(now time.Time, d *diff, grown, dropped state.Visible) {
 		c.tables.PodIdentities.MarkSynced()
 		c.tables.VisibleLabels.MarkSynced()
 	}
+}
+
+// recall returns the numbers of the agent before that mean nothing any more. Its
+// endpoints and addresses have them in the maps until they are given others, and that is
+// after policy knows those: so they stay for a while, as if they had just become idle.
+func (c *Control) recall(now time.Time, d *diff) (out []state.Identity) {
+	for _, i := range c.opts.Former {
+		if _, wanted := c.row(i.ID); wanted || i.ID.Reserved() != "" {
+			continue
+		}
+		c.idle[i.ID] = now
+		delete(d.ids, i.ID)
+		out = append(out, state.Identity{ID: i.ID, Labels: i.Labels})
+	}
+	c.opts.Former = nil
+	return out
 }
 
 // podRows returns the pods whose number changed: to one that means what it

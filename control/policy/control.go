@@ -34,7 +34,6 @@ type Control struct {
 	seen    seen
 	said    string
 	gate    gate
-	past    time.Time                 // since when the engine knows numbers of the agent before; zero: it knows none
 	unsaid  map[state.IdentityID]bool // identities that judgedIdentities does not tell right: whether they are there
 }
 
@@ -73,11 +72,7 @@ func (c *Control) Step(context.Context) error {
 		replace(c.gate.waiting, p.key, p.row)
 	}
 	through := c.open()
-	changes.policies = c.gate.leave(changes.policies, len(through), c.opts.Now())
-	for _, id := range c.outlived(c.opts.Now()) {
-		changes.edits = append(changes.edits, func(e *engine) { e.deleteIdentity(id) })
-		changes.any = true
-	}
+	changes.policies = c.gate.leave(changes.policies, len(through), time.Now())
 	changes.any = changes.any || len(changes.policies) > 0
 	switch {
 	case c.e == nil && c.kept == nil && len(through) < len(c.gate.waiting):
@@ -157,9 +152,6 @@ func (c *Control) start(through []state.PolicyKey) {
 	c.e.touchAll(held)
 	maps.Copy(c.refused, c.e.admit(effective))
 	if c.kept == nil {
-		c.past = c.opts.Now()
-		c.e.recall(held)
-		c.e.derive()
 		clear(c.e.dirtyEpochs) // the maps tell whether anything differs
 	}
 	c.failed, c.kept = true, nil

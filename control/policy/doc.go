@@ -53,12 +53,6 @@
 // meets more selectors than a set takes keeps those that deny. A group whose
 // addresses do not fit keeps those before.
 //
-// # What an earlier agent left
-//
-// Numbers that the maps know and no table does belong to endpoints and addresses
-// that get others after the first pass. They keep what they met, as far as it is
-// still in force, and meet what denies and is new, until nobody has them: past.go.
-//
 // # What waits
 //
 // A version that selects by labels which identities do not tell yet waits until

@@ -81,8 +81,7 @@ func (e *engine) relabelled(id state.IdentityID) {
 
 // relabel finds out by whom the endpoint is selected. It is in no index.
 func (e *engine) relabel(p *endpoint) {
-	identity := e.peers[p.row.Identity]
-	known := identity != nil && !identity.past
+	identity, known := e.peers[p.row.Identity]
 	p.labels, p.named = nil, nil
 	if known {
 		p.labels, p.named = identity.labels, identity.named

@@ -15,7 +15,6 @@ import (
 type held struct {
 	image
 	selectors map[string]uint32   // by selector.key
-	does      map[uint32]bool     // numbers of selectors whose rules are all in the maps
 	classes   map[string]uint32   // by members
 	chains    map[string][]uint32 // sets, by their marks
 	spans     map[groupOf]map[uint16]uint32

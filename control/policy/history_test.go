@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -40,8 +39,6 @@ func history(t *testing.T, seed uint64, edits int) {
 	tables, maps := state.New(), datapath.MemoryPolicyMaps(datapath.PolicyCapacity{})
 	w.begin(tables)
 	o := options(seed)
-	now := time.Now()
-	o.Now = func() time.Time { return now }
 	c := New(quiet, o, tables, maps)
 	for range edits {
 		for range w.IntN(3) {
@@ -53,15 +50,6 @@ func history(t *testing.T, seed uint64, edits int) {
 		agree(t, seed, w, c, 30)
 		if w.IntN(10) == 0 {
 			c = New(quiet, o, tables, maps) // a restart
-		}
-	}
-	if err := c.Step(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	now = now.Add(2 * pastLimit) // nobody has the numbers of before the last restart
-	for id, e := range tables.Endpoints.All() {
-		if _, known := tables.Identities.Get(e.Identity); !known {
-			tables.Endpoints.Delete(id) // it would keep its number's set
 		}
 	}
 	scratch := New(quiet, o, tables, datapath.MemoryPolicyMaps(datapath.PolicyCapacity{}))
@@ -81,9 +69,6 @@ func agree(t *testing.T, seed uint64, w world, c *Control, packets int) {
 	m, o := heldImage(c.maps), oracle{in: c.read(), opts: c.opts}
 	for range packets {
 		p := w.packet()
-		if x := c.e.peers[p.identity]; x != nil && x.past {
-			continue // see TestANumberOfThePast
-		}
 		got, rule := mapVerdict(m, p)
 		if want := o.allowed(p); got != want {
 			t.Fatalf("seed %d: %+v: the maps say allowed=%v (rule %d), the rows %v", seed, p, got, rule, want)

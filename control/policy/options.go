@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"time"
-
 	"weir/bpf"
 	"weir/state"
 )
@@ -25,8 +23,7 @@ type Options struct {
 	HostFirewall bool               // the host is an endpoint, too: number 0
 	IPv4, IPv6   bool               // the families that are on
 	Capacity     Capacity
-	Now          func() time.Time // nil: the clock
-	Ready        func() error     // nil: always; otherwise why nothing may be derived, so that the maps stay as they are
+	Ready        func() error // nil: always; otherwise why nothing may be derived, so that the maps stay as they are
 }
 
 // Capacity is the sizes of the maps. What is 0 gets the size of maps.h.
@@ -38,9 +35,6 @@ type Capacity struct {
 func (o Options) withDefaults() Options {
 	if o.Mode == "" {
 		o.Mode = ModeDefault
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	if !o.IPv4 && !o.IPv6 {
 		o.IPv4, o.IPv6 = true, true

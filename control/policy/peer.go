@@ -15,7 +15,6 @@ type peer struct {
 	named  []namedPort
 	marks  []mark // of the selectors that it meets, sorted
 	over   bool   // it meets more selectors than a set takes
-	past   bool   // only the maps know it: see recall
 }
 
 // namedPort is one value of a named port.
@@ -64,7 +63,7 @@ func (e *engine) setIdentity(i state.Identity) {
 		return
 	}
 	old := e.peers[i.ID]
-	if old != nil && !old.past && slices.Equal(old.labels, i.Labels) {
+	if old != nil && slices.Equal(old.labels, i.Labels) {
 		return
 	}
 	if old != nil {
@@ -127,18 +126,11 @@ func (e *engine) countNamed(n namedPort, by int) {
 
 // ask makes the peer a member of the selector when it is one.
 func (e *engine) ask(s *selector, p *peer) {
-	if s.matches(p) {
-		e.meet(s, p)
+	if s.matches(p) && !s.members[p] {
+		s.members[p] = true
+		p.marks = insert(p.marks, s.mark())
+		e.dirtyPeers[p.id] = true
 	}
-}
-
-func (e *engine) meet(s *selector, p *peer) {
-	if s.members[p] {
-		return
-	}
-	s.members[p] = true
-	p.marks = insert(p.marks, s.mark())
-	e.dirtyPeers[p.id] = true
 }
 
 // leave ends a membership.

@@ -14,7 +14,7 @@ import (
 // wants. Selectors are known by whom they select and by the rules that name them;
 // those that are alike in both are interchangeable.
 func recognize(have image, fresh *engine) *held {
-	h := &held{image: have, selectors: map[string]uint32{}, does: map[uint32]bool{}, classes: map[string]uint32{}, chains: map[string][]uint32{}}
+	h := &held{image: have, selectors: map[string]uint32{}, classes: map[string]uint32{}, chains: map[string][]uint32{}}
 	if len(have.endpoints)+len(have.rules)+len(have.peers)+len(have.cidrs)+len(have.sets) == 0 {
 		return h
 	}
@@ -56,8 +56,7 @@ func (h *held) recognizeClasses(fresh *engine) map[uint32]uint32 {
 
 // recognizeSelectors gives our selectors the numbers of theirs: first of those
 // that are alike in all, then of those that have most in common, so that a peer
-// or a rule more or fewer does not make another selector of it, and then of those
-// that do the same to others: all their peers may have got other numbers.
+// or a rule more or fewer does not make another selector of it.
 func (h *held) recognizeSelectors(fresh *engine, theirs, ours map[uint32]*signature) {
 	alike, meeting := map[string][]uint32{}, map[string][]uint32{}
 	for _, n := range slices.Sorted(maps.Keys(theirs)) {
@@ -67,8 +66,7 @@ func (h *held) recognizeSelectors(fresh *engine, theirs, ours map[uint32]*signat
 	for _, s := range slices.SortedFunc(maps.Values(fresh.selectors), func(a, b *selector) int { return strings.Compare(a.key, b.key) }) {
 		sig := ours[s.number].String()
 		if list := alike[sig]; len(list) > 0 {
-			h.recognized(s, list[0], true)
-			alike[sig] = list[1:]
+			h.selectors[s.key], alike[sig] = list[0], list[1:]
 			delete(theirs, list[0])
 		} else {
 			left = append(left, s)
@@ -79,33 +77,11 @@ func (h *held) recognizeSelectors(fresh *engine, theirs, ours map[uint32]*signat
 			meeting[who] = append(meeting[who], n)
 		}
 	}
-	var strangers []*selector
 	for _, s := range left {
 		if n := closestOf(ours[s.number], theirs, meeting); n != 0 {
-			h.recognized(s, n, ours[s.number].does(theirs[n]))
+			h.selectors[s.key] = n
 			delete(theirs, n)
-		} else {
-			strangers = append(strangers, s)
 		}
-	}
-	doing := map[string][]uint32{}
-	for _, n := range slices.Sorted(maps.Keys(theirs)) {
-		doing[theirs[n].deeds()] = append(doing[theirs[n].deeds()], n)
-	}
-	for _, s := range strangers {
-		does := ours[s.number].deeds()
-		if list := doing[does]; len(list) > 0 && does != "" {
-			h.recognized(s, list[0], true)
-			doing[does] = list[1:]
-		}
-	}
-}
-
-// recognized gives our selector the number of theirs, whose rules may be more.
-func (h *held) recognized(s *selector, n uint32, does bool) {
-	h.selectors[s.key] = n
-	if does {
-		h.does[n] = true
 	}
 }
 
@@ -153,24 +129,6 @@ func (s *signature) String() string {
 		return ""
 	}
 	return strings.Join(slices.Concat(slices.Sorted(maps.Keys(s.who)), slices.Sorted(maps.Keys(s.rules))), "\n")
-}
-
-// deeds is the same for those that no rules tell apart. Whom no rule names has none.
-func (s *signature) deeds() string {
-	if s == nil {
-		return ""
-	}
-	return strings.Join(slices.Sorted(maps.Keys(s.rules)), "\n")
-}
-
-// does reports whether a selector does nothing to anybody that another does not.
-func (s *signature) does(what *signature) bool {
-	for r := range s.rules {
-		if !what.rules[r] {
-			return false
-		}
-	}
-	return true
 }
 
 // signatures tells the selectors of an image apart.

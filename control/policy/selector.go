@@ -42,9 +42,6 @@ func (s *selector) cidrMark() mark {
 
 // matches reports whether the selector selects an identity.
 func (s *selector) matches(p *peer) bool {
-	if p.past && s.asks() {
-		return s.members[p]
-	}
 	if s.name != nil && !slices.Contains(p.named, *s.name) {
 		return false
 	}

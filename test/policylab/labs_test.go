@@ -147,6 +147,18 @@ func (c *cluster) pod(t *testing.T, name string) lab.Pod {
 }
 
 // addr returns an address of a pod, a node or the world.
+// ip is what a pod's own node knows of its IPv4 address.
+func (c *cluster) ip(t *testing.T, pod string) agent.IP {
+	t.Helper()
+	for _, ip := range get[[]agent.IP](t, c, c.pod(t, pod).Node, agent.PathIPs) {
+		if strings.TrimSuffix(ip.Prefix, "/32") == c.addr(t, pod, true).String() {
+			return ip
+		}
+	}
+	t.Fatalf("the node of pod %s does not know its address", pod)
+	return agent.IP{}
+}
+
 func (c *cluster) addr(t *testing.T, ref string, is4 bool) netip.Addr {
 	t.Helper()
 	from := []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")}

@@ -65,6 +65,7 @@ type Journal struct {
 	log *slog.Logger
 	dir string
 
+	wake    chan struct{} // something is pending
 	mu      sync.Mutex
 	pending bytes.Buffer // lines that are not written yet
 	failed  error        // why they are not
@@ -85,7 +86,7 @@ func Open(log *slog.Logger, dir string) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of known objects: %w", err)
 	}
-	j := &Journal{log: log, dir: dir}
+	j := &Journal{log: log, dir: dir, wake: make(chan struct{}, 1)}
 	list, err := j.segments()
 	if err != nil {
 		return nil, err
@@ -155,6 +156,17 @@ func (j *Journal) add(r Record) {
 	if j.pending.Len() < maxPending {
 		j.pending.Write(r.line())
 	}
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// unsettled reports whether something is still to be written, or to reach the disk.
+func (j *Journal) unsettled() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.pending.Len() > 0 || j.dirty
 }
 
 // Failed says why what is known is not on disk, or is nil.
@@ -164,19 +176,27 @@ func (j *Journal) Failed() error {
 	return j.failed
 }
 
-// Run writes what is told until ctx ends, and then the rest of it.
+// Run writes what is told until ctx ends, and then the rest of it. It sleeps while there
+// is nothing to write.
 func (j *Journal) Run(ctx context.Context) error {
-	tick := time.NewTicker(flushEvery)
-	defer tick.Stop()
 	defer func() { j.file.Close() }()
+	var due <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			j.flush(true)
 			return nil
-		case <-tick.C:
+		case <-j.wake:
+			if due == nil {
+				due = time.After(flushEvery)
+			}
+			continue
+		case <-due:
 		}
 		j.flush(false)
+		if due = nil; j.unsettled() {
+			due = time.After(flushEvery)
+		}
 		if j.total > 2*j.floor+minRewrite || j.files > manyFiles {
 			if err := j.rewrite(); err != nil {
 				j.log.Warn("known objects are not rewritten", "err", err)
