@@ -167,7 +167,8 @@ func (a *Agent) flowsStatus() *api.FlowsStatus {
 		return nil
 	}
 	now := a.flows.Status()
-	out := &api.FlowsStatus{OK: true, Current: now.NumFlows, Max: now.MaxFlows, PerSecond: now.FlowsRate}
+	out := &api.FlowsStatus{OK: true, Current: now.NumFlows, Max: now.MaxFlows, PerSecond: now.FlowsRate,
+		Metrics: a.cfg.Prometheus.Enabled && len(a.cfg.Hubble.Metrics.Enabled) > 0}
 	a.flowTCP.mu.Lock()
 	defer a.flowTCP.mu.Unlock()
 	if out.Address = a.flowTCP.address; a.flowTCP.err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weir/agent/config"
 	"weir/bench/prog"
 	"weir/datapath"
 	"weir/observe"
@@ -54,7 +55,7 @@ func drainRead(ctx context.Context, args []string) error {
 		return err
 	}
 	defer d.Close()
-	o := observe.New(observe.Options{Cluster: "bench", Node: "bench", Version: "bench", Bytes: 16 << 20}, prog.Names(), named{})
+	o := observe.New(observe.Options{Cluster: "bench", Node: "bench", Version: "bench", Bytes: 16 << 20, Count: config.FlowMetrics()}, prog.Names(), named{})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 2)

@@ -131,8 +131,21 @@ func TestRowsHStatusFollowsWhatItSpeaksOf(t *testing.T) {
 	with(t, l, "n1", map[string]any{"health.enabled": nil, "hostFirewall.enabled": nil, "bpf.attachMode": nil, "bpf.hostRouting": nil, "cni.confDir": nil,
 		"enableIPv4Masquerade": nil, "enableIPv6Masquerade": nil, "kubeProxyReplacement": false, "hubble.enabled": false})
 	wantLines(t, l, "n1", map[string]string{"Hubble": "Disabled", "KubeProxyReplacement": "False", "Host firewall": "Disabled", "Weir health daemon": "Ok"})
-	with(t, l, "n1", map[string]any{"kubeProxyReplacement": nil, "hubble.enabled": nil, "hubble.eventBufferCapacity": 4095, "hubble.listenAddress": ""})
-	wantLines(t, l, "n1", map[string]string{"Hubble": `Ok +Current/Max Flows: \d+/4095 .*\[node's socket\]`, "KubeProxyReplacement": `True +\[eth0 172\.18\.0\.2.*\(Direct Routing\)\]`, "Cluster health": `2/2 reachable .*`})
+	with(t, l, "n1", map[string]any{"kubeProxyReplacement": nil, "hubble.enabled": nil, "hubble.eventBufferCapacity": 4095, "hubble.listenAddress": "", "prometheus.enabled": true})
+	wantLines(t, l, "n1", map[string]string{"Hubble": `Ok +Current/Max Flows: \d+/4095 .*Metrics: Ok +\[node's socket\]`, "KubeProxyReplacement": `True +\[eth0 172\.18\.0\.2.*\(Direct Routing\)\]`, "Cluster health": `2/2 reachable .*`})
+	before := flowsNow(t, l)
+	for range 8 { // each has an identifier of its own: a connection, and its answer
+		run(t, l, "a", "ping", "-c", "1", "-W", "5", pod(t, l, "b").IPs[0].String())
+	}
+	until(t, 10*time.Second, func() string {
+		if now := flowsNow(t, l); now < before+16 {
+			return fmt.Sprintf("H19: %d flows before eight echo requests, %d after", before, now)
+		}
+		return ""
+	})
+	with(t, l, "n1", map[string]any{"hubble.metrics.enabled": []string{}})
+	wantLines(t, l, "n1", map[string]string{"Hubble": `Ok +.*Metrics: Disabled +\[node's socket\]`})
+	with(t, l, "n1", map[string]any{"hubble.metrics.enabled": nil, "prometheus.enabled": nil})
 
 	// H4: another device of the underlay
 	run(t, l, "n1", "ip", "link", "add", "eth7", "type", "veth", "peer", "name", "wire7")
@@ -142,6 +155,18 @@ func TestRowsHStatusFollowsWhatItSpeaksOf(t *testing.T) {
 	wantLines(t, l, "n1", map[string]string{"KubeProxyReplacement": `True +\[eth0 .*\(Direct Routing\), eth7 .*172\.19\.7\.1.*\]`})
 	run(t, l, "n1", "ip", "link", "del", "eth7")
 	wantLines(t, l, "n1", map[string]string{"KubeProxyReplacement": `True +\[eth0 [^,]*\]`})
+}
+
+// flowsNow is how many flows the line of them says that there are.
+func flowsNow(t *testing.T, l *lab.Lab) int {
+	t.Helper()
+	got, _ := statusOf(t, l, "n1")
+	m := regexp.MustCompile(`Current/Max Flows: (\d+)/`).FindStringSubmatch(got["Hubble"])
+	if m == nil {
+		t.Fatalf("Hubble: %q", got["Hubble"])
+	}
+	n, _ := strconv.Atoi(m[1]) // digits
+	return n
 }
 
 // cpus are those that programs may run on.

@@ -146,7 +146,6 @@ func (c *cluster) pod(t *testing.T, name string) lab.Pod {
 	return p
 }
 
-// addr returns an address of a pod, a node or the world.
 // ip is what a pod's own node knows of its IPv4 address.
 func (c *cluster) ip(t *testing.T, pod string) agent.IP {
 	t.Helper()
@@ -159,6 +158,7 @@ func (c *cluster) ip(t *testing.T, pod string) agent.IP {
 	return agent.IP{}
 }
 
+// addr returns an address of a pod, a node or the world.
 func (c *cluster) addr(t *testing.T, ref string, is4 bool) netip.Addr {
 	t.Helper()
 	from := []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")}

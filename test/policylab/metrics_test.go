@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
 // series are samples by name and labels, as Prometheus writes them.
@@ -17,12 +19,8 @@ type series map[string]float64
 // scrape asks a node as Prometheus does, from the node itself.
 func (c *cluster) scrape(t *testing.T, node string) series {
 	t.Helper()
-	r := c.Exec(t.Context(), node, "curl", "-sf", "--max-time", "5", "http://127.0.0.1:9962/metrics")
-	if !r.OK() {
-		t.Fatalf("scrape %s: exit code %d %s", node, r.Code, r.Stderr)
-	}
 	out := series{}
-	for line := range strings.Lines(r.Stdout) {
+	for line := range strings.Lines(c.scraped(t, node)) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), "} ")
 		if name += "}"; !ok {
 			name, value, _ = strings.Cut(strings.TrimSpace(line), " ")
@@ -32,6 +30,15 @@ func (c *cluster) scrape(t *testing.T, node string) series {
 		}
 	}
 	return out
+}
+
+func (c *cluster) scraped(t *testing.T, node string) string {
+	t.Helper()
+	r := c.Exec(t.Context(), node, "curl", "-sf", "--max-time", "5", "http://127.0.0.1:9962/metrics")
+	if !r.OK() {
+		t.Fatalf("scrape %s: exit code %d %s", node, r.Code, r.Stderr)
+	}
+	return r.Stdout
 }
 
 // denied sums packets or bytes that policy has dropped on all nodes.
@@ -201,6 +208,15 @@ func TestAScrapeHasEveryNameThatIsPromised(t *testing.T) {
 	}
 	if n < 60 {
 		t.Errorf("%d names in the golden file", n)
+	}
+	problems, err := promlint.New(strings.NewReader(c.scraped(t, "n1"))).Lint() // as `promtool check metrics` does
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "weir_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
 	}
 	for _, s := range []string{`weir_metrics_unreadable{part="packets"}`, `weir_metrics_unreadable{part="maps"}`, `weir_metrics_unreadable{part="programs"}`, `weir_metrics_unreadable{part="ports"}`} {
 		if v, ok := c.scrape(t, "n1")[s]; !ok || v != 0 {
