@@ -148,7 +148,7 @@ func (a *Agent) ipcacheLookup(addr netip.Addr, identity uint32) api.Lookup {
 		found += " (" + strings.Join(labels, " ") + ")"
 	}
 	if row.TunnelEndpoint.IsValid() {
-		found += ", tunnel endpoint " + row.TunnelEndpoint.String()
+		found += map[bool]string{true: ", tunnel endpoint ", false: ", at node "}[a.cfg.RoutingMode == "tunnel"] + row.TunnelEndpoint.String()
 	}
 	if row.Endpoint != 0 {
 		found += fmt.Sprintf(", endpoint %d of this node", row.Endpoint)

@@ -48,8 +48,8 @@ func TestAWalkNamesTheRuleBehindItsVerdict(t *testing.T) {
 			}
 		}
 		ips := found(weirJSON[agent.Walk](t, c, "n1", "trace", "pod/a", "pod/c", "--port", "7001"), "n1", "weir_ipcache")
-		tunnel := slices.ContainsFunc(ips, func(f string) bool { return strings.Contains(f, "tunnel endpoint 172.18.0.3") })
-		if c.kind.mode == "vxlan" && !tunnel || !slices.ContainsFunc(ips, func(f string) bool { return strings.Contains(f, "default/c") }) {
+		there := map[string]string{"vxlan": "tunnel endpoint 172.18.0.3", "native": "at node 172.18.0.3"}[c.kind.mode]
+		if !slices.ContainsFunc(ips, func(f string) bool { return strings.Contains(f, there) }) || !slices.ContainsFunc(ips, func(f string) bool { return strings.Contains(f, "default/c") }) {
 			t.Errorf("weir_ipcache says %q", ips)
 		}
 		w := weirJSON[agent.Walk](t, c, "n1", "trace", "pod/x", "pod/b", "--port", "7001")
