@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * The packet walk: each program tells what it saw of the packets that somebody follows, which map
- * it asked, and what it did. While nobody does, a packet costs each program two looks at one word of weir_walk.
+ * it asked, and what it did. While nobody does, a packet costs each program two looks at one word
+ * of weir_walk.
  *
  *   walk_came   notes a packet before anything of it is translated
  *   walk_step   says what was made of it, once for each program, if it is one of those
