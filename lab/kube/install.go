@@ -115,9 +115,23 @@ func (l *Lab) Install(ctx context.Context, from Install) error {
 	if err := l.Load(ctx, from.Image); err != nil {
 		return err
 	}
-	fmt.Fprintf(l.progress, "applying %s\n", from.Manifest)
+	return l.deploy(ctx, from.Manifest, text)
+}
+
+// Upgrade is Install where nodes have the image.
+func (l *Lab) Upgrade(ctx context.Context, from Install) error {
+	text, err := from.text()
+	if err != nil {
+		return err
+	}
+	return l.deploy(ctx, from.Manifest, text)
+}
+
+// deploy applies a manifest's text, and waits.
+func (l *Lab) deploy(ctx context.Context, name, text string) error {
+	fmt.Fprintf(l.progress, "applying %s\n", name)
 	if err := l.Apply(ctx, text); err != nil {
-		return fmt.Errorf("%s: %w", from.Manifest, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	for _, step := range [][]string{
 		{"rollout", "status", "-n", "kube-system", "daemonset", "-l", "k8s-app=cilium", "--timeout=120s"},

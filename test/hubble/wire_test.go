@@ -22,7 +22,6 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -101,25 +100,9 @@ func flows(t *testing.T, c *grpc.ClientConn, q *observer.GetFlowsRequest) (out [
 // known fails where a message has a field that upstream does not know.
 func known(t *testing.T, m proto.Message) {
 	t.Helper()
-	var walk func(m protoreflect.Message)
-	walk = func(m protoreflect.Message) {
-		if raw := m.GetUnknown(); len(raw) > 0 {
-			t.Errorf("%s has a field that upstream does not know: % x", m.Descriptor().FullName(), raw)
-		}
-		m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-			switch {
-			case f.Message() == nil:
-			case f.IsList():
-				for i := range v.List().Len() {
-					walk(v.List().Get(i).Message())
-				}
-			default:
-				walk(v.Message())
-			}
-			return true
-		})
+	for _, x := range Unknown(m) {
+		t.Error(x)
 	}
-	walk(m.ProtoReflect())
 }
 
 func TestFlowsInUpstreamsTypes(t *testing.T) {

@@ -3,6 +3,9 @@
 // agent/config, its CRDs out of deploy/crds, and the plain manifest out of all of it.
 // With -check it only says what differs.
 //
+// With -set KEY=VALUE, which may be given again, it writes no file but prints the objects
+// that an installation with these values has, for tests of clusters without Helm.
+//
 // It is a module of its own, so that Weir does not depend on Helm.
 package main
 
@@ -19,8 +22,17 @@ import (
 func main() {
 	check := flag.Bool("check", false, "write nothing, and fail if anything differs")
 	root := flag.String("root", "../..", "the repository")
+	var sets []string
+	flag.Func("set", "`KEY=VALUE`: print the objects with this value of the chart's, and write nothing", func(s string) error {
+		sets = append(sets, s)
+		return nil
+	})
 	flag.Parse()
-	if err := run(*root, *check); err != nil {
+	do := func() error { return run(*root, *check) }
+	if len(sets) > 0 {
+		do = func() error { return printObjects(os.Stdout, filepath.Join(*root, "deploy/chart/weir"), sets) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "chart:", err)
 		os.Exit(1)
 	}

@@ -26,13 +26,21 @@ type rendered struct {
 
 // render does what `helm template` does with --set.
 func render(folder string, sets ...string) (rendered, error) {
+	values, err := parseSets(sets)
+	if err != nil {
+		return rendered{}, err
+	}
+	return renderValues(folder, values)
+}
+
+func parseSets(sets []string) (map[string]any, error) {
 	values := map[string]any{}
 	for _, s := range sets {
 		if err := strvals.ParseInto(s, values); err != nil {
-			return rendered{}, fmt.Errorf("--set %s: %w", s, err)
+			return nil, fmt.Errorf("--set %s: %w", s, err)
 		}
 	}
-	return renderValues(folder, values)
+	return values, nil
 }
 
 // renderValues is render with the values of a file.
@@ -44,13 +52,18 @@ func renderValues(folder string, values map[string]any) (rendered, error) {
 	return renderWith(c, values)
 }
 
-func renderWith(c *chart.Chart, values map[string]any) (rendered, error) {
+// renderFiles is what each template gives.
+func renderFiles(c *chart.Chart, values map[string]any) (map[string]string, error) {
 	release := chartutil.ReleaseOptions{Name: "weir", Namespace: namespace, Revision: 1, IsInstall: true}
 	all, err := chartutil.ToRenderValues(c, values, release, chartutil.DefaultCapabilities)
 	if err != nil {
-		return rendered{}, err
+		return nil, err
 	}
-	files, err := engine.Render(c, all)
+	return engine.Render(c, all)
+}
+
+func renderWith(c *chart.Chart, values map[string]any) (rendered, error) {
+	files, err := renderFiles(c, values)
 	if err != nil {
 		return rendered{}, err
 	}
