@@ -79,11 +79,11 @@ func TestMonitorPrintsEventsAsCiliumsDoes(t *testing.T) {
 
 func TestMonitorWaitsForAnAgentThatWasThere(t *testing.T) {
 	only := lines{agent.MonitorLine{Begin: &agent.MonitorBegin{CPUs: 1, Pages: 1, PageSize: 4096, Level: "drops"}}, told()[6]}
-	stdout, stderr, code := watched(t, agent.PathMonitor, []any{only, lines{}, lines{}, only}, "-t", "drop")
+	stdout, _, code := watched(t, agent.PathMonitor, []any{only, lines{}, lines{}, only}, "-t", "drop")
 	if code == 0 || stdout != "" {
 		t.Errorf("another path: exit code %d, %q", code, stdout)
 	}
-	stdout, stderr, code = watched(t, agent.PathMonitor+"?type=drop", []any{only, lines{}, lines{}, only}, "-t", "drop")
+	stdout, stderr, code := watched(t, agent.PathMonitor+"?type=drop", []any{only, lines{}, lines{}, only}, "-t", "drop")
 	if code != 0 || strings.Count(stdout, "xx drop") != 2 || strings.Count(stderr, "waiting for it") != 2 || strings.Count(stderr, "only drops are told of") != 2 {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}

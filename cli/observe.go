@@ -156,8 +156,7 @@ func observe(ctx context.Context, env *Env, s *sight) error {
 		case errors.Is(err, io.EOF), ctx.Err() != nil:
 			return s.print.finish()
 		case err != nil:
-			s.print.finish()
-			return refused(address, err)
+			return errors.Join(refused(address, err), s.print.finish())
 		}
 		if err := s.print.reply(reply); err != nil {
 			return err

@@ -44,7 +44,7 @@ func openRing[T any](m *ebpf.Map) (*ring[T], error) {
 	}
 	data, err := unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		unix.Munmap(positions)
+		_ = unix.Munmap(positions)
 		return nil, fmt.Errorf("map %d octets of data twice: %w", size, err)
 	}
 	r := &ring[T]{positions: positions, data: data, mask: uint64(size) - 1,
@@ -54,8 +54,8 @@ func openRing[T any](m *ebpf.Map) (*ring[T], error) {
 }
 
 func (r *ring[T]) close() {
-	unix.Munmap(r.positions)
-	unix.Munmap(r.data)
+	_ = unix.Munmap(r.positions) // what was mapped can be unmapped
+	_ = unix.Munmap(r.data)
 }
 
 // end is where the ring ends now.

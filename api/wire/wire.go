@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 )
@@ -29,12 +29,16 @@ const (
 	connWindow = 1 << 20
 )
 
+// again is how often a server that does not answer is asked: gRPC's own most is two minutes,
+// for which a node would be missing after it has come back.
+var again = backoff.Config{BaseDelay: time.Second, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 10 * time.Second}
+
 // Server returns a gRPC server with these bounds. Without certificates it speaks in the
 // clear.
 func Server(certs *Certificates, more ...grpc.ServerOption) *grpc.Server {
 	options := append([]grpc.ServerOption{
 		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxRecvMsgSize(maxRequest), grpc.ConnectionTimeout(handshakeTime),
-		grpc.SharedWriteBuffer(true), grpc.ReadBufferSize(4096),
+		grpc.ReadBufferSize(4096),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idleProbe, Timeout: probeTime}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: probeTime, PermitWithoutStream: true}),
 	}, more...)
@@ -92,7 +96,7 @@ func (c *counted) Close() error {
 // Dial returns a connection that is made when it is first used. The address is
 // "host:port" or "unix:///path". Without certificates it is in the clear.
 func Dial(address string, certs *Certificates, serverName string) (*grpc.ClientConn, error) {
-	var creds credentials.TransportCredentials = insecure.NewCredentials()
+	creds := insecure.NewCredentials()
 	if certs != nil {
 		creds = certs.Client(serverName)
 	}
@@ -100,5 +104,6 @@ func Dial(address string, certs *Certificates, serverName string) (*grpc.ClientC
 		address = "passthrough:///" + address
 	}
 	return grpc.NewClient(address, grpc.WithTransportCredentials(creds), grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(connWindow),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: idleProbe, Timeout: probeTime}))
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: idleProbe, Timeout: probeTime}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: handshakeTime}))
 }

@@ -53,7 +53,9 @@ func addr(i int) string { return fmt.Sprintf("10.%d.%d.%d", 64+i>>16, i>>8&255, 
 func managed() []metav1.ManagedFieldsEntry {
 	fields := `{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{` + strings.Repeat(`"f:some-field-of-it":{".":{},"f:more":{}},`, 20) + `"f:end":{}}}`
 	at := metav1.NewTime(time.Unix(1700000000, 0))
-	return []metav1.ManagedFieldsEntry{{Manager: "kube-controller-manager", Operation: "Update", APIVersion: "v1", Time: &at, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}}
+	owned := &metav1.FieldsV1{}
+	owned.SetRawBytes([]byte(fields))
+	return []metav1.ManagedFieldsEntry{{Manager: "kube-controller-manager", Operation: "Update", APIVersion: "v1", Time: &at, FieldsType: "FieldsV1", FieldsV1: owned}}
 }
 
 func node(i int) *corev1.Node {

@@ -75,10 +75,7 @@ func (c *Control) followPods() map[state.PodName]bool {
 	if !other || len(c.withPorts)+len(c.hosted) == 0 {
 		return touched
 	}
-	var here []state.Endpoint
-	for _, e := range c.tables.Endpoints.Rows(func(a, b state.Endpoint) int { return cmp.Compare(a.ID, b.ID) }) {
-		here = append(here, e)
-	}
+	here := c.tables.Endpoints.Rows(func(a, b state.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	now := hostedPods(c.withPorts, here, maps.Collect(c.tables.Nodes.All()), c.view.node.name)
 	for _, all := range []map[state.PodName]*hosted{c.hosted, now} {
 		for name := range all {

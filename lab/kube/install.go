@@ -33,7 +33,7 @@ func (i Install) inFamily(family string) *Install {
 // check names what is missing before minutes are spent.
 func (i Install) check() error {
 	if _, err := os.Stat(i.Image); err != nil {
-		return fmt.Errorf("Weir's image: %w; make it with \"make image\", name another with --image, or use --no-cni", err)
+		return fmt.Errorf("image of Weir: %w; make it with \"make image\", name another with --image, or use --no-cni", err)
 	}
 	_, err := i.manifest()
 	return err
@@ -43,7 +43,7 @@ func (i Install) check() error {
 func (i Install) manifest() (string, error) {
 	data, err := os.ReadFile(i.Manifest)
 	if err != nil {
-		return "", fmt.Errorf("Weir's manifest: %w; name another with --manifest, or use --no-cni", err)
+		return "", fmt.Errorf("manifest of Weir: %w; name another with --manifest, or use --no-cni", err)
 	}
 	text := string(data)
 	for _, key := range slices.Sorted(maps.Keys(i.Set)) {
@@ -88,7 +88,7 @@ func (i Install) text() (string, error) {
 	}
 	f, err := os.Open(i.Image)
 	if err != nil {
-		return "", fmt.Errorf("Weir's image: %w", err)
+		return "", fmt.Errorf("image of Weir: %w", err)
 	}
 	defer f.Close()
 	sum := sha256.New()

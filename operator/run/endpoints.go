@@ -1,7 +1,6 @@
 package run
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -63,8 +62,4 @@ func (d *endpoints) remove(ctx context.Context, n name) error {
 	}
 	d.o.log.Info("CiliumEndpoint of a pod that is gone is removed", "pod", n)
 	return overtaken(d.o.ours.Endpoints(n.Namespace).Delete(ctx, n.Name, thisOne(r.o)))
-}
-
-func compareNames(a, b name) int {
-	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }

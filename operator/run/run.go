@@ -18,7 +18,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // what client-go logs goes into our log
 
 	"weir/api/client"
 	"weir/internal/run"

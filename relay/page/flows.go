@@ -107,7 +107,7 @@ func (s *stream) line(text []byte) error {
 		return errors.New("the request has ended")
 	}
 	s.start()
-	s.to.SetWriteDeadline(time.Now().Add(s.waits))
+	_ = s.to.SetWriteDeadline(time.Now().Add(s.waits))
 	if _, err := s.buffer.Write(append(text, '\n')); err != nil {
 		s.failed = err
 	}
@@ -115,7 +115,7 @@ func (s *stream) line(text []byte) error {
 }
 
 func (s *stream) flush() error {
-	s.to.SetWriteDeadline(time.Now().Add(s.waits))
+	_ = s.to.SetWriteDeadline(time.Now().Add(s.waits))
 	if err := s.buffer.Flush(); err != nil {
 		s.failed = err
 	} else if err := s.to.Flush(); err != nil {
@@ -161,7 +161,7 @@ func (s *stream) end(err error) {
 	}
 	if err != nil {
 		text, _ := json.Marshal(map[string]string{"error": status.Convert(err).Message()})
-		s.buffer.Write(append(text, '\n'))
+		_, _ = s.buffer.Write(append(text, '\n'))
 	}
 	s.start()
 	s.flush()

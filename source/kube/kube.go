@@ -23,7 +23,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // what client-go logs is not wanted
 
 	"weir/internal/run"
 	"weir/source/convert"

@@ -39,7 +39,7 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Println("ready")
-	io.Copy(io.Discard, os.Stdin)
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
 func serve(ctx context.Context, folder string) error {
@@ -49,7 +49,7 @@ func serve(ctx context.Context, folder string) error {
 	if err := listen(agent, func(s *grpc.Server) { o.Register(s, observe.PeerOptions{Port: 4244, TLS: true}) }); err != nil {
 		return err
 	}
-	go o.Run(ctx)
+	go func() { _ = o.Run(ctx) }()
 	tables.Endpoints.MarkSynced()
 	for _, e := range events() {
 		o.Add(&e)
@@ -60,7 +60,7 @@ func serve(ctx context.Context, folder string) error {
 		return err
 	}
 	r := relay.New(slog.New(slog.NewTextHandler(os.Stderr, nil)), relay.Options{PeerService: "unix://" + directory, Plain: true, Version: "1.2.3"})
-	go r.Run(ctx)
+	go func() { _ = r.Run(ctx) }()
 	for end := time.Now().Add(10 * time.Second); !r.Ready(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			return fmt.Errorf("the relay has found nobody")
@@ -76,7 +76,7 @@ func listen(path string, register func(*grpc.Server)) error {
 	}
 	s := wire.Server(nil)
 	register(s)
-	go s.Serve(l)
+	go func() { _ = s.Serve(l) }()
 	return nil
 }
 
@@ -140,7 +140,7 @@ func cluster() *state.Tables {
 // events are one of each kind that the test looks at, a second apart.
 func events() []bpf.Event {
 	var now unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	addr := func(s string) bpf.Addr { return bpf.AddrFrom(netip.MustParseAddr(s)) }
 	base := bpf.Event{Src: addr("10.0.0.5"), Dst: addr("10.0.0.7"), SrcIdentity: 1001, DstIdentity: 1002, Sport: bpf.Network(43210), Dport: bpf.Network(8080), Family: 2, Proto: 6,
 		TCPFlags: 2, Ifindex: uint32(bpf.IfindexBase) + 5, Kind: uint8(bpf.EventNew), Reason: uint8(bpf.ReasonToEndpoint), Place: uint8(bpf.PlaceFromPod), Rule: [2]uint32{letsOut, letsIn}}

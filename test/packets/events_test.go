@@ -90,16 +90,6 @@ func hostOf(end string) netip.Addr {
 
 func short(pod string) string { return strings.TrimPrefix(pod, "default/") }
 
-// wantTold waits for as many events as are wanted, and a moment longer for one too many.
-func (w *watching) wantTold(t *testing.T, what, proto string, one, other netip.Addr, want ...string) {
-	t.Helper()
-	await(patience, func() bool { return len(w.between(proto, one, other)) >= len(want) })
-	await(100*time.Millisecond, func() bool { return len(w.between(proto, one, other)) > len(want) })
-	if got := w.between(proto, one, other); !slices.Equal(got, want) {
-		t.Errorf("%s:\n got %s\nwant %s", what, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
-	}
-}
-
 // Seed row B11: a connection is told of when it begins, is answered and ends, on
 // each node that it crosses, whatever its packets.
 func TestRowB11EventsAreWhatConnectionsDo(t *testing.T) {

@@ -155,7 +155,7 @@ func (n *node) start() error {
 	}
 	n.server = wire.Server(nil)
 	n.observer.Register(n.server, observe.PeerOptions{})
-	go n.server.Serve(l)
+	go func() { _ = n.server.Serve(l) }()
 	return nil
 }
 

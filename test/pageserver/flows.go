@@ -142,7 +142,7 @@ func (n *node) hear(dns end, e *bpf.Event, name string, when time.Time) error {
 // monotonic is the clock that programs read, at a moment.
 func monotonic(when time.Time) uint64 {
 	var now unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	return uint64(now.Nano() - int64(time.Since(when)))
 }
 

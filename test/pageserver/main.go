@@ -42,7 +42,7 @@ func run(folder, address string) error {
 	defer cancel()
 	c := newCluster(folder)
 	for _, n := range c.nodes {
-		go n.observer.Run(ctx)
+		go func() { _ = n.observer.Run(ctx) }()
 		if err := n.start(); err != nil {
 			return err
 		}
@@ -54,10 +54,10 @@ func run(folder, address string) error {
 	}
 	s := wire.Server(nil)
 	peer.RegisterPeerServer(s, c)
-	go s.Serve(l)
+	go func() { _ = s.Serve(l) }()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	r := relay.New(log, relay.Options{PeerService: "unix://" + directory, Plain: true, Version: "1.2.3"})
-	go r.Run(ctx)
+	go func() { _ = r.Run(ctx) }()
 	for end := time.Now().Add(10 * time.Second); !r.Ready(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			return fmt.Errorf("the relay has found nobody")
@@ -67,7 +67,7 @@ func run(folder, address string) error {
 	if err != nil {
 		return err
 	}
-	go http.Serve(web, page.Handler(r, nil))
+	go func() { _ = http.Serve(web, page.Handler(r, nil)) }()
 	fmt.Println(web.Addr())
 	return c.obey(ctx)
 }

@@ -181,7 +181,7 @@ func TestACertificateOfAnotherCAIsTakenOnceItIsKnown(t *testing.T) {
 		t.Run(of, func(t *testing.T) {
 			s := server1(t, true)
 			o := Options{Servers: []string{s.URL()}}
-			know := func() {}
+			var know func()
 			if of == "account" {
 				o.Account = account(t, "mine", s.CA())
 				know = func() { write(t, filepath.Join(o.Account, "ca.crt"), string(s.CA())) }
