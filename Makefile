@@ -112,7 +112,7 @@ test-lab: build ## real agents, real traffic (root)
 
 test-truth: build ## flows against what was sent, for many connections (WEIR_TRUTH_SEED) and at a high rate (root; a minute)
 	WEIR_TRUTH=20000 $(GO) test -count=1 -v -timeout 10m -run 'TestFlowsAreTheTruth$$' ./test/packets/
-	WEIR_TRUTH=100000 $(GO) test -count=1 -v -timeout 10m -run TestFlowsAreTheTruthAtAHighRate ./test/packets/
+	WEIR_TRUTH=150000 $(GO) test -count=1 -v -timeout 10m -run TestFlowsAreTheTruthAtAHighRate ./test/packets/
 
 bench: build ## figures as ratios in one run; takes a while
 	$(GO) run ./bench

@@ -2,9 +2,12 @@ package observe
 
 import (
 	"encoding/binary"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,5 +107,34 @@ func TestBogusRequestsMakeNothingGrow(t *testing.T) {
 	}
 	if got := flowsOf(t, o, &observer.GetFlowsRequest{Number: 5}); len(got) != 5 || o.readers.Count() != 0 {
 		t.Errorf("%d flows for who asks well, %d readers: want 5 and none", len(got), o.readers.Count())
+	}
+}
+
+// A filter takes a hundred times the memory of what it is on the wire, so a request has to be
+// refused for its size before it is read.
+func TestARequestOfManyFiltersTakesLittleMemory(t *testing.T) {
+	o := newObserver(t, 10)
+	o.Add(packet())
+	c := observer.NewObserverClient(serve(t, o, PeerOptions{}))
+	ask := func(filters int, f *flow.FlowFilter) (err error) {
+		s, err := c.GetFlows(t.Context(), &observer.GetFlowsRequest{Whitelist: slices.Repeat([]*flow.FlowFilter{f}, filters)})
+		for err == nil {
+			_, err = s.Recv()
+		}
+		return err
+	}
+	// As much as is possible: 32 octets each.
+	if err := ask(maxFilters-1, &flow.FlowFilter{SourceIp: []string{"2001:db8:1234:5678::abcd/128"}}); !errors.Is(err, io.EOF) {
+		t.Errorf("filters of nearly 32 KiB: %v, want them to be taken", err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := ask(500000, &flow.FlowFilter{})
+	runtime.ReadMemStats(&after)
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("500,000 filters: %v, want them to be refused", err)
+	}
+	if taken := (after.TotalAlloc - before.TotalAlloc) >> 20; taken > 64 {
+		t.Errorf("500,000 filters that are refused take %d MiB, want 64 at most", taken)
 	}
 }

@@ -16,12 +16,16 @@ import (
 )
 
 const (
-	maxConnections = 512     // to one listener
-	maxStreams     = 256     // on one connection
-	maxRequest     = 1 << 20 // octets
+	maxConnections = 512 // to one listener
+	maxStreams     = 256 // on one connection
 	handshakeTime  = 10 * time.Second
 	idleProbe      = 30 * time.Second // after which a silent end is asked whether it is there
 	probeTime      = 10 * time.Second
+
+	// How many octets a request may have. Filters, of which 32 KiB are taken, are most of the
+	// largest. In memory one that is empty is five hundred times what it is on the wire, and
+	// it is there before anybody can count them.
+	maxRequest = 48 << 10
 
 	// How many octets a client takes before it has read them. Left to itself gRPC grows
 	// both to megabytes for each stream that is not read.

@@ -44,7 +44,7 @@ var (
 	throwaway  = []string{prefix + "up", prefix + "small", prefix + "nics", prefix + "extras", prefix + "serve-vxlan", prefix + "serve-native", prefix + "ending",
 		prefix + "kinds-snat-vxlan", prefix + "kinds-snat-native", prefix + "kinds-dsr-vxlan", prefix + "kinds-dsr-native",
 		prefix + "dsr-vxlan", prefix + "dsr-native", prefix + "hybrid-vxlan", prefix + "hybrid-native", prefix + "xdp", prefix + "l2", prefix + "events", prefix + "trace",
-		prefix + "truth-vxlan", prefix + "truth-native"}
+		prefix + "truth-vxlan", prefix + "truth-native", prefix + "disturb"}
 	shortFamily = map[string]string{"ipv4": "4", "ipv6": "6", "dual": "46"}
 )
 

@@ -119,7 +119,7 @@ type truth struct {
 	*cluster
 	model
 	servers map[string]*truthServer // by name and family
-	floods  []*datagrams            // in turn; see flood
+	floods  [][]*datagrams          // of each family, in turn; see flood
 
 	sending sync.Mutex
 	opened  []*opened // guarded by sending: what was sent so far

@@ -2,12 +2,15 @@ package packets
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,40 +22,82 @@ import (
 	"weir/datapath/link/linktest"
 )
 
-// At a high rate the flows are the same truth, but for what the counters of loss say is
-// missing: of every packet that is one event there are all flows, or it is counted.
+// The rates of this test. Each packet is an event on its own node, and two of five are one on
+// the other, too.
+const (
+	promised = 100000 // events a second of a node, below which none is lost
+	unpaced  = 1 << 30
+	bursts   = 100     // packets that are sent in one go
+	leastOf  = 1. / 2  // of the rate that the machine can send, what has to be reached
+	attempts = 3       // to reach it, on a machine that has other things to do
+	slack    = 9. / 10 // of that rate, what is asked for: a sender that never waits keeps none
+)
+
+// At a high rate the flows are the same truth. Up to 100,000 events a second nothing is
+// missing; beyond that, and of an agent that stands still, of every packet that is one event
+// there are all flows, or it is counted.
 func TestFlowsAreTheTruthAtAHighRate(t *testing.T) {
-	const rate = 40000                // packets a second; each is an event on both nodes, or on the first
-	packets, _ := truthSize(t, 50000) // more than the ring of events has room for
+	packets, _ := truthSize(t, 100000) // more than the ring of events has room for
 	tr := raiseTruth(t, "vxlan")
 	tr.prepareFlood(t)
-	for _, x := range []struct {
-		name   string
-		stands bool // the agent of n2, until all of them are sent
-	}{{"while both agents read", false}, {"while one stands still", true}} {
-		t.Run(x.name, func(t *testing.T) {
-			before := map[string]uint64{"n1": tr.eventsLost(t, "n1"), "n2": tr.eventsLost(t, "n2")}
-			resume := func() {}
-			if x.stands {
-				resume = tr.stopAgent(t, "n2")
-			}
-			tr.opened = nil
-			since := time.Now()
-			spent := map[string]time.Duration{"n1": tr.agentTime(t, "n1"), "n2": tr.agentTime(t, "n2")}
-			took := tr.flood(t, packets, rate)
-			for node, before := range spent {
-				t.Logf("%s: its agent took %.0f %% of a core", node, 100*(tr.agentTime(t, node)-before).Seconds()/took.Seconds())
-			}
-			resume()
-			for node, lost := range before {
-				missing := tr.missing(t, node, since, lost)
-				if x.stands && node == "n2" && packets >= 50000 && missing == 0 {
-					t.Errorf("%s: nothing is lost of what its ring has no room for", node)
+	can := math.Inf(1)
+	t.Run("while one stands still", func(t *testing.T) {
+		told := tr.floodAndCompare(t, packets, unpaced, func() (resume func()) { return tr.stopAgent(t, "n2") })
+		if told["n2"].missing == 0 && told["n2"].events >= 40000 {
+			t.Error("n2: nothing is lost of what its ring has no room for")
+		}
+		can = told["n1"].rate
+	})
+	t.Run("while both agents read", func(t *testing.T) {
+		rate := min(promised, slack*can)
+		if rate < promised {
+			t.Logf("this machine is too slow for %d events a second: it has sent %.0f packets a second, and %.0f are asked for", promised, can, rate)
+		}
+		reached := 0.
+		for n := 0; n < attempts && reached < leastOf*rate && !t.Failed(); n++ {
+			told := tr.floodAndCompare(t, packets, rate, func() (resume func()) { return func() {} })
+			for node, x := range told {
+				if x.missing > 0 {
+					t.Errorf("%s: %d of %d events are lost at %.0f a second: want none below %d", node, x.missing, x.events, x.rate, promised)
 				}
-				t.Logf("%s: %d packets, %.0f a second; %d events lost and counted", node, packets, float64(packets)/took.Seconds(), missing)
 			}
-		})
+			reached = told["n1"].rate
+		}
+		if reached < leastOf*rate {
+			t.Errorf("%.0f events a second at most in %d floods; this machine has sent %.0f: that proves too little", reached, attempts, can)
+		}
+	})
+}
+
+// toldOf is what became of a flood on a node.
+type toldOf struct {
+	events, missing uint64
+	rate            float64 // events a second
+}
+
+// floodAndCompare sends datagrams at a rate, while something may stand still, and compares
+// each node's flows with what was sent.
+func (tr *truth) floodAndCompare(t *testing.T, packets int, rate float64, stop func() (resume func())) map[string]toldOf {
+	t.Helper()
+	lost, spent := map[string]uint64{}, map[string]time.Duration{}
+	for _, node := range []string{"n1", "n2"} {
+		lost[node], spent[node] = tr.eventsLost(t, node), tr.agentTime(t, node)
 	}
+	resume, since := stop(), time.Now()
+	took := tr.flood(t, packets, rate)
+	for node, before := range spent {
+		spent[node] = tr.agentTime(t, node) - before
+	}
+	resume()
+	out := map[string]toldOf{}
+	for node, before := range lost {
+		x := tr.missing(t, node, since, before)
+		x.rate = float64(x.events) / took.Seconds()
+		t.Logf("%s: %d events in %s, %.0f a second; %d lost and counted; its agent took %.0f %% of a core meanwhile",
+			node, x.events, took.Round(time.Millisecond), x.rate, x.missing, 100*spent[node].Seconds()/took.Seconds())
+		out[node] = x
+	}
+	return out
 }
 
 // eventsLost is what the programs of a node have counted as lost.
@@ -92,8 +137,8 @@ func (c *cluster) stopAgent(t *testing.T, node string) (resume func()) {
 }
 
 // missing compares the flows of a node with what was opened, and returns how many events
-// are not there, which is what both counters have to say.
-func (tr *truth) missing(t *testing.T, node string, since time.Time, before uint64) (events uint64) {
+// that is and how many are not there, which is what both counters have to say.
+func (tr *truth) missing(t *testing.T, node string, since time.Time, before uint64) (x toldOf) {
 	t.Helper()
 	counted, told := tr.settled(t, node, since, before)
 	got := bag{}
@@ -115,18 +160,21 @@ func (tr *truth) missing(t *testing.T, node string, since time.Time, before uint
 				delete(got, text)
 			}
 		}
+		if len(want[node]) > 0 {
+			x.events++
+		}
 		switch {
 		case there == 0 && len(want[node]) > 0:
-			events++
+			x.missing++
 		case there != size(want[node]):
 			partly++
 		}
 	}
-	if events != counted || told != counted || partly+len(got) > 0 {
+	if x.missing != counted || told != counted || partly+len(got) > 0 {
 		t.Errorf("%s: of %d packets %d events are missing, %d are counted as lost, %d are told to be; %d packets have some of their flows; %d flows are of none: %.10v",
-			node, len(tr.opened), events, counted, told, partly, size(got), slices.Collect(maps.Keys(got)))
+			node, len(tr.opened), x.missing, counted, told, partly, size(got), slices.Collect(maps.Keys(got)))
 	}
-	return events
+	return x
 }
 
 // settled waits until a node's flows are as many as they were for a while, and what is
@@ -166,36 +214,58 @@ const (
 	floodPorts = 60000 // source ports, after which it is another destination port
 )
 
-// prepareFlood makes what sends datagrams to a pod without policies, to one whose policy
-// denies them, and to the world, which the sender's policy denies.
+// prepareFlood makes what sends datagrams to a pod without policies, to two whose policy denies
+// them, one of them here and one on the other node, and to the world, which the sender's policy
+// denies. Most are denied here, which costs least and so gives the most events.
 func (tr *truth) prepareFlood(t *testing.T) {
 	t.Helper()
 	for _, is4 := range []bool{true, false} {
-		free, denied := tr.datagrams(t, "x", "d", is4, portOpen, portOther, portDenied), tr.datagrams(t, "x", "c", is4, portOther, portDenied)
-		tr.floods = append(tr.floods, free, denied, free, tr.datagrams(t, "a", "world", is4, portOther, portDenied), free)
+		world := tr.datagrams(t, "a", "world", is4, portOther, portDenied, portDenied+1, portDenied+2)
+		tr.floods = append(tr.floods, []*datagrams{tr.datagrams(t, "x", "d", is4, portOpen, portOther, portDenied), world,
+			tr.datagrams(t, "x", "c", is4, portOther, portDenied), tr.datagrams(t, "x", "b", is4, portOther, portDenied), world})
 	}
 }
 
-// flood sends datagrams, each of which opens a connection.
-func (tr *truth) flood(t *testing.T, packets, rate int) time.Duration {
+// flood sends datagrams, each of which opens a connection: those of each family by a sender
+// of its own, or one core would be the bound.
+func (tr *truth) flood(t *testing.T, packets int, rate float64) time.Duration {
 	t.Helper()
-	begin := time.Now()
+	begin, each := time.Now(), packets/len(tr.floods)
+	sent, errs := make([][]*opened, len(tr.floods)), make([]error, len(tr.floods))
+	var senders sync.WaitGroup
+	for i, pairs := range tr.floods {
+		senders.Go(func() { sent[i], errs[i] = sendAll(begin, pairs, each, rate/float64(len(tr.floods))) })
+	}
+	senders.Wait()
+	took := time.Since(begin)
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	tr.opened = slices.Concat(sent...)
+	return took
+}
+
+// sendAll sends as many datagrams, of the pairs in turn. Who is late does not wait until it
+// is where it should be.
+func sendAll(begin time.Time, pairs []*datagrams, packets int, rate float64) ([]*opened, error) {
+	sent := make([]*opened, 0, packets)
 	for n := range packets {
-		if n%200 == 0 {
-			time.Sleep(time.Until(begin.Add(time.Duration(n) * time.Second / time.Duration(rate))))
+		if n%bursts == 0 {
+			time.Sleep(time.Until(begin.Add(time.Duration(float64(n) / rate * float64(time.Second)))))
 		}
-		o, err := tr.floods[n%len(tr.floods)].next()
+		o, err := pairs[n%len(pairs)].next()
 		if err != nil {
-			t.Fatal(err)
+			return sent, err
 		}
-		tr.opened = append(tr.opened, o)
+		sent = append(sent, o)
 	}
-	return time.Since(begin)
+	return sent, nil
 }
 
-func (tr *truth) datagrams(t *testing.T, from, to string, is4 bool, ports ...uint16) *datagrams {
+// datagrams makes what sends from one pod to another end.
+func (c *cluster) datagrams(t *testing.T, from, to string, is4 bool, ports ...uint16) *datagrams {
 	t.Helper()
-	d := &datagrams{intent: intent{from: from, to: to, proto: "udp", is4: is4, end: endSilent, times: 1}, src: tr.addr(t, from, is4), dst: tr.addr(t, to, is4), ports: ports}
+	d := &datagrams{intent: intent{from: from, to: to, proto: "udp", is4: is4, end: endSilent, times: 1}, src: c.addr(t, from, is4), dst: c.addr(t, to, is4), ports: ports}
 	const payload = 2
 	length := uint16(8 + payload)
 	family := unix.AF_INET
@@ -214,9 +284,8 @@ func (tr *truth) datagrams(t *testing.T, from, to string, is4 bool, ports ...uin
 	}
 	binary.BigEndian.PutUint16(d.packet[d.at+4:], length)
 	d.packet[d.at+8] = 's'
-	pseudo := append(append(append([]byte{0, 17}, d.src.AsSlice()...), d.dst.AsSlice()...), byte(length>>8), byte(length))
-	d.sum = uint32(^onesComplement(append(pseudo, d.packet[d.at:]...)))
-	err := linktest.Inside(tr.netns(t, from), func() (err error) {
+	d.sumUp()
+	err := linktest.Inside(c.netns(t, from), func() (err error) {
 		if d.fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil || is4 {
 			return err
 		}
@@ -227,6 +296,22 @@ func (tr *truth) datagrams(t *testing.T, from, to string, is4 bool, ports ...uin
 	}
 	t.Cleanup(func() { unix.Close(d.fd) })
 	return d
+}
+
+// sumUp is the checksum without what changes from one to the next.
+func (d *datagrams) sumUp() {
+	length := d.packet[d.at+4 : d.at+6]
+	pseudo := append(append(append([]byte{0, 17}, d.src.AsSlice()...), d.dst.AsSlice()...), length...)
+	d.sum = uint32(^onesComplement(append(pseudo, d.packet[d.at:]...)))
+}
+
+// toNobody makes another address of the node their destination, which no pod has.
+func (d *datagrams) toNobody() {
+	dst := d.dst.AsSlice()
+	dst[len(dst)-1] = 250
+	d.dst, _ = netip.AddrFromSlice(dst) // the length is right
+	copy(d.packet[d.at-len(dst):], dst)
+	d.sumUp()
 }
 
 // next sends one more.
