@@ -37,6 +37,10 @@ var rooms = map[string]room{
 		weir: []string{"internal/..."}, outside: []string{"golang.org/x/sys"},
 		why: "internal knows nothing about Weir, so that every room can lean on it",
 	},
+	"internal/goldentest": {
+		outside: []string{"github.com/google/go-cmp"},
+		why:     "it is for tests, which compare with go-cmp",
+	},
 	"bpf/...": {
 		weir: []string{"bpf/..."}, outside: []string{"github.com/cilium/ebpf"},
 		why: "bpf is the layout that C and Go share; whoever imports it must not get more than types",

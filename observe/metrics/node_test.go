@@ -2,31 +2,26 @@ package metrics
 
 import (
 	"errors"
-	"flag"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"weir/bpf"
+	"weir/internal/goldentest"
 	"weir/state"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func tables() *state.Tables {
 	t := state.New()
@@ -118,19 +113,8 @@ func TestEveryFamilyIsToldAsItWasRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, path := steady(text), filepath.Join("testdata", "node.txt")
-	if *update {
-		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (run with -update to accept):\n%s", path, diff)
-	}
+	got := steady(text)
+	goldentest.Compare(t, "node.txt", got)
 	for _, f := range slices.AppendSeq(slices.Clone(nodeFamilies), maps.Values(flowFamilies)) {
 		if !regexp.MustCompile(`(?m)^` + f.Name + `(_count|_bucket)?[ {]`).MatchString(got) {
 			t.Errorf("%s has no sample", f.Name)

@@ -2,23 +2,18 @@ package run
 
 import (
 	"errors"
-	"flag"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"weir/internal/goldentest"
 	"weir/observe/metrics"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestWhatAReplicaTellsOfItself compares all of it with testdata/metrics.txt, and
 // asks Prometheus' linter about the names.
@@ -45,19 +40,7 @@ func TestWhatAReplicaTellsOfItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, path := steady(text), filepath.Join("testdata", "metrics.txt")
-	if *update {
-		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (run with -update to accept):\n%s", path, diff)
-	}
+	goldentest.Compare(t, "metrics.txt", steady(text))
 }
 
 // steady leaves out what Go's own metrics say, and the values of the process's.

@@ -2,28 +2,22 @@ package run
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"weir/api/observer"
 	"weir/api/wire"
+	"weir/internal/goldentest"
 	"weir/relay"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // free is an address that nobody listens at.
 func free(t *testing.T) string {
@@ -100,19 +94,7 @@ func TestARelayTellsPrometheusHowItDoes(t *testing.T) {
 
 func golden(t *testing.T, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", "metrics.txt")
-	if *update {
-		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (run with -update to accept):\n%s", path, diff)
-	}
+	goldentest.Compare(t, "metrics.txt", got)
 	for _, f := range relayFamilies {
 		if !regexp.MustCompile(`(?m)^` + f.Name + `[ {]`).MatchString(got) {
 			t.Errorf("%s has no sample", f.Name)

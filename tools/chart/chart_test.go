@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,12 +22,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"weir/agent/config"
+	"weir/internal/goldentest"
 	operator "weir/operator/config"
 )
 
 const folder = "../../deploy/chart/weir"
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // sets are values that the chart is rendered with; each has a golden file.
 var sets = map[string][]string{
@@ -129,19 +127,7 @@ func TestEverySetOfValuesGivesValidObjects(t *testing.T) {
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (run with -update to accept):\n%s", path, diff)
-	}
+	goldentest.Compare(t, name+".golden", got)
 }
 
 func TestRowsG1ToG11TheSeedsInstallGivesWhatItAsksFor(t *testing.T) {
