@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"weir/datapath/link/linktest"
 )
 
@@ -86,23 +84,12 @@ func (p *probe) connectUDP(t *testing.T, c *cluster, from, to string, at netip.A
 			return err
 		}
 		p.server = u
-		return roomy(u)
+		return linktest.Roomy(u)
 	})
 	if err == nil {
 		p.client, err = dial(c.netns(t, from), "udp", at.String())
 	}
 	return err
-}
-
-// roomy gives a socket room for what comes while nobody reads, however busy the machine is:
-// what such a socket drops would count as lost on the way.
-func roomy(u *net.UDPConn) error {
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return err
-	}
-	failed := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) })
-	return errors.Join(failed, err)
 }
 
 func (p *probe) send() {

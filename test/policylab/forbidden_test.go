@@ -135,8 +135,8 @@ func TestNothingForbiddenPassesWhileAgentsDie(t *testing.T) {
 		for i := range 6 {
 			c.remove(t, fmt.Sprintf(looks, i, i))
 		}
-		before := c.ip(t, "a").Identity
-		defer func() { t.Logf("a had identity %d, and has %d", before, c.ip(t, "a").Identity) }()
+		before := c.own(t, "a").Identity
+		defer func() { t.Logf("a had identity %d, and has %d", before, c.own(t, "a").Identity) }()
 		c.siege(t, func() {
 			for i := range 6 {
 				node := nodes[i%2]

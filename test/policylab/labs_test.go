@@ -146,16 +146,25 @@ func (c *cluster) pod(t *testing.T, name string) lab.Pod {
 	return p
 }
 
-// ip is what a pod's own node knows of its IPv4 address.
-func (c *cluster) ip(t *testing.T, pod string) agent.IP {
+// ip is what a node knows of a prefix; without Prefix it knows nothing.
+func (c *cluster) ip(t *testing.T, node, prefix string) agent.IP {
 	t.Helper()
-	for _, ip := range get[[]agent.IP](t, c, c.pod(t, pod).Node, agent.PathIPs) {
-		if strings.TrimSuffix(ip.Prefix, "/32") == c.addr(t, pod, true).String() {
+	for _, ip := range get[[]agent.IP](t, c, node, agent.PathIPs) {
+		if ip.Prefix == prefix {
 			return ip
 		}
 	}
-	t.Fatalf("the node of pod %s does not know its address", pod)
 	return agent.IP{}
+}
+
+// own is what a pod's own node knows of its IPv4 address.
+func (c *cluster) own(t *testing.T, pod string) agent.IP {
+	t.Helper()
+	ip := c.ip(t, c.pod(t, pod).Node, c.addr(t, pod, true).String()+"/32")
+	if ip.Prefix == "" {
+		t.Fatalf("the node of pod %s does not know its address", pod)
+	}
+	return ip
 }
 
 // addr returns an address of a pod, a node or the world.

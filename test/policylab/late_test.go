@@ -2,10 +2,6 @@ package policylab
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 )
@@ -18,14 +14,7 @@ func (c *cluster) stands(t *testing.T, node string) (resume func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(n.Dir, "run", "weir.pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pid := n.Agent.PID
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -43,18 +32,18 @@ func TestANodeThatIsLateLosesNothing(t *testing.T) {
 		c.apply(t, walls[0])
 		c.enforce(t, fmt.Sprintf(looks, 0, 0))
 		c.settle(t)
-		was := c.ip(t, "a").Identity
+		was := c.own(t, "a").Identity
 		c.siege(t, func() {
 			resume := c.stands(t, "n2")
 			c.put(t, fmt.Sprintf(pod, "late"))
-			if !await(patience, func() bool { return c.ip(t, "a").Identity != was }) {
+			if !await(patience, func() bool { return c.own(t, "a").Identity != was }) {
 				t.Error("a keeps its identity, whatever its labels are")
 			}
 			await(patience/20, func() bool { return false }) // packets with the new number
-			now := c.ip(t, "a").Identity
+			now := c.own(t, "a").Identity
 			resume()
 			c.put(t, fmt.Sprintf(pod, "a"))
-			if !await(patience, func() bool { return c.ip(t, "a").Identity != now }) {
+			if !await(patience, func() bool { return c.own(t, "a").Identity != now }) {
 				t.Errorf("a keeps identity %d, with its labels of before", now)
 			}
 		})

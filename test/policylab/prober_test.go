@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"weir/datapath/link/linktest"
 )
 
@@ -174,7 +172,7 @@ func (c *cluster) startStream(t *testing.T, network, from, to string, is4 bool, 
 		err = linktest.Inside(c.netns(t, from), func() (err error) {
 			s.conn, err = (&net.Dialer{Timeout: patience}).Dial(network, at)
 			if u, ok := s.conn.(*net.UDPConn); ok && err == nil {
-				err = roomy(u)
+				err = linktest.Roomy(u)
 			}
 			return err
 		})
@@ -213,7 +211,7 @@ func (s *stream) serve(network, at string) error {
 				}
 			}
 		}()
-		return roomy(u)
+		return linktest.Roomy(u)
 	}
 	l, err := listenTCP(at)
 	if err != nil {
@@ -222,17 +220,6 @@ func (s *stream) serve(network, at string) error {
 	s.server = l
 	go echo(l)
 	return nil
-}
-
-// roomy gives a socket room for whatever comes while nobody reads, however busy the
-// machine is: what such a socket drops would count as lost.
-func roomy(u *net.UDPConn) error {
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return err
-	}
-	failed := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) })
-	return errors.Join(failed, err)
 }
 
 func (s *stream) send() {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"weir/api/agent"
 	"weir/lab"
 )
 
@@ -41,12 +40,11 @@ func TestAPodRunsOnAsItselfWhenAnotherHasItsName(t *testing.T) {
 
 func (c *cluster) row(t *testing.T, node, prefix string) string {
 	t.Helper()
-	for _, ip := range get[[]agent.IP](t, c, node, agent.PathIPs) {
-		if ip.Prefix == prefix {
-			return ip.Of + " " + strings.Join(ip.Labels, " ")
-		}
+	ip := c.ip(t, node, prefix)
+	if ip.Prefix == "" {
+		return ""
 	}
-	return ""
+	return ip.Of + " " + strings.Join(ip.Labels, " ")
 }
 
 // TestAnObjectThatLingersHasNoAddress: it sorts first, has the address of

@@ -27,7 +27,6 @@ func found(w agent.Walk, node, in string) (out []string) {
 // are, the other node, the policy and its rule, or that there is none.
 func TestAWalkNamesTheRuleBehindItsVerdict(t *testing.T) {
 	inBoth(t, probeLabs, func(t *testing.T, c *cluster) {
-		const rule = "rule "
 		c.apply(t, walls[0])
 		for _, server := range []string{"b", "c"} {
 			at := c.echoServer(t, server, true, 7001)
@@ -42,7 +41,7 @@ func TestAWalkNamesTheRuleBehindItsVerdict(t *testing.T) {
 				rules = found(w, there, "weir_policy_rules")
 			}
 			if !slices.ContainsFunc(rules, func(f string) bool {
-				return strings.Contains(f, "allowed by "+rule) && strings.Contains(f, "NetworkPolicy default/wall") && strings.Contains(f, "k8s:app in (a)")
+				return strings.Contains(f, "allowed by rule ") && strings.Contains(f, "NetworkPolicy default/wall") && strings.Contains(f, "k8s:app in (a)")
 			}) {
 				t.Errorf("a to %s: rules %q, want the wall's in them; steps %+v", server, rules, w.Steps)
 			}
@@ -89,7 +88,7 @@ func TestRowG3TheMonitorShowsWhoIsConcerned(t *testing.T) {
 	go func() {
 		for3s, end := context.WithTimeout(ctx, 3*time.Second)
 		defer end()
-		r := c.Exec(for3s, "n1", "weir", "monitor", "-v", "--related-to", fmt.Sprint(c.ip(t, "b").Endpoint))
+		r := c.Exec(for3s, "n1", "weir", "monitor", "-v", "--related-to", fmt.Sprint(c.own(t, "b").Endpoint))
 		said <- r.Stdout + r.Stderr
 	}()
 	for ctx.Err() == nil {
