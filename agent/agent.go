@@ -203,7 +203,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(g, "masquerade", a.masquerade.Run)
 	a.start(g, "host", a.host.Run)
 	a.start(g, "node", node.New(a.log, a.nodeOptions(), a.tables).Run)
-	a.start(g, "identity", identity.New(a.log.With("room", "identity"), identity.Options{Cluster: cfg.Cluster.Name, Former: a.former.identities}, a.tables).Run)
+	a.start(g, "identity", identity.New(a.log.With("room", "identity"), identity.Options{Cluster: cfg.Cluster.Name, Former: a.former.identities()}, a.tables).Run)
 	if a.former.journal != nil {
 		a.start(g, "identity journal", a.former.journal.Run)
 		a.start(g, "identities kept", a.keepIdentities)

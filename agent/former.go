@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"weir/internal/journal"
 	"weir/internal/reconcile"
-	"weir/source/kube/journal"
 	"weir/state"
 )
 
@@ -20,10 +20,9 @@ const identityKind = "identity"
 
 // former is that folder, and what the agent before has left in it.
 type former struct {
-	journal    *journal.Journal // nil: it cannot be kept
-	identities []state.Identity
-	kept       map[state.IdentityID]state.Labels
-	seen       uint64
+	journal *journal.Journal // nil: it cannot be kept
+	kept    map[state.IdentityID]state.Labels
+	seen    uint64
 }
 
 // openFormer reads what the agent before has left. Without it pods may lose packets
@@ -40,10 +39,15 @@ func (a *Agent) openFormer() *former {
 		return &former{}
 	}
 	f.journal = j
-	for id, labels := range f.kept {
-		f.identities = append(f.identities, state.Identity{ID: id, Labels: labels})
-	}
 	return f
+}
+
+// identities are those that it has.
+func (f *former) identities() (out []state.Identity) {
+	for id, labels := range f.kept {
+		out = append(out, state.Identity{ID: id, Labels: labels})
+	}
+	return out
 }
 
 func (f *former) read(r journal.Record) {

@@ -23,7 +23,7 @@ func formerAgent(dir string) *Agent {
 func knows(t *testing.T, dir string, want map[state.IdentityID]string) {
 	t.Helper()
 	got := map[state.IdentityID]string{}
-	for _, i := range formerAgent(dir).former.identities {
+	for _, i := range formerAgent(dir).former.identities() {
 		got[i.ID] = i.Labels.Key()
 	}
 	if !maps.Equal(got, want) {
@@ -71,7 +71,7 @@ func TestAFolderOfIdentitiesThatIsNone(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "identities"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if a := formerAgent(dir); a.former.journal != nil || len(a.former.identities) > 0 {
+	if a := formerAgent(dir); a.former.journal != nil || len(a.former.identities()) > 0 {
 		t.Errorf("former %+v of a file", a.former)
 	}
 	dir = t.TempDir()
@@ -79,7 +79,7 @@ func TestAFolderOfIdentitiesThatIsNone(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "identities", "objects-00000001.log"), []byte("not a line\n\x00\xff"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if a := formerAgent(dir); a.former.journal == nil || len(a.former.identities) > 0 {
+	if a := formerAgent(dir); a.former.journal == nil || len(a.former.identities()) > 0 {
 		t.Errorf("former %+v of a folder with rubbish in it", a.former)
 	}
 }

@@ -1,5 +1,6 @@
 // Package journal keeps the last known objects of a cluster on disk, for an agent
-// that starts while no API server answers.
+// that starts while no API server answers, or that wants to know what the one before
+// it knew.
 //
 // It appends a line for each change and rewrites itself when half of it is old.
 // Every line has a sum, so that what a crash has left of one is told from a whole

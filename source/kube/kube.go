@@ -25,10 +25,10 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2" //nolint:depguard // what client-go logs is not wanted
 
+	"weir/internal/journal"
 	"weir/internal/run"
 	"weir/source/convert"
 	"weir/source/kube/connect"
-	"weir/source/kube/journal"
 	"weir/state"
 )
 

@@ -5,7 +5,7 @@ import (
 
 	"k8s.io/client-go/tools/cache"
 
-	"weir/source/kube/journal"
+	"weir/internal/journal"
 )
 
 // held is what is known of an object besides its row.
