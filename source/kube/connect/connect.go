@@ -25,6 +25,7 @@ const (
 	patience     = 2 * time.Second        // a request waits so long for a server that is slow
 	outage       = time.Minute            // and so long for one that is away
 	staleAfter   = 10 * time.Second       // a connection that says nothing while probes fail is given up
+	shyAtMost    = 5 * time.Minute        // a server that hides its version is asked for it at least so often
 )
 
 // Conn is a connection to the cluster, by one server at a time.
@@ -39,7 +40,9 @@ type Conn struct {
 	current *server
 	version Version
 	ok      bool
-	away    bool // no server takes connections
+	away    bool          // no server takes connections
+	shy     time.Duration // how long a server that hides its version is left alone; 0: it has one
+	shyEnds time.Time
 	since   time.Time
 	why     error
 	first   chan struct{} // closed when the first search has ended
@@ -123,8 +126,9 @@ func (c *Conn) pause() time.Duration {
 func (c *Conn) check(ctx context.Context, asked bool) {
 	c.mu.Lock()
 	s, ok := c.current, c.ok
+	curious := c.shy > 0 && time.Now().After(c.shyEnds)
 	c.mu.Unlock()
-	if ok && !asked && s.heard(c.opts.Probe) {
+	if ok && !asked && !curious && s.heard(c.opts.Probe) {
 		return
 	}
 	if ok {
@@ -187,7 +191,9 @@ func (c *Conn) use(s *server, v Version) {
 	defer c.mu.Unlock()
 	c.version = v
 	c.searched()
-	if c.ok && c.current == s {
+	same := c.ok && c.current == s
+	c.becomeShy(v, same)
+	if same {
 		return
 	}
 	if c.current != nil {
@@ -200,6 +206,21 @@ func (c *Conn) use(s *server, v Version) {
 	c.current, c.ok, c.away, c.why, c.since = s, true, false, nil, time.Now()
 	c.log.Info("API server answers", "server", s.url.String(), "from", s.from, "version", v.GitVersion)
 	c.tell()
+}
+
+// becomeShy plans when a server that hides its version is asked for it again, however
+// much it says of other things: one that has just started does so until it has loaded
+// its roles, one that means it is asked ever more seldom.
+func (c *Conn) becomeShy(v Version, same bool) {
+	switch {
+	case v.GitVersion != "":
+		c.shy = 0
+	case same && c.shy > 0:
+		c.shy = min(2*c.shy, shyAtMost)
+	default:
+		c.shy = c.opts.Probe
+	}
+	c.shyEnds = time.Now().Add(c.shy)
 }
 
 // lose says that no server answers. The one in use stays it: it may be slow only.

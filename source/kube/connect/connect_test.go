@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -325,6 +327,57 @@ func TestOnlyABlackHoleIsSaidToBeOne(t *testing.T) {
 	if st := c.State(); st.OK || !strings.Contains(st.Err.Error(), hole) {
 		t.Errorf("state %+v, want an error that names %s", st, hole)
 	}
+}
+
+// A server that has just started hides its version until it has loaded its roles, and
+// by then so much else may be heard of it that nobody would have to ask.
+func TestAServerThatHidItsVersionIsAskedAgain(t *testing.T) {
+	var refused atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/version":
+		case refused.Add(1) <= 2:
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			io.WriteString(w, `{"major": "1", "minor": "34", "gitVersion": "v1.34.4"}`)
+		}
+	}))
+	t.Cleanup(s.Close)
+	c := run(t, Options{Servers: []string{s.URL}})
+	uses(t, c, s.URL, "")
+	deadline := time.Now().Add(15 * time.Second)
+	for c.State().Version.GitVersion != "v1.34.4" {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %d refusals the version is %q", refused.Load(), c.State().Version.GitVersion)
+		}
+		get(t, c) // so that it is always heard
+		time.Sleep(5 * time.Millisecond)
+	}
+	before := refused.Load()
+	for range 100 {
+		get(t, c)
+		time.Sleep(10 * time.Millisecond)
+	}
+	if got := refused.Load(); got != before {
+		t.Errorf("a server whose version is known, and which says something, was asked %d more times", got-before)
+	}
+}
+
+// get asks the server in use for something.
+func get(t *testing.T, c *Conn) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, "http://server/x", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Error(err)
+	}
+	resp.Body.Close()
 }
 
 func TestServersAreRemembered(t *testing.T) {
