@@ -109,7 +109,7 @@ func (a *Agent) explainDrops(ctx context.Context) error {
 func (a *Agent) listDrops(*http.Request) ([]api.Drop, error) { return a.drops.all(), nil }
 
 func (a *Agent) drop(e bpf.Event) api.Drop {
-	out := api.Drop{Time: wallClock(e.Time), Place: bpf.Place(e.Place).String(), Reason: bpf.Reason(e.Reason).String(), Direction: "egress",
+	out := api.Drop{Time: wallClock(e.Time), Place: bpf.Place(e.Place).String(), Reason: bpf.Reason(e.Reason).String(), Cause: e.Cause(), Direction: "egress",
 		Length: e.Len, SourceID: e.SrcIdentity, DestID: e.DstIdentity, Device: a.deviceName(e.Ifindex), Policies: []string{}}
 	if e.Direction == 1 {
 		out.Direction = "ingress"

@@ -14,7 +14,7 @@ import (
 
 // eventOf is an event with the names that count now.
 func (a *Agent) eventOf(e *bpf.Event) api.Event {
-	out := api.Event{Time: wallClock(e.Time), Kind: kindNames[bpf.EventKind(e.Kind)], Reason: bpf.Reason(e.Reason).String(), To: toOf(e),
+	out := api.Event{Time: wallClock(e.Time), Kind: kindNames[bpf.EventKind(e.Kind)], Reason: bpf.Reason(e.Reason).String(), Cause: e.Cause(), To: toOf(e),
 		Place: bpf.Place(e.Place).String(), Device: a.deviceName(e.Ifindex), Length: e.Len, State: connState(e),
 		SourceID: e.SrcIdentity, DestID: e.DstIdentity}
 	if e.Family == 0 {

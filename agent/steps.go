@@ -19,7 +19,7 @@ import (
 func (a *Agent) step(s bpf.Step) api.Step {
 	place, reason := bpf.Place(s.Place), bpf.Reason(s.Reason)
 	out := api.Step{Time: a.walks.base.Add(time.Duration(s.Time)), Node: a.cfg.NodeName, Program: place.String(), Hook: a.hookOf(s), Reply: s.Reply == 1,
-		Packet: packetText(s), Lookups: []api.Lookup{}, Verdict: "forwarded", Reason: reason.String(), To: a.sentTo(s)}
+		Packet: packetText(s), Lookups: []api.Lookup{}, Verdict: "forwarded", Reason: reason.String(), Cause: s.Cause(), To: a.sentTo(s)}
 	if reason.Drop() {
 		out.Verdict, out.To = "dropped", "nobody"
 	}

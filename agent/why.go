@@ -57,7 +57,7 @@ func dropsBetween(all []api.Drop, e api.Explanation) []api.WhyDrop {
 	for _, d := range slices.Backward(all) {
 		there := isOf(d.Source, d.SourceName, e.From) && isOf(d.Dest, d.DestName, e.To) && isOfPort(d.Dest, d.Proto, e)
 		back := isOf(d.Source, d.SourceName, e.To) && isOf(d.Dest, d.DestName, e.From) && isOfPort(d.Source, d.Proto, e)
-		kind := fmt.Sprint(d.Reason, d.Place, there)
+		kind := fmt.Sprint(d.Reason, d.Cause, d.Place, there)
 		if !there && !back || seen[kind] || len(out) == dropsTold {
 			continue
 		}

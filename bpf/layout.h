@@ -539,6 +539,20 @@ enum event_kind {
 	EVENT_PACKET = 4, /* one of its packets, where each is told of */
 };
 
+/* Why the routing table gives no way: with DROP_FIB. Up to 127 what bpf_fib_lookup returns
+ * (BPF_FIB_LKUP_RET_* of linux/bpf.h). */
+enum fib_answer {
+	FIB_BLACKHOLE = 1,
+	FIB_UNREACHABLE = 2,
+	FIB_PROHIBITED = 3,
+	FIB_NOT_FORWARDED = 4,	/* there is no route, or the address is of this node */
+	FIB_FORWARDING_OFF = 5, /* on the device by which the packet came */
+	FIB_ENCAPSULATED =
+		6,	   /* the route has a tunnel of its own, of which programs know nothing */
+	FIB_NO_SOURCE = 9, /* the device has no address of the family */
+	FIB_BACK = 128,	   /* the route leads back to the pod that has sent it */
+};
+
 /*
  * What became of a packet: what the rings carry. Addresses and ports are those that the packet was
  * judged by: its sender's own and, of a service, the backend's. Ports are in network byte order.
@@ -566,7 +580,10 @@ struct event {
 	__u8 kind;	/* enum event_kind */
 	__u8 reply;	/* 1: of the one who did not open the connection */
 	__u8 flags;	/* enum ct_flag, after this packet */
-	__u8 pad[5];
+	__u8 fib;	/* DROP_FIB: enum fib_answer */
+	__u16 mtu; /* DROP_FRAG_NEEDED: what fits, from the IP header on; 0: the kernel did not say
+		    */
+	__u8 pad[2];
 };
 
 /* An answer of DNS on its way into the pod that asked: what weir_dns carries. */
@@ -634,7 +651,9 @@ struct step {
 	__u8 reply;  /* 1: of the one who did not open the connection */
 	__u8 flags;  /* enum ct_flag of the entry; 0: there is none */
 	__u8 source; /* enum nat_source */
-	__u8 pad;
+	__u8 fib;    /* as in struct event */
+	__u16 mtu;   /* as in struct event */
+	__u8 pad2[6];
 };
 
 /* Of which packets that are let through there is an event. Each has those of the one before. */

@@ -251,7 +251,9 @@ type Event struct {
 	Kind        uint8
 	Reply       uint8
 	Flags       uint8
-	Pad         [5]uint8
+	FIB         uint8
+	MTU         uint16
+	Pad         [2]uint8
 }
 
 // EventKind is enum event_kind of layout.h.
@@ -262,6 +264,20 @@ const (
 	EventNew    EventKind = 2
 	EventGoing  EventKind = 3
 	EventPacket EventKind = 4
+)
+
+// FIBAnswer is enum fib_answer of layout.h.
+type FIBAnswer uint32
+
+const (
+	FIBBlackhole     FIBAnswer = 1
+	FIBUnreachable   FIBAnswer = 2
+	FIBProhibited    FIBAnswer = 3
+	FIBNotForwarded  FIBAnswer = 4
+	FIBForwardingOff FIBAnswer = 5
+	FIBEncapsulated  FIBAnswer = 6
+	FIBNoSource      FIBAnswer = 9
+	FIBBack          FIBAnswer = 128
 )
 
 // Fragment is struct fragment of layout.h.
@@ -708,7 +724,9 @@ type Step struct {
 	Reply       uint8
 	Flags       uint8
 	Source      uint8
-	Pad         uint8
+	FIB         uint8
+	MTU         uint16
+	Pad2        [6]uint8
 	_           [6]byte
 }
 

@@ -65,11 +65,14 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 	fib = &w->fib;
 	fib_fill(skb->ifindex, p, fib);
 	ret = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	w->fib_answer = ret;
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		/* Before 5.12 a missing neighbour leaves ifindex as it was; nothing is routed back
 		 * to a pod's device. */
-		if (fib->ifindex == skb->ifindex && skb->ifindex >= IFINDEX_BASE)
+		if (fib->ifindex == skb->ifindex && skb->ifindex >= IFINDEX_BASE) {
+			w->fib_answer = FIB_BACK;
 			return route_stack(d, REASON_TO_STACK);
+		}
 		d->ifindex = fib->ifindex;
 		d->via_family = fib->family;
 		if (fib->family == AF_INET)
@@ -78,9 +81,12 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 			__builtin_memcpy(&d->via, fib->ipv6_dst, sizeof(d->via));
 		return decide(d, WAY_NEIGH, REASON_TO_NETWORK);
 	}
-	if (ret == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+	if (ret == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		/* Before 5.12 it does not say how much is too much. */
+		w->mtu = fib->mtu_result < p->len ? fib->mtu_result : 0;
 		return p->dont_fragment ? decide(d, WAY_PASS, DROP_FRAG_NEEDED)
 					: route_stack(d, REASON_FRAGMENTED);
+	}
 	if (ret == BPF_FIB_LKUP_RET_BLACKHOLE || ret == BPF_FIB_LKUP_RET_UNREACHABLE ||
 	    ret == BPF_FIB_LKUP_RET_PROHIBIT)
 		return decide(d, WAY_PASS, DROP_FIB);
@@ -104,8 +110,13 @@ static __always_inline int route_is_local(struct __sk_buff *skb, const struct pa
 static __always_inline void route_tunnel(const struct packet *p, const struct ipcache_entry *entry,
 					 struct decision *d)
 {
-	if (p->len > config.tunnel_mtu && !d->host)
+	if (p->len > config.tunnel_mtu && !d->host) {
+		struct work *w = work_slot();
+
+		if (w)
+			w->mtu = config.tunnel_mtu;
 		return decide(d, WAY_PASS, p->dont_fragment ? DROP_FRAG_NEEDED : REASON_FRAGMENTED);
+	}
 	d->via = entry->tunnel_endpoint;
 	decide(d, WAY_TUNNEL, REASON_TO_OVERLAY);
 }

@@ -123,9 +123,13 @@ static __always_inline void step_judged(const struct work *w, struct step *s)
 	}
 }
 
-/* Where the routing table sends it. */
+/* Where the routing table sends it, or why nowhere. */
 static __always_inline void step_route(const struct work *w, struct step *s)
 {
+	if (s->reason == DROP_FIB)
+		s->fib = w->fib_answer;
+	if (s->reason == DROP_FRAG_NEEDED)
+		s->mtu = w->mtu;
 	if (s->reason != REASON_TO_NETWORK)
 		return;
 	s->out_ifindex = w->fib.ifindex;

@@ -160,7 +160,7 @@ struct work {
 	__u32 from;	/* endpoint on whose device the packet came in, or 0 */
 	__u32 vni;	/* identity that came with the packet, or 0 */
 	__u32 dsr;	/* key of weir_dsr: answers come from this service; or 0 */
-	__u32 mtu;	/* that the sender is told of, when its packet is too big */
+	__u32 mtu;	/* what fits, with DROP_FRAG_NEEDED; 0: unknown */
 	__u32 claimed;	/* the sender's, as its node says, where the ipcache says another; or 0 */
 	__u32 segments; /* packets on the wire */
 	__u32 bytes;	/* from the Ethernet header on */
@@ -172,7 +172,8 @@ struct work {
 	__u8 keep;	/* 1: the connection has an entry, or gets one */
 	__u8 place;
 	__u8 reason;
-	__u8 reject; /* the sender is to be told */
+	__u8 reject;	 /* the sender is to be told */
+	__u8 fib_answer; /* DROP_FIB: enum fib_answer */
 	/* The policy stage: what it is asked, and what it found. */
 	__u32 policy_class;
 	__u32 identity;	    /* of the peer */

@@ -150,7 +150,7 @@ func printDrop(w io.Writer, d agent.Drop) {
 	if d.TCPFlags != "" {
 		what += " " + d.TCPFlags
 	}
-	fmt.Fprintln(w, oneLine(strings.Join([]string{d.Time.UTC().Format(dropTimestamp), d.Reason, what,
+	fmt.Fprintln(w, oneLine(strings.Join([]string{d.Time.UTC().Format(dropTimestamp), because(d.Reason, d.Cause), what,
 		dropEnd(d.SourceName, d.Source, d.SourceID) + " -> " + dropEnd(d.DestName, d.Dest, d.DestID) + dropAsked(d.Asked),
 		fmt.Sprintf("%s on %s, %d bytes", d.Place, d.Device, d.Length)}, gap)))
 	var g grid
@@ -164,6 +164,14 @@ func printDrop(w io.Writer, d agent.Drop) {
 		g.add("Failed on:", d.Missed)
 	}
 	g.print(w, "    ")
+}
+
+// because is a reason, and what it alone does not say.
+func because(reason, cause string) string {
+	if cause == "" {
+		return reason
+	}
+	return reason + ", " + cause
 }
 
 func dropAsked(service string) string {

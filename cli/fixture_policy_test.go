@@ -138,5 +138,7 @@ func drops3() []agent.Drop {
 		{Seq: 8, Time: at.Add(1234567 * time.Nanosecond), Place: "from_netdev", Reason: "Policy denied by denylist", Direction: "ingress", Proto: "UDP", Source: "[2001:db8::1]:53", Dest: "[fd00:1::7]:40000",
 			SourceID: 10, SourceName: "world", DestID: 15773, DestName: "default/web", Device: "eth0", Length: 120, Policies: []string{"CiliumNetworkPolicy default/api"}},
 		{Seq: 9, Time: at.Add(time.Second), Place: "from_pod", Reason: "Unsupported L2 protocol", Proto: "0x88cc", SourceID: 15773, SourceName: "default/web", Device: "weir0123456789a", Length: 60},
+		{Seq: 10, Time: at.Add(2 * time.Second), Place: "from_pod", Reason: "FIB lookup failed", Cause: "a prohibit route", Direction: "egress", Proto: "UDP", Source: "10.0.1.7:40000", Dest: "203.0.113.9:53",
+			SourceID: 15773, SourceName: "default/web", DestID: 2, DestName: "world", Device: "weir0123456789a", Length: 74},
 	}
 }

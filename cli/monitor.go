@@ -129,7 +129,7 @@ func printEvent(w io.Writer, e agent.Event, verbose bool) error {
 	}
 	var g grid
 	g.add("At:", e.Time.UTC().Format(dropTimestamp))
-	g.add("Event:", fmt.Sprintf("%s: %s (%s on %s), %d bytes", e.Kind, e.Reason, e.Place, e.Device, e.Length))
+	g.add("Event:", fmt.Sprintf("%s: %s (%s on %s), %d bytes", e.Kind, because(e.Reason, e.Cause), e.Place, e.Device, e.Length))
 	if e.SourceName != "" || e.DestName != "" {
 		g.add("Between:", orAddress(e.SourceName, e.Source)+" and "+orAddress(e.DestName, e.Dest))
 	}
@@ -163,7 +163,7 @@ func eventLine(e agent.Event) string {
 	}
 	ids := fmt.Sprintf("identity %d->%d", e.SourceID, e.DestID)
 	if e.Kind == "drop" {
-		return fmt.Sprintf("xx drop (%s) flow %s to endpoint %d, ifindex %s, program %s, %s: %s", e.Reason, orNone(e.Flow), e.DestEndpoint, e.Device, e.Place, ids, ends)
+		return fmt.Sprintf("xx drop (%s) flow %s to endpoint %d, ifindex %s, program %s, %s: %s", because(e.Reason, e.Cause), orNone(e.Flow), e.DestEndpoint, e.Device, e.Place, ids, ends)
 	}
 	where := e.To
 	if where == "endpoint" {

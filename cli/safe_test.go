@@ -33,7 +33,7 @@ func wantPlain(t *testing.T, what, out string, lines int) {
 func TestNamesOfOthersDoNotSteerTheTerminal(t *testing.T) {
 	walked := agent.Walk{From: "pod/a", To: "pod/b", Probe: "TCP", Answer: hostile, Note: hostile, Missing: []string{hostile},
 		Steps: []agent.Step{{Node: hostile, Program: hostile, Hook: hostile, Packet: hostile, To: hostile, Rewrites: []string{hostile}, Lookups: []agent.Lookup{{Map: hostile, Key: hostile, Found: hostile}}}}}
-	drop := agent.Drop{Reason: hostile, Device: hostile, SourceName: hostile, DestName: hostile, Place: hostile, Policies: []string{hostile}, Nearest: hostile, Missed: hostile}
+	drop := agent.Drop{Reason: hostile, Cause: hostile, Device: hostile, SourceName: hostile, DestName: hostile, Place: hostile, Policies: []string{hostile}, Nearest: hostile, Missed: hostile}
 	why := agent.Why{Advice: []string{hostile}, Drops: []agent.WhyDrop{{Drop: drop, Means: hostile}}, Way: []agent.WayFact{{What: hostile, Is: hostile, OK: true}}, To: agent.ExplainedEnd{Name: hostile}}
 	f := fake{agent.PathWalk: walked, agent.PathWhy: why, agent.PathDrops: []agent.Drop{drop},
 		agent.PathEndpoints: []agent.Endpoint{{ID: 5, Pod: hostile, Device: hostile, State: hostile}},

@@ -121,7 +121,7 @@ func printStep(w io.Writer, n int, s agent.Step, since time.Duration) {
 		g.add("Rewrites:", x)
 	}
 	if s.Verdict == "dropped" {
-		g.add("Dropped:", s.Reason)
+		g.add("Dropped:", because(s.Reason, s.Cause))
 	} else {
 		g.add("Sends to:", s.To)
 	}

@@ -77,7 +77,7 @@ func walkLines(s agent.Step) []string {
 	}
 	out = append(out, s.Rewrites...)
 	if s.Verdict == "dropped" {
-		return append(out, "dropped: "+s.Reason)
+		return append(out, "dropped: "+because(s.Reason, s.Cause))
 	}
 	return append(out, "to "+s.To)
 }

@@ -33,14 +33,15 @@ type MonitorLoss struct {
 // it was judged by; fields that mean nothing for it are left out.
 type Event struct {
 	Time   time.Time `json:"time"`
-	Kind   string    `json:"kind"`   // "drop", "new", "going", "packet"
-	Reason string    `json:"reason"` // what became of it
-	To     string    `json:"to"`     // where: "endpoint", "overlay", "network", "stack", "host"; or "drop"
-	Place  string    `json:"place"`  // the program
-	Device string    `json:"device"` // where it runs
-	Length uint32    `json:"length"` // from the Ethernet header on
-	State  string    `json:"state"`  // of its connection: "new", "established", "reply", "related", "unknown"
-	Flow   string    `json:"flow"`   // a number that both directions of a connection have, "0x1f00ab7c"
+	Kind   string    `json:"kind"`            // "drop", "new", "going", "packet"
+	Reason string    `json:"reason"`          // what became of it
+	Cause  string    `json:"cause,omitempty"` // of a drop, what the reason alone does not say: "a prohibit route", "1400 octets fit"
+	To     string    `json:"to"`              // where: "endpoint", "overlay", "network", "stack", "host"; or "drop"
+	Place  string    `json:"place"`           // the program
+	Device string    `json:"device"`          // where it runs
+	Length uint32    `json:"length"`          // from the Ethernet header on
+	State  string    `json:"state"`           // of its connection: "new", "established", "reply", "related", "unknown"
+	Flow   string    `json:"flow"`            // a number that both directions of a connection have, "0x1f00ab7c"
 
 	Proto    string `json:"proto"`
 	TCPFlags string `json:"tcpFlags,omitempty"`

@@ -214,7 +214,8 @@ type Drop struct {
 	Time       time.Time `json:"time"`
 	Place      string    `json:"place"`
 	Reason     string    `json:"reason"`
-	Direction  string    `json:"direction"` // of the policy: "ingress" or "egress"
+	Cause      string    `json:"cause,omitempty"` // what the reason alone does not say: "a prohibit route", "1400 octets fit"
+	Direction  string    `json:"direction"`       // of the policy: "ingress" or "egress"
 	Proto      string    `json:"proto"`
 	Source     string    `json:"source"`
 	Dest       string    `json:"destination"`

@@ -39,6 +39,7 @@ type Step struct {
 	Rewrites []string  `json:"rewrites,omitempty"` // "destination 10.96.0.10:80 -> 10.244.1.7:8080"
 	Verdict  string    `json:"verdict"`            // "forwarded" or "dropped"
 	Reason   string    `json:"reason"`             // what became of it, in the words of `weir metrics list`
+	Cause    string    `json:"cause,omitempty"`    // what the reason alone does not say: "a prohibit route", "1400 octets fit"
 	To       string    `json:"to"`                 // "the pod default/web, by bpf_redirect_peer to weir9f8e7d"
 }
 

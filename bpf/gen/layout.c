@@ -58,6 +58,7 @@ struct everything {
 	enum policy_level policy_level;
 	enum rule_flag rule_flag;
 	enum event_kind event_kind;
+	enum fib_answer fib_answer;
 	enum step_how step_how;
 	enum monitor monitor;
 };

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"weir/bpf"
 	"weir/datapath/link/linktest"
@@ -153,6 +154,10 @@ func (f family) everything() netip.Prefix {
 	return netip.MustParsePrefix("0.0.0.0/0")
 }
 
+// prohibitRoute and blackholeRoute are addresses behind routes of these types.
+func (f family) prohibitRoute() netip.Addr  { return f.refused.Next() }
+func (f family) blackholeRoute() netip.Addr { return f.refused.Next().Next() }
+
 func (n *node) know(t testing.TB, p netip.Prefix, e bpf.IPCacheEntry) {
 	t.Helper()
 	n.put(t, n.ipcache, bpf.IPCacheKeyFrom(p), e)
@@ -195,7 +200,9 @@ func host(t testing.TB) {
 		world := netip.PrefixFrom(f.world, f.bits()-8).Masked()
 		route(t, world, netlink.Route{Gw: f.gateway.AsSlice()})
 		route(t, netip.PrefixFrom(f.narrow, f.bits()), netlink.Route{Gw: f.gateway.AsSlice(), MTU: narrowMTU, MTULock: true /* forwarding heeds no other */})
-		route(t, netip.PrefixFrom(f.refused, f.bits()), netlink.Route{Type: 7 /* RTN_UNREACHABLE */})
+		route(t, netip.PrefixFrom(f.refused, f.bits()), netlink.Route{Type: unix.RTN_UNREACHABLE})
+		route(t, netip.PrefixFrom(f.prohibitRoute(), f.bits()), netlink.Route{Type: unix.RTN_PROHIBIT})
+		route(t, netip.PrefixFrom(f.blackholeRoute(), f.bits()), netlink.Route{Type: unix.RTN_BLACKHOLE})
 		route(t, f.remotes, netlink.Route{Gw: f.node.AsSlice()})
 	}
 }
