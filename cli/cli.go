@@ -22,6 +22,11 @@ type Env struct {
 	Now    func() time.Time // for "3s ago"
 	Build  Build
 
+	// ExplainFile explains a weir.yaml that no agent needs to have: one key or group, or
+	// all of them for "". An error names what is wrong with the file, beside the keys, or
+	// why there are none.
+	ExplainFile func(file, key string) ([]agent.ConfigKey, error)
+
 	output string
 	agent  *agent.Client
 	pause  func(context.Context, time.Duration) // between two looks of what follows

@@ -70,7 +70,7 @@ func (f fake) serve(t *testing.T) string {
 func weir(t *testing.T, socket string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	env := &Env{Stdin: strings.NewReader(someYAML), Stdout: &out, Stderr: &errs, Socket: socket, Now: func() time.Time { return now }, Build: Build{"v0.1.0", "c0ffee"}}
+	env := &Env{Stdin: strings.NewReader(someYAML), Stdout: &out, Stderr: &errs, Socket: socket, Now: func() time.Time { return now }, Build: Build{"v0.1.0", "c0ffee"}, ExplainFile: explainFile3}
 	code = Execute(t.Context(), Command(env), args)
 	return out.String(), errs.String(), code
 }
@@ -108,6 +108,7 @@ func TestOutputIsGolden(t *testing.T) {
 		{"config", healthy, "config", 0},
 		{"config-explain", healthy, "config explain bpf", 0},
 		{"config-explain-json", healthy, "config explain bpf -o json", 0},
+		{"config-explain-file", "/nowhere", "config explain --config weir.yaml mtu", 0},
 		{"metrics-list", healthy, "metrics list", 0},
 		{"metrics-export", healthy, "metrics export", 0},
 		{"health-verbose", healthy, "health status --verbose", 0},
@@ -221,6 +222,7 @@ func TestErrorsNameTheThingAndTheWayOut(t *testing.T) {
 		"unknown reserved":   {"identity get mars", 1, `no identity "mars"`},
 		"policy of nobody":   {"policy get default/nobody", 1, `no endpoint "default/nobody" on this node`},
 		"policy noun alone":  {"policy", 2, "weir policy needs one of its commands: explain, get, list, replay, trace"},
+		"explain no file":    {"config explain --config none.yaml", 1, "open none.yaml: no such file"},
 		"explain one end":    {"policy explain default/web", 2, "accepts 2 arg(s), received 1"},
 		"explain bare name":  {"policy explain web default/web", 2, `no pod "default/web" is known`},
 		"explain bad port":   {"policy explain default/web host:70000", 2, `"70000" is not a port: use 1 to 65535`},

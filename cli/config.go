@@ -15,13 +15,30 @@ import (
 
 func configCommand(env *Env) *cobra.Command {
 	c := verb(env, "config", "Show the configuration in force, of the agent and of its programs", cobra.NoArgs, config)
-	c.AddCommand(described(verb(env, "explain [KEY]", "Say what a key means, its value and where that is from", cobra.MaximumNArgs(1), explainConfig),
-		"Say what a key means, its value, its default and who set it. KEY may be a group (bpf), or a\n"+
-			"name of Cilium's chart (tunnel); without one all keys are told.", "  weir config explain routingMode\n  weir config explain loadBalancer"))
+	c.AddCommand(explainConfigCommand(env))
 	return c
 }
 
-func explainConfig(ctx context.Context, env *Env, args []string) error {
+func explainConfigCommand(env *Env) *cobra.Command {
+	file := ""
+	c := described(verb(env, "explain [KEY]", "Say what a key means, its value and where that is from", cobra.MaximumNArgs(1),
+		func(ctx context.Context, env *Env, args []string) error { return explainConfig(ctx, env, file, args) }),
+		"Say what a key means, its value, its default and who set it. KEY may be a group (bpf), or a\n"+
+			"name of Cilium's chart (tunnel); without one all keys are told. With --config it is the file\n"+
+			"that is explained, and what is wrong with it: no agent has to run, or to start with it.",
+		"  weir config explain routingMode\n  weir config explain loadBalancer\n  weir config explain --config /etc/weir/weir.yaml mtu")
+	c.Flags().StringVar(&file, "config", "", "explain this weir.yaml; default: what the agent of this node runs with")
+	return c
+}
+
+func explainConfig(ctx context.Context, env *Env, file string, args []string) error {
+	if file != "" {
+		keys, err := env.ExplainFile(file, strings.Join(args, ""))
+		if len(keys) == 0 && err != nil {
+			return err
+		}
+		return cmp.Or(showKeys(env, keys), err)
+	}
 	path := agent.PathKeys
 	if len(args) > 0 {
 		path += "?key=" + url.QueryEscape(args[0])
@@ -30,6 +47,10 @@ func explainConfig(ctx context.Context, env *Env, args []string) error {
 	if err != nil {
 		return err
 	}
+	return showKeys(env, keys)
+}
+
+func showKeys(env *Env, keys []agent.ConfigKey) error {
 	return env.show(keys, func(w io.Writer) {
 		for i, k := range keys {
 			if i > 0 {

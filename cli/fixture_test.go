@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"time"
@@ -162,4 +163,16 @@ func peers3() []agent.Peer {
 			NodePing: agent.Ping{OK: true, RTT: 400 * time.Microsecond}, EndpointPing: agent.Ping{Error: "ping 10.0.2.4: i/o timeout"}},
 		{Node: "n3", NodeIP: "fd01::3", NodeOK: true, NodeRTT: 900 * time.Microsecond, LastProbe: probed},
 	}
+}
+
+// explainFile3 knows weir.yaml, and wrong.yaml, in which something is wrong beside.
+func explainFile3(file, key string) ([]agent.ConfigKey, error) {
+	keys := []agent.ConfigKey{{Key: key, Value: "9000", Unset: "0", From: file + ":1", Means: "MTU of the underlay"}}
+	switch file {
+	case "weir.yaml":
+		return keys, nil
+	case "wrong.yaml":
+		return keys, fmt.Errorf(`%s:2: unknown key "foo"`, file)
+	}
+	return nil, fmt.Errorf("read configuration: open %s: no such file or directory", file)
 }

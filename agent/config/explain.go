@@ -2,7 +2,9 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -43,6 +45,17 @@ func (l Loaded) Explain(name string) ([]Key, error) {
 		return nil, fmt.Errorf("unknown key %q: did you mean %q?", name, meant)
 	}
 	return nil, fmt.Errorf("unknown key %q: `weir config explain` lists all", name)
+}
+
+// ExplainFile does the same for a file that no agent needs to have. The error names what
+// is wrong with the file, and is beside the keys unless it cannot be read.
+func ExplainFile(file, name string) ([]Key, error) {
+	l, problems := Load([]string{"--config", file}, io.Discard)
+	if l.File == "" {
+		return nil, problems
+	}
+	keys, err := l.Explain(name)
+	return keys, errors.Join(problems, err)
 }
 
 func (l Loaded) keys() []Key {

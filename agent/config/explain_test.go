@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -49,6 +50,27 @@ func TestExplainSaysWhereAValueIsFrom(t *testing.T) {
 		if len(k) != 1 || k[0].Key != tt.key || k[0].Value != tt.value || k[0].Unset != tt.unset || k[0].From != tt.from {
 			t.Errorf("explain %s: got %+v, want %+v", tt.name, k, tt)
 		}
+	}
+}
+
+// A file with which no agent starts is explained all the same, and what is wrong is named.
+func TestAFileIsExplainedThoughItIsWrong(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := os.WriteFile(file, []byte("mtu: 9000\nfoo: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := ExplainFile(file, "mtu")
+	if err == nil || !strings.Contains(err.Error(), file+`:2: unknown key "foo"`) {
+		t.Errorf("error %v, want the key foo of line 2 named", err)
+	}
+	if len(keys) != 1 || keys[0].Value != "9000" || keys[0].From != file+":1" {
+		t.Errorf("mtu: %+v", keys)
+	}
+	if keys, err := ExplainFile(file, "mtuu"); len(keys) != 0 || err == nil || !strings.Contains(err.Error(), `did you mean "mtu"`) {
+		t.Errorf("mtuu: %+v, %v", keys, err)
+	}
+	if keys, err := ExplainFile(file+".none", ""); len(keys) != 0 || err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("a file that is not there: %+v, %v", keys, err)
 	}
 }
 
