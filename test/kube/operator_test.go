@@ -145,31 +145,53 @@ func TestRowK7AgentsFollowTheAPIServer(t *testing.T) {
 	apply(t, podManifest("k7", "n2", "app: k7")+"---"+podManifest("k7-asks", "n3", "app: k7-asks"))
 	kubectl(t, "wait", "--for=condition=Ready", "pod/k7", "pod/k7-asks", "--timeout=60s")
 	const vip = "10.96.77.77"
-	within(t, "the service answers", "until asks "+vip, func() {
+	promptly(t, "the service answers", "until asks "+vip, func() {
 		apply(t, `
 apiVersion: v1
 kind: Service
 metadata: {name: k7}
 spec: {selector: {app: k7}, clusterIP: `+vip+`, ports: [{port: 80}]}
 `)
-	})
-	within(t, "the policy denies", "while asks "+vip, func() {
+	}, func() { kubectl(t, "delete", "service", "k7") })
+	promptly(t, "the policy denies", "while asks "+vip, func() {
 		apply(t, `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: k7}
 spec: {podSelector: {matchLabels: {app: k7}}, ingress: []}
 `)
+	}, func() {
+		kubectl(t, "delete", "networkpolicy", "k7")
+		kubectl(t, "exec", "k7-asks", "--", "timeout", "30", "sh", "-c", asks+"until asks "+vip+"; do sleep 0.1; done")
 	})
 }
 
-// within has pod k7-asks ask time and again, and fails when what is done counts later
-// than a second after it is done. Pods have the clock of the machine.
-func within(t *testing.T, what, loop string, do func()) {
+// asks is a function of the shell: it notes when it asks.
+const asks = `asks() { at=$(date +%s%N); curl -s -o /dev/null --max-time 0.3 "http://$1/"; }
+`
+
+// promptly fails when what is done counts later than a second after it is done, in three
+// tries: where everything else of a cluster shares two processors, one may be held up.
+func promptly(t *testing.T, what, loop string, do, undo func()) {
 	t.Helper()
-	script := `asks() { at=$(date +%s%N); curl -s -o /dev/null --max-time 0.3 "http://$1/"; }
-echo asking; ` + loop + `; do :; done; echo $at`
-	cmd := k.Command(t.Context(), "kubectl", "exec", "k7-asks", "--", "timeout", "30", "sh", "-c", script)
+	for try := range 3 {
+		if try > 0 {
+			undo()
+		}
+		after, problem := countsAfter(t, loop, do)
+		if problem == "" && after <= time.Second {
+			return
+		}
+		t.Logf("%s: try %d: %v after kubectl's end, want a second at most %s", what, try+1, after, problem)
+	}
+	t.Errorf("%s: not once within a second", what)
+}
+
+// countsAfter has pod k7-asks ask time and again, and returns how long after it is done
+// what is done counts. Pods have the clock of the machine.
+func countsAfter(t *testing.T, loop string, do func()) (after time.Duration, problem string) {
+	t.Helper()
+	cmd := k.Command(t.Context(), "kubectl", "exec", "k7-asks", "--", "timeout", "30", "sh", "-c", asks+"echo asking; "+loop+"; do :; done; echo $at")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -179,29 +201,27 @@ echo asking; ` + loop + `; do :; done; echo $at`
 	}
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
-		t.Fatalf("%s: nobody asks: %v", what, cmd.Wait())
+		t.Fatalf("nobody asks: %v", cmd.Wait())
 	}
 	began := time.Now()
 	do()
 	done := time.Now()
 	if !lines.Scan() {
-		t.Fatalf("%s: not within 30 s: %v", what, cmd.Wait())
+		return 0, fmt.Sprintf("not within 30 s: %v", cmd.Wait())
 	}
 	ns, err := strconv.ParseInt(lines.Text(), 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%s: %v", what, err)
+		t.Fatal(err)
 	}
 	at := time.Unix(0, ns)
-	if at.Before(began) {
-		t.Fatalf("%s: before anything was done", what)
+	if at.Before(began) { // an answer that was late ended the loop
+		return 0, "before anything was done"
 	}
-	t.Logf("%s: asked %v after kubectl's end, which took %v", what, at.Sub(done).Round(time.Millisecond), done.Sub(began).Round(time.Millisecond))
-	if at.Sub(done) > time.Second {
-		t.Errorf("%s: %v after kubectl's end, want a second at most", what, at.Sub(done))
-	}
+	t.Logf("asked %v after kubectl's end, which took %v", at.Sub(done).Round(time.Millisecond), done.Sub(began).Round(time.Millisecond))
+	return at.Sub(done), ""
 }
 
 // curl asks from a pod.
