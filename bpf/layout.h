@@ -547,10 +547,9 @@ enum fib_answer {
 	FIB_PROHIBITED = 3,
 	FIB_NOT_FORWARDED = 4,	/* there is no route, or the address is of this node */
 	FIB_FORWARDING_OFF = 5, /* on the device by which the packet came */
-	FIB_ENCAPSULATED =
-		6,	   /* the route has a tunnel of its own, of which programs know nothing */
-	FIB_NO_SOURCE = 9, /* the device has no address of the family */
-	FIB_BACK = 128,	   /* the route leads back to the pod that has sent it */
+	FIB_ENCAPSULATED = 6,	/* the route has a tunnel of its own (lwtunnel) */
+	FIB_NO_SOURCE = 9,	/* the device has no address of the family */
+	FIB_BACK = 128,		/* the route leads back to the pod that has sent it */
 };
 
 /*
@@ -581,8 +580,7 @@ struct event {
 	__u8 reply;	/* 1: of the one who did not open the connection */
 	__u8 flags;	/* enum ct_flag, after this packet */
 	__u8 fib;	/* DROP_FIB: enum fib_answer */
-	__u16 mtu; /* DROP_FRAG_NEEDED: what fits, from the IP header on; 0: the kernel did not say
-		    */
+	__u16 mtu;	/* DROP_FRAG_NEEDED: what fits, from the IP header on; 0: unknown */
 	__u8 pad[2];
 };
 
