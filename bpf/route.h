@@ -87,8 +87,9 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 		return p->dont_fragment ? decide(d, WAY_PASS, DROP_FRAG_NEEDED)
 					: route_stack(d, REASON_FRAGMENTED);
 	}
+	/* Whoever switched forwarding off gets no answers of the stack, and finds out here. */
 	if (ret == BPF_FIB_LKUP_RET_BLACKHOLE || ret == BPF_FIB_LKUP_RET_UNREACHABLE ||
-	    ret == BPF_FIB_LKUP_RET_PROHIBIT)
+	    ret == BPF_FIB_LKUP_RET_PROHIBIT || ret == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return decide(d, WAY_PASS, DROP_FIB);
 	route_stack(d, REASON_TO_STACK);
 }

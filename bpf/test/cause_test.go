@@ -68,3 +68,23 @@ func TestATranslatedPacketWithoutARouteSaysSo(t *testing.T) {
 		}
 	})
 }
+
+// Somebody's sysctl has switched forwarding off: the stack drops what pods send without a
+// word, so the program that leaves it to the stack says so.
+func TestForwardingThatIsOffIsADrop(t *testing.T) {
+	for name, mask := range map[string]uint8{"plain": 0, "masqueraded": uint8(bpf.MasqueradeIPv4 | bpf.MasqueradeIPv6)} {
+		cfg := native()
+		cfg.Masquerade = mask
+		n := serviceNode(t, cfg)
+		sysctl(t, "net/ipv4/conf/pod/forwarding", "0")
+		sysctl(t, "net/ipv6/conf/pod/forwarding", "0")
+		r := n.events(t)
+		for _, f := range families {
+			p := f.from(f.world)
+			n.check(t, fixture{name: name, program: bpf.ProgFromPod, in: p.bytes(), verdict: next, reason: bpf.DropFIB})
+			if got := r.all(t); len(got) != 1 || bpf.FIBAnswer(got[0].FIB) != bpf.FIBForwardingOff {
+				t.Errorf("%s, %s: %+v, want the answer %d", name, f.name, got, bpf.FIBForwardingOff)
+			}
+		}
+	}
+}
