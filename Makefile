@@ -43,7 +43,7 @@ browser: deps ## Chromium, for the tests of the page
 	@tools/deps.sh browser
 
 # Upstream's programs are built into the cache of `weir lab build`. The first time takes minutes.
-.PHONY: kube-proxy test-kube-proxy kube-programs test-kube conformance
+.PHONY: kube-proxy test-kube-proxy kube-programs test-kube test-single conformance
 kube-proxy: build ## the real one, for benchmarks and tests
 	bin/weir lab build kube-proxy
 
@@ -51,9 +51,15 @@ kube-programs: build ## what a lab with Kubernetes needs, with upstream's tests
 	bin/weir lab build
 	bin/weir lab build e2e.test ginkgo
 
-test-kube conformance: IMAGE_ARCH = $(shell $(GO) env GOARCH)
+test-kube test-single conformance: IMAGE_ARCH = $(shell $(GO) env GOARCH)
 test-kube: deps kube-programs image ## Weir on a real Kubernetes of three nodes (root)
 	$(GO) test -count=1 -v -timeout 30m ./test/kube/
+
+# Not part of `make test`: a program and a lab of its own, for one row of the coverage.
+test-single: deps build image ## Weir on a cluster of one program for each node, as k3s is (root)
+	bin/weir lab build
+	bin/weir lab build single
+	WEIR_SINGLE=1 $(GO) test -count=1 -v -timeout 15m ./test/single/
 
 conformance: deps kube-programs image ## all of upstream's network tests; writes docs/conformance.md (root; an hour or two)
 	WEIR_CONFORMANCE=all $(GO) test -count=1 -v -timeout 4h -run TestUpstream ./test/kube/; s=$$?; \
@@ -96,7 +102,7 @@ test-unit: $(BPF_OBJECTS) ## what needs no root: pure Go and scripts
 	$(GO) test -C tools/image ./...
 	$(GO) test -C tools/monitoring ./...
 	$(GO) test -C test/hubble ./...
-	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist|kube$$)|bench)")
+	$(GO) test -short $$($(GO) list ./... | grep -vE "^weir/(bpf/test|test/(packets|lifecycle|policylab|coexist|kube$$|single)|bench)")
 
 test-page: browser $(BPF_OBJECTS) ## the relay's page in Chromium
 	$(GO) test -C test/page -count=1 ./...

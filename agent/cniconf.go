@@ -47,18 +47,24 @@ func installCNI(cfg config.Config) error {
 	return replaceFile(filepath.Join(cfg.CNI.ConfDir, confName), append(conf, '\n'), 0o644)
 }
 
+// CNIFiles are what an agent with these folders puts for the container runtime.
+func CNIFiles(c config.CNI) []string {
+	var out []string
+	if c.ConfDir != "" {
+		out = append(out, filepath.Join(c.ConfDir, confName))
+	}
+	if c.BinDir != "" {
+		out = append(out, filepath.Join(c.BinDir, "weir-cni"))
+	}
+	return out
+}
+
 // removeCNI takes away what installCNI put.
 func removeCNI(cfg config.Config) error {
 	var errs []error
-	if cfg.CNI.ConfDir != "" {
-		errs = append(errs, os.Remove(filepath.Join(cfg.CNI.ConfDir, confName)))
-	}
-	if cfg.CNI.BinDir != "" {
-		errs = append(errs, os.Remove(filepath.Join(cfg.CNI.BinDir, "weir-cni")))
-	}
-	for i, err := range errs {
-		if errors.Is(err, fs.ErrNotExist) {
-			errs[i] = nil
+	for _, file := range CNIFiles(cfg.CNI) {
+		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -50,13 +50,7 @@ func Remains(cfg config.Config) ([]Remain, error) {
 	if !strings.HasPrefix(cfg.StateDir, cfg.RunDir+"/") {
 		files = append(files, cfg.StateDir)
 	}
-	if cfg.CNI.ConfDir != "" {
-		files = append(files, filepath.Join(cfg.CNI.ConfDir, confName))
-	}
-	if cfg.CNI.BinDir != "" {
-		files = append(files, filepath.Join(cfg.CNI.BinDir, "weir-cni"))
-	}
-	for _, f := range files {
+	for _, f := range append(files, CNIFiles(cfg.CNI)...) {
 		if _, err := os.Lstat(f); err == nil {
 			add("file", f)
 		}

@@ -21,6 +21,7 @@ type kubeFlags struct {
 	kubeProxy string
 	zones     int
 	gates     string
+	single    bool
 	from      kube.Install
 }
 
@@ -31,6 +32,7 @@ func (k *kubeFlags) register(c *cobra.Command) {
 	f.StringVar(&k.kubeProxy, "kube-proxy", "", "with --kubernetes: run kube-proxy, in mode nftables or iptables")
 	f.IntVar(&k.zones, "zones", 0, "with --kubernetes: label the nodes with so many zones, in turn")
 	f.StringVar(&k.gates, "feature-gates", "", "with --kubernetes: NAME=true|false,... for Kubernetes' programs")
+	f.BoolVar(&k.single, "single-binary", false, "with --kubernetes: one program for each node, with its files where k3s has them")
 	installFlags(c, &k.from)
 }
 
@@ -62,7 +64,7 @@ func upKube(c *cobra.Command, k kubeFlags, nodes int, v4, v6, keep bool, args []
 	if !v4 && !v6 {
 		return errors.New("--ipv4=false --ipv6=false: a lab needs one of the two")
 	}
-	spec := kube.Spec{Name: chosen(c), Nodes: nodes, IPv4: v4, IPv6: v6, KubeProxy: k.kubeProxy, Zones: k.zones, Gates: k.gates, Keep: keep, Progress: c.ErrOrStderr()}
+	spec := kube.Spec{Name: chosen(c), Nodes: nodes, IPv4: v4, IPv6: v6, KubeProxy: k.kubeProxy, Zones: k.zones, Gates: k.gates, Single: k.single, Keep: keep, Progress: c.ErrOrStderr()}
 	if spec.Name == "" {
 		spec.Name = defaultLabName
 	}

@@ -7,7 +7,7 @@ GO=$(tools/go.sh)
 mkdir -p results
 
 # Labs share the machine's two cores badly: one package of them at a time.
-labs='^weir/(lab|test/packets|test/lifecycle|test/policylab|test/coexist|test/kube$|bench)'
+labs='^weir/(lab|test/packets|test/lifecycle|test/policylab|test/coexist|test/kube$|test/single|bench)'
 unit=$("$GO" list ./... | grep -vE "$labs")
 slow=$("$GO" list ./... | grep -E "$labs" || true)
 

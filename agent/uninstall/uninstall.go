@@ -21,6 +21,7 @@ import (
 type options struct {
 	file            string
 	confDir, binDir string
+	anywhere        bool // nobody says where: look in folders of every runtime that is known
 	dryRun, yes     bool
 	json            bool
 }
@@ -43,13 +44,14 @@ func Command() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			o.anywhere = o.file == "" && !c.Flags().Changed("cni-conf-dir") && !c.Flags().Changed("cni-bin-dir")
 			return run(o, cfg, c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&o.file, "config", "", "weir.yaml of the agent; default: the defaults")
-	f.StringVar(&o.confDir, "cni-conf-dir", "/etc/cni/net.d", "folder of the runtime's CNI configurations, if --config names none")
-	f.StringVar(&o.binDir, "cni-bin-dir", "/opt/cni/bin", "folder of the runtime's CNI plugins, if --config names none")
+	f.StringVar(&o.confDir, "cni-conf-dir", "/etc/cni/net.d", "folder of the runtime's CNI configurations, if --config names none; k3s's is looked into, too")
+	f.StringVar(&o.binDir, "cni-bin-dir", "/opt/cni/bin", "folder of the runtime's CNI plugins, if --config names none; k3s's is looked into, too")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be removed")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
 	return c
@@ -76,7 +78,7 @@ func (o options) config(c *cobra.Command) (config.Config, error) {
 }
 
 func run(o options, cfg config.Config, in io.Reader, out, errs io.Writer) error {
-	found, err := agent.Remains(cfg)
+	found, stray, err := look(o, cfg)
 	if err != nil {
 		return fmt.Errorf("look for what is here: %w", err)
 	}
@@ -96,7 +98,10 @@ func run(o options, cfg config.Config, in io.Reader, out, errs io.Writer) error 
 	if err := agent.Cleanup(slog.New(slog.NewTextHandler(io.Discard, nil)), cfg); err != nil {
 		return err
 	}
-	left, err := agent.Remains(cfg)
+	if err := removeAll("/", stray); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	left, _, err := look(o, cfg)
 	if err != nil {
 		return fmt.Errorf("look whether anything is left: %w", err)
 	}
@@ -108,6 +113,16 @@ func run(o options, cfg config.Config, in io.Reader, out, errs io.Writer) error 
 		fmt.Fprintf(out, "%d removed, nothing of Weir is left on this host.\n", len(found))
 	}
 	return nil
+}
+
+// look lists all that is here, and of it what is elsewhere than the configuration says.
+func look(o options, cfg config.Config) (all, stray []agent.Remain, err error) {
+	all, err = agent.Remains(cfg)
+	if err != nil || !o.anywhere {
+		return all, nil, err
+	}
+	stray, err = elsewhere("/", cfg.CNI)
+	return append(all, stray...), stray, err
 }
 
 // agreed asks. No answer is a no.

@@ -2,7 +2,8 @@
 // upstream (etcd, API server, controller manager, scheduler, kubelets,
 // CoreDNS), containerd and runc, without Docker and without pulling images. A
 // node is a set of Linux namespaces and control groups with its own containerd
-// and kubelet; the control plane runs on n1.
+// and kubelet; the control plane runs on n1. Or each node has one program that is all of
+// these, and its files where k3s has them.
 //
 // The work is done by the shell scripts in files/, which are part of the
 // program and unpacked into the cache; Go calls them and installs Weir as the

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -130,7 +131,7 @@ func (l *Lab) Upgrade(ctx context.Context, from Install) error {
 // deploy applies a manifest's text, and waits.
 func (l *Lab) deploy(ctx context.Context, name, text string) error {
 	fmt.Fprintf(l.progress, "applying %s\n", name)
-	if err := l.Apply(ctx, text); err != nil {
+	if err := l.Apply(ctx, l.withFolders(text)); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	for _, step := range [][]string{
@@ -145,6 +146,25 @@ func (l *Lab) deploy(ctx context.Context, name, text string) error {
 		}
 	}
 	return nil
+}
+
+// k3sFolders are k3s's, by the runtime's folders in a manifest for other clusters.
+var k3sFolders = map[string]string{
+	"/etc/cni/net.d": "/var/lib/rancher/k3s/agent/etc/cni/net.d",
+	"/opt/cni/bin":   "/var/lib/rancher/k3s/data/cni",
+}
+
+// usualFolder is one of these with what stands before it, which is no other folder: k3s's
+// end as the usual ones do.
+var usualFolder = regexp.MustCompile(`([ "])(/etc/cni/net\.d|/opt/cni/bin)`)
+
+// withFolders is a manifest's text with the folders where this lab's runtime looks.
+func (l *Lab) withFolders(text string) string {
+	settings, err := os.ReadFile(filepath.Join(StateDir(), l.name, "settings"))
+	if err == nil && strings.Contains(string(settings), "LAYOUT=k3s\n") {
+		return usualFolder.ReplaceAllStringFunc(text, func(found string) string { return found[:1] + k3sFolders[found[1:]] })
+	}
+	return text
 }
 
 // Describe tells the state of all pods, of Weir's most of all.

@@ -74,6 +74,7 @@ func TestSpecs(t *testing.T) {
 		{Spec{IPv6: true, KubeProxy: "nftables"}, "up --nodes 3 --family ipv6 --kube-proxy nftables"},
 		{Spec{IPv4: true, IPv6: true}, "up --nodes 3 --family dual --kube-proxy none"},
 		{Spec{Nodes: 7, Zones: 3, Gates: "A=true,B=false"}, "up --nodes 7 --family dual --kube-proxy none --zones 3 --feature-gates A=true,B=false"},
+		{Spec{Nodes: 2, Single: true}, "up --nodes 2 --family dual --kube-proxy none --layout k3s"},
 		{Spec{Zones: 4}, "--zones 4: 0 to 3 are possible"},
 		{Spec{Nodes: 100}, "--nodes 100: 1 to 99 are possible"},
 		{Spec{Nodes: -1}, "--nodes -1: 1 to 99"},
@@ -123,6 +124,32 @@ func TestWhatIsInstalledIsCheckedBeforeAnythingIsMade(t *testing.T) {
 	dual.Set["ipv7.enabled"] = "true"
 	if err := dual.check(); err == nil || !strings.Contains(err.Error(), "--set ipv7.enabled") {
 		t.Errorf("an unknown key: %v", err)
+	}
+}
+
+func TestAManifestHasTheFoldersOfTheLabsRuntime(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	const (
+		usual = "cni.confDir: /etc/cni/net.d\ncni.binDir: \"/opt/cni/bin\"\n"
+		k3s   = "cni.confDir: /var/lib/rancher/k3s/agent/etc/cni/net.d\ncni.binDir: \"/var/lib/rancher/k3s/data/cni\"\n"
+	)
+	for settings, want := range map[string]string{
+		"NODES=2\nLAYOUT=kubeadm\n": usual,
+		"NODES=2\n":                 usual,
+		"NODES=2\nLAYOUT=k3s\n":     k3s,
+	} {
+		if err := os.MkdirAll(filepath.Join(StateDir(), "a"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(StateDir(), "a", "settings"), []byte(settings), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := (&Lab{name: "a"}).withFolders(usual); got != want {
+			t.Errorf("settings %q: %q, want %q", settings, got, want)
+		}
+		if got := (&Lab{name: "a"}).withFolders(k3s); got != k3s {
+			t.Errorf("settings %q: a manifest for k3s becomes %q", settings, got)
+		}
 	}
 }
 

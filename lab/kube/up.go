@@ -22,6 +22,7 @@ type Spec struct {
 	KubeProxy string   // nftables or iptables; empty: none, Weir does services
 	Zones     int      // nodes are in zone1, zone2, ... in turn; 0: in none
 	Gates     string   // Kubernetes' feature gates: Name=true,...
+	Single    bool     // one program for each node, with its files where k3s has them
 	Install   *Install // nil: no network, so that nodes stay NotReady
 	Keep      bool     // leave a lab that could not be made as it is
 	Progress  io.Writer
@@ -60,6 +61,9 @@ func (s Spec) args() ([]string, error) {
 	}
 	if s.Gates != "" {
 		args = append(args, "--feature-gates", s.Gates)
+	}
+	if s.Single {
+		args = append(args, "--layout", "k3s")
 	}
 	return args, nil
 }

@@ -15,6 +15,7 @@ declare -A PROGRAMS=(
 	[pause]=pause.go
 	[nettool]=nettool.go
 	[coredns]=coredns.go
+	[single]=single.go
 	[e2e.test]=k8s.io/kubernetes/test/e2e
 	[ginkgo]=github.com/onsi/ginkgo/v2/ginkgo
 )
@@ -33,16 +34,16 @@ ldflags() {
 
 # A module's files stand here under other names, because a folder with a go.mod
 # cannot be embedded into a Go program; the cache has them as Go wants them.
-module_of() { if [[ $1 == coredns ]]; then echo coredns; else echo kubernetes; fi; }
+module_of() { case $1 in coredns | single) echo "$1" ;; *) echo kubernetes ;; esac; }
 program_dir() { echo "$CACHE/src/$(module_of "$1")"; }
 unpack_modules() {
 	local m from=$HERE/programs
-	for m in kubernetes coredns; do
+	for m in kubernetes coredns single; do
 		mkdir -p "$CACHE/src/$m"
 		cp "$from/$m.mod" "$CACHE/src/$m/go.mod"
 		cp "$from/$m.sum" "$CACHE/src/$m/go.sum"
 	done
-	cp "$from/coredns.go" "$CACHE/src/coredns/"
+	for m in coredns single; do cp "$from/$m.go" "$CACHE/src/$m/"; done
 	cp "$from"/{pause,nettool}.go "$CACHE/src/kubernetes/"
 }
 

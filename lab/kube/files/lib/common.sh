@@ -79,16 +79,40 @@ node_ip()  { if [[ $FAMILY == ipv6 ]]; then node_ip6 "$1"; else node_ip4 "$1"; f
 url_host() { if [[ $1 == *:* ]]; then echo "[$1]"; else echo "$1"; fi; }
 dns_ip()   { if [[ $FAMILY == ipv6 ]]; then echo "${SVC_CIDR6%/*}a"; else echo "${SVC_CIDR4%.0/*}.10"; fi; }
 
+# Where a node has its files, and which program has its kubelet: as kubeadm has it, or as
+# k3s, which is one program and has nothing in the usual places.
+set_layout() { # kubeadm|k3s
+	LAYOUT=$1
+	case $LAYOUT in
+	kubeadm)
+		SERVER_DIR=/etc/kubernetes AGENT_DIR=/etc/kubernetes TLS_DIR=/etc/kubernetes/pki
+		KUBELET=kubelet KUBELET_KUBECONFIG=/etc/kubernetes/kubelet.conf
+		CNI_CONF_DIR=/etc/cni/net.d CNI_BIN_DIR=/opt/cni/bin
+		CONTAINERD_CONFIG=/etc/containerd/config.toml CONTAINERD_ROOT=/var/lib/containerd CONTAINERD_STATE=/run/containerd
+		;;
+	k3s)
+		SERVER_DIR=/var/lib/rancher/k3s/server AGENT_DIR=/var/lib/rancher/k3s/agent TLS_DIR=$SERVER_DIR/tls
+		KUBELET=single KUBELET_KUBECONFIG=$AGENT_DIR/kubelet.kubeconfig
+		CNI_CONF_DIR=$AGENT_DIR/etc/cni/net.d CNI_BIN_DIR=/var/lib/rancher/k3s/data/cni
+		CONTAINERD_CONFIG=$AGENT_DIR/etc/containerd/config.toml CONTAINERD_ROOT=$AGENT_DIR/containerd CONTAINERD_STATE=/run/k3s/containerd
+		;;
+	*) die "no layout $LAYOUT" ;;
+	esac
+	CONTAINERD_SOCKET=$CONTAINERD_STATE/containerd.sock
+}
+
 save_settings() {
 	cat >"$STATE/settings" <<-END
 	NODES=$NODES
 	FAMILY=$FAMILY
 	KUBE_PROXY=$KUBE_PROXY
+	LAYOUT=$LAYOUT
 	END
 }
 load_settings() {
 	[[ -f $STATE/settings ]] || die "lab $NAME: there is none with Kubernetes; make it with: weir lab up --kubernetes --name $NAME"
 	. "$STATE/settings"
+	set_layout "${LAYOUT:-kubeadm}"
 }
 
 kubectl() { nsenter --net="/run/netns/$WORLD" "$BIN/kubectl" --kubeconfig "$KUBECONFIG_FILE" "$@"; }

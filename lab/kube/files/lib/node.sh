@@ -74,8 +74,8 @@ sysctl_restore() {
 
 node_start() { # NODE
 	local n=$1 d pid; d=$(node_dir "$n")
-	mkdir -p "$d"/{root,opt/cni/bin,etc/cni/net.d} "$d"/var/{cache,lib,log/{weir-lab,pods,containers},spool,tmp}
-	cp "$RUNTIME"/cni/* "$d/opt/cni/bin/"
+	mkdir -p "$d"/{root,opt} "$d$CNI_BIN_DIR" "$d$CNI_CONF_DIR" "$d"/var/{cache,lib,log/{weir-lab,pods,containers},spool,tmp}
+	cp "$RUNTIME"/cni/* "$d$CNI_BIN_DIR/"
 	cgroup_mounts >"$d/cgroup-mounts"
 	(
 		cgroup_join "$n" $BASHPID
@@ -113,7 +113,8 @@ node_exec() {
 	(
 		cgroup_join "$n" $BASHPID init
 		exec nsenter -t "$(node_pid "$n")" --mount --uts --ipc --net --pid --cgroup -- \
-			env -i PATH=$NODE_PATH HOME=/root TERM="${TERM:-dumb}" CONTAINER_RUNTIME_ENDPOINT=unix:///run/containerd/containerd.sock "$@" 9>&-
+			env -i PATH=$NODE_PATH HOME=/root TERM="${TERM:-dumb}" \
+			CONTAINER_RUNTIME_ENDPOINT="unix://$CONTAINERD_SOCKET" CONTAINERD_ADDRESS="$CONTAINERD_SOCKET" "$@" 9>&-
 	)
 }
 

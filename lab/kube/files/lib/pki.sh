@@ -9,14 +9,14 @@ issue() { # NAME SUBJECT [EXTENSION...]
 		-keyout "$PKI/$name.key" -out "$PKI/$name.crt" 2>>"$PKI/openssl.log" || { tail "$PKI/openssl.log" >&2; die "openssl: $name"; }
 }
 
-kubeconfig() { # FILE CERT
+kubeconfig() { # FILE CERT [SERVER]
 	cat >"$1" <<-END
 	apiVersion: v1
 	kind: Config
 	clusters:
 	- name: $NAME
 	  cluster:
-	    server: https://$(url_host "$(node_ip n1)"):6443
+	    server: ${3-https://$(url_host "$(node_ip n1)"):6443}
 	    certificate-authority-data: $(base64 -w0 "$PKI/ca.crt")
 	users:
 	- name: $2
