@@ -33,7 +33,7 @@ func Prepare(log *slog.Logger, args []string, usage io.Writer) error {
 		if err := mountMissing(log, cfg.BPF.Root, filepath.Join(cfg.RunDir, "cgroup")); err != nil {
 			return err
 		}
-		return tellServer(log, cfg.Servers(), filepath.Join(cfg.RunDir, "kubernetes"))
+		return tellServer(log, cfg.Config, filepath.Join(cfg.RunDir, "kubernetes"))
 	})
 	if err != nil {
 		return fmt.Errorf("prepare the node: %w", err)
@@ -55,10 +55,14 @@ func mountMissing(log *slog.Logger, bpffs, cgroup string) error {
 // tellServer writes a kubeconfig for pods of this node: the server that the configuration
 // names, else the kubelet's, else that of the pod's environment, which without kube-proxy
 // answers only once the agent is at work.
-func tellServer(log *slog.Logger, configured []string, dir string) error {
+func tellServer(log *slog.Logger, cfg config.Config, dir string) error {
+	configured := cfg.Servers()
 	url, name, from, err := connect.KubeletServer("/")
 	if err != nil {
 		log.Warn("kubeconfig of the kubelet cannot be read", "err", err)
+	}
+	if message, advice := config.Unseen(cfg.CNI.ConfDir, from); message != "" {
+		log.Warn("pods will get no network: "+message, "advice", advice)
 	}
 	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 	switch {

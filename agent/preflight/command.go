@@ -31,12 +31,15 @@ func Command() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("configuration: %w", err)
 			}
+			if cfg.CNI.ConfDir != "" && !c.Flags().Changed("cni-conf-dir") {
+				confDir = cfg.CNI.ConfDir
+			}
 			form, _ := c.Flags().GetString("output")
 			return show(c.OutOrStdout(), judge(gather(c.Context(), cfg.Config, confDir, server), cfg.Config), form == "json")
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "weir.yaml that the agent will have; default: the defaults")
-	c.Flags().StringVar(&confDir, "cni-conf-dir", "/etc/cni/net.d", "folder of the runtime's CNI configurations")
+	c.Flags().StringVar(&confDir, "cni-conf-dir", "/etc/cni/net.d", "folder of the runtime's CNI configurations, if --config names none")
 	c.Flags().StringVar(&server, "api-server", "", "URL of the API server; default: the kubelet's")
 	return c
 }

@@ -16,7 +16,8 @@ type Facts struct {
 	Devices []Device          `json:"devices,omitempty"`
 	Pins    []string          `json:"pins,omitempty"`   // folders on bpffs
 	Chains  map[string]int    `json:"chains,omitempty"` // of iptables, by what they begin with: "KUBE-": 40
-	Confs   []string          `json:"confs,omitempty"`  // file names in the runtime's folder of CNI configurations
+	Confs   []string          `json:"confs,omitempty"`  // file names in the folder for CNI configurations
+	ConfDir string            `json:"confDir"`          // that folder
 
 	Ports  []Port `json:"ports,omitempty"` // that somebody listens at
 	Agent  bool   `json:"agent"`           // Weir runs here already

@@ -21,7 +21,7 @@ import (
 
 // gather reads the host. What cannot be read stays empty: judge knows what that means.
 func gather(ctx context.Context, cfg config.Config, confDir, apiServer string) Facts {
-	f := Facts{Kernel: release(), Root: os.Geteuid() == 0, Sysctls: map[string]string{}, Pins: names(cfg.BPF.Root), Confs: confs(confDir)}
+	f := Facts{Kernel: release(), Root: os.Geteuid() == 0, Sysctls: map[string]string{}, Pins: names(cfg.BPF.Root), Confs: confs(confDir), ConfDir: confDir}
 	f.Missing = datapath.Missing()
 	if err := datapath.HostRouting(); err != nil {
 		f.Routing = err.Error()

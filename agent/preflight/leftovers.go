@@ -96,6 +96,10 @@ func counted(what string, n int) string {
 const ours = "05-weir.conflist"
 
 func (c *checks) confs(f Facts) {
+	if message, advice := config.Unseen(f.ConfDir, f.Server.From); message != "" {
+		c.add("cni config", Failure, advice, "%s", message)
+		return
+	}
 	var earlier, later []string
 	for _, name := range f.Confs {
 		switch {

@@ -14,7 +14,7 @@ import (
 // most, and that of k3s, since October 2024 and before.
 var runtimes = []config.CNI{
 	{ConfDir: "/etc/cni/net.d", BinDir: "/opt/cni/bin"},
-	{ConfDir: "/var/lib/rancher/k3s/agent/etc/cni/net.d", BinDir: "/var/lib/rancher/k3s/data/cni"},
+	config.K3sCNI,
 	{BinDir: "/var/lib/rancher/k3s/data/current/bin"},
 }
 
