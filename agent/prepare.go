@@ -61,8 +61,8 @@ func tellServer(log *slog.Logger, cfg config.Config, dir string) error {
 	if err != nil {
 		log.Warn("kubeconfig of the kubelet cannot be read", "err", err)
 	}
-	if message, advice := config.Unseen(cfg.CNI.ConfDir, from); message != "" {
-		log.Warn("pods will get no network: "+message, "advice", advice)
+	if message, advice := cfg.CNI.Unseen(from); message != "" {
+		log.Warn("pods may get no network: "+message, "advice", advice)
 	}
 	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 	switch {

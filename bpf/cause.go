@@ -10,7 +10,7 @@ func (s *Step) Cause() string { return cause(Reason(s.Reason), FIBAnswer(s.FIB),
 
 func cause(r Reason, fib FIBAnswer, mtu uint16) string {
 	switch {
-	case r == DropFIB:
+	case r == DropFIB && fib > 0:
 		return fib.String()
 	case r == DropFragNeeded && mtu > 0:
 		return fmt.Sprintf("%d octets fit", mtu)
@@ -22,10 +22,9 @@ var fibText = map[FIBAnswer]string{
 	FIBBlackhole:     "a blackhole route",
 	FIBUnreachable:   "an unreachable route",
 	FIBProhibited:    "a prohibit route",
-	FIBNotForwarded:  "no route",
+	FIBNotForwarded:  "no route, or one to this node itself",
 	FIBForwardingOff: "forwarding is off on the device",
 	FIBEncapsulated:  "the route has a tunnel of its own",
-	FIBNoSource:      "the device has no address of the family",
 	FIBBack:          "the route leads back to the pod",
 }
 

@@ -12,6 +12,7 @@ func TestACauseIsSaidWhereTheReasonAloneIsNotEnough(t *testing.T) {
 		{Event{Reason: uint8(DropFIB), FIB: 77}, "answer 77 of the routing table"},
 		{Event{Reason: uint8(DropFragNeeded), MTU: 1400}, "1400 octets fit"},
 		{Event{Reason: uint8(DropFragNeeded)}, ""},
+		{Event{Reason: uint8(DropFIB)}, ""}, // of programs that did not say
 		{Event{Reason: uint8(DropPolicy), FIB: uint8(FIBProhibited), MTU: 1400}, ""},
 	} {
 		if got := tt.e.Cause(); got != tt.want {

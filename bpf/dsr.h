@@ -128,6 +128,7 @@ STAGE int dsr_fits(struct __sk_buff *skb)
 
 	if (!w)
 		return 0;
+	w->mtu = 0;
 	size = dsr_size(&w->p);
 	if (w->p.family == AF_INET && w->p.l4 > L3 + 60 - size)
 		return 0; /* a header is 60 octets at most */

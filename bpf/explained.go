@@ -57,7 +57,7 @@ var explained = map[Reason]Explanation{
 	DropUnroutable:        {"from_pod from_host", "in a pod CIDR that is routed here, and no pod has the address: it has gone, or never was", "the sender remembers an old address; check its DNS answer"},
 	DropNoEndpoint:        {"from_overlay", "came through the tunnel for no pod and no address of this node", "the sending node is behind: compare `weir ip get ADDRESS` on both"},
 	DropUnsupportedL2:     {"from_pod to_pod from_overlay", "neither IPv4, IPv6 nor ARP", "nothing, unless a pod needs it: Weir carries IP only"},
-	DropFIB:               {"from_pod", "the host's routing table says unreachable, prohibited or black hole, and the stack answers with ICMP; or somebody has switched forwarding off, and the stack says nothing", "`weir drops` says which; `ip route get` on the node; of forwarding `sysctl net.ipv4.conf.all.forwarding net.ipv6.conf.all.forwarding`"},
+	DropFIB:               {"from_pod from_netdev", "the host's routing table says unreachable, prohibited or black hole, and the stack answers with ICMP; or forwarding is off for the device, and the stack says nothing", "`weir drops` says which; `ip route get` on the node; of forwarding `sysctl net.ipv4.ip_forward net.ipv4.conf.DEVICE.forwarding`"},
 	DropVLAN:              {"from_pod from_netdev", "tagged frame of a VLAN that is not allowed", "name it in `bpf.vlanBypass`"},
 	DropTTLExceeded:       {"from_pod from_overlay from_netdev", "TTL or hop limit used up; the host's stack answers with time exceeded", "nothing after a traceroute; otherwise look for a routing loop"},
 	DropHostNotReady:      {"from_pod from_host", "weir_ipcache is empty: the agent has not run yet", "start the agent; `weir status`"},

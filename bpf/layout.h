@@ -126,7 +126,7 @@ enum reason {
 	DROP_SOURCE_RANGE = 177, /* the client is not of a service's loadBalancerSourceRanges */
 	DROP_CT_FULL = 155,	 /* weir_ct has no room for another connection */
 	DROP_NO_POLICY = 165,	 /* the endpoint's policy is not in the maps yet */
-	DROP_FIB = 169,		 /* no route; the host's stack answers with ICMP */
+	DROP_FIB = 169,		 /* no way: see enum fib_answer; the host's stack may answer */
 	DROP_FRAGMENT = 175,	 /* a later fragment, whose first one was not seen */
 	DROP_POLICY_DENY = 181,	 /* a deny rule matches */
 	DROP_VLAN = 182,
@@ -539,8 +539,8 @@ enum event_kind {
 	EVENT_PACKET = 4, /* one of its packets, where each is told of */
 };
 
-/* Why the routing table gives no way: with DROP_FIB. Up to 127 what bpf_fib_lookup returns
- * (BPF_FIB_LKUP_RET_* of linux/bpf.h). */
+/* Why the routing table gives no way: with DROP_FIB; 0: not known. Up to 127 what bpf_fib_lookup
+ * returns (BPF_FIB_LKUP_RET_* of linux/bpf.h). */
 enum fib_answer {
 	FIB_BLACKHOLE = 1,
 	FIB_UNREACHABLE = 2,
@@ -548,7 +548,6 @@ enum fib_answer {
 	FIB_NOT_FORWARDED = 4,	/* there is no route, or the address is of this node */
 	FIB_FORWARDING_OFF = 5, /* on the device by which the packet came */
 	FIB_ENCAPSULATED = 6,	/* the route has a tunnel of its own (lwtunnel) */
-	FIB_NO_SOURCE = 9,	/* the device has no address of the family */
 	FIB_BACK = 128,		/* the route leads back to the pod that has sent it */
 };
 
@@ -651,7 +650,7 @@ struct step {
 	__u8 source; /* enum nat_source */
 	__u8 fib;    /* as in struct event */
 	__u16 mtu;   /* as in struct event */
-	__u8 pad2[6];
+	__u8 pad[4];
 };
 
 /* Of which packets that are let through there is an event. Each has those of the one before. */

@@ -276,7 +276,6 @@ const (
 	FIBNotForwarded  FIBAnswer = 4
 	FIBForwardingOff FIBAnswer = 5
 	FIBEncapsulated  FIBAnswer = 6
-	FIBNoSource      FIBAnswer = 9
 	FIBBack          FIBAnswer = 128
 )
 
@@ -726,8 +725,7 @@ type Step struct {
 	Source      uint8
 	FIB         uint8
 	MTU         uint16
-	Pad2        [6]uint8
-	_           [6]byte
+	Pad         [4]uint8
 }
 
 // StepHow is enum step_how of layout.h.

@@ -7,7 +7,7 @@
  *   a pod of another node    -> WAY_TUNNEL, or in native routing the kernel's FIB
  *   anything else            -> the kernel's FIB: WAY_NEIGH, or WAY_PASS in legacy host routing
  *
- * What needs an ICMP error (TTL used up, too big, no route) is counted as the drop it is and left
+ * What needs an ICMP error (TTL used up, too big, no way) is counted as the drop it is and left
  * to the host's stack, whose answers are complete, rate limited and the operator's to tune. The
  * stack cannot forward such a packet: its routes have the same MTU.
  */
@@ -65,7 +65,7 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 	fib = &w->fib;
 	fib_fill(skb->ifindex, p, fib);
 	ret = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
-	w->fib_answer = ret;
+	w->fib_answer = ret > 0 ? ret : 0;
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS || ret == BPF_FIB_LKUP_RET_NO_NEIGH) {
 		/* Before 5.12 a missing neighbour leaves ifindex as it was; nothing is routed back
 		 * to a pod's device. */
@@ -87,9 +87,12 @@ static __always_inline void route_fib(struct __sk_buff *skb, const struct packet
 		return p->dont_fragment ? decide(d, WAY_PASS, DROP_FRAG_NEEDED)
 					: route_stack(d, REASON_FRAGMENTED);
 	}
-	/* Whoever switched forwarding off gets no answers of the stack, and finds out here. */
 	if (ret == BPF_FIB_LKUP_RET_BLACKHOLE || ret == BPF_FIB_LKUP_RET_UNREACHABLE ||
-	    ret == BPF_FIB_LKUP_RET_PROHIBIT || ret == BPF_FIB_LKUP_RET_FWD_DISABLED)
+	    ret == BPF_FIB_LKUP_RET_PROHIBIT)
+		return decide(d, WAY_PASS, DROP_FIB);
+	/* The stack asks the same setting of IPv4, and drops without a word; of IPv6 it asks that
+	 * of all devices, so it may forward yet. */
+	if (ret == BPF_FIB_LKUP_RET_FWD_DISABLED && p->family == AF_INET && !d->translate)
 		return decide(d, WAY_PASS, DROP_FIB);
 	route_stack(d, REASON_TO_STACK);
 }

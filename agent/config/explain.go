@@ -48,7 +48,7 @@ func (l Loaded) Explain(name string) ([]Key, error) {
 }
 
 // ExplainFile does the same for a file that no agent needs to have. The error names what
-// is wrong with the file, and is beside the keys unless it cannot be read.
+// is wrong with the file, and is beside the keys unless that cannot be read as YAML.
 func ExplainFile(file, name string) ([]Key, error) {
 	l, problems := Load([]string{"--config", file}, io.Discard)
 	if l.File == "" {

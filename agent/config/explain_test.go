@@ -69,6 +69,13 @@ func TestAFileIsExplainedThoughItIsWrong(t *testing.T) {
 	if keys, err := ExplainFile(file, "mtuu"); len(keys) != 0 || err == nil || !strings.Contains(err.Error(), `did you mean "mtu"`) {
 		t.Errorf("mtuu: %+v, %v", keys, err)
 	}
+	broken := file + ".broken"
+	if err := os.WriteFile(broken, []byte("mtu: 9000\n\tfoo: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := ExplainFile(broken, "mtu"); len(keys) != 0 || err == nil {
+		t.Errorf("no YAML: %+v, %v; want no keys", keys, err)
+	}
 	if keys, err := ExplainFile(file+".none", ""); len(keys) != 0 || err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("a file that is not there: %+v, %v", keys, err)
 	}

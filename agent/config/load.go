@@ -56,7 +56,9 @@ func parse(name string, data []byte, settings ...string) (Loaded, error) {
 	for _, l := range leaves(&c) {
 		b.leaves[l.key] = l
 	}
-	b.file(name, data)
+	if !b.file(name, data) {
+		return Loaded{}, errors.Join(b.errs...)
+	}
 	for _, s := range settings {
 		b.setting(s)
 	}
@@ -88,17 +90,19 @@ type builder struct {
 	errs     []error
 }
 
-func (b *builder) file(name string, data []byte) {
+// file reads a document. It says whether it is one.
+func (b *builder) file(name string, data []byte) bool {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		b.errs = append(b.errs, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: ")))
-		return
+		return false
 	}
 	if len(doc.Content) == 0 {
-		return // empty, or nothing but comments
+		return true // empty, or nothing but comments
 	}
 	where := func(n *yaml.Node) string { return fmt.Sprintf("%s:%d", name, n.Line) }
 	b.mapping("", doc.Content[0], where)
+	return true
 }
 
 func (b *builder) setting(s string) {

@@ -34,8 +34,12 @@ func Command() *cobra.Command {
 			if cfg.CNI.ConfDir != "" && !c.Flags().Changed("cni-conf-dir") {
 				confDir = cfg.CNI.ConfDir
 			}
+			facts := gather(c.Context(), cfg.Config, confDir, server)
+			if file != "" {
+				facts.ConfDir = cfg.CNI.ConfDir
+			}
 			form, _ := c.Flags().GetString("output")
-			return show(c.OutOrStdout(), judge(gather(c.Context(), cfg.Config, confDir, server), cfg.Config), form == "json")
+			return show(c.OutOrStdout(), judge(facts, cfg.Config), form == "json")
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "weir.yaml that the agent will have; default: the defaults")

@@ -17,7 +17,8 @@ type Facts struct {
 	Pins    []string          `json:"pins,omitempty"`   // folders on bpffs
 	Chains  map[string]int    `json:"chains,omitempty"` // of iptables, by what they begin with: "KUBE-": 40
 	Confs   []string          `json:"confs,omitempty"`  // file names in the folder for CNI configurations
-	ConfDir string            `json:"confDir"`          // that folder
+	ConfDir string            `json:"confDir"`          // where Weir would write its own; empty: nowhere
+	Kubelet string            `json:"kubelet"`          // the kubelet's kubeconfig; empty: none is here
 
 	Ports  []Port `json:"ports,omitempty"` // that somebody listens at
 	Agent  bool   `json:"agent"`           // Weir runs here already

@@ -17,11 +17,13 @@ import (
 
 	"weir/agent/config"
 	"weir/datapath"
+	"weir/source/kube/connect"
 )
 
 // gather reads the host. What cannot be read stays empty: judge knows what that means.
 func gather(ctx context.Context, cfg config.Config, confDir, apiServer string) Facts {
 	f := Facts{Kernel: release(), Root: os.Geteuid() == 0, Sysctls: map[string]string{}, Pins: names(cfg.BPF.Root), Confs: confs(confDir), ConfDir: confDir}
+	_, _, f.Kubelet, _ = connect.KubeletServer("/") // what is wrong with it askServer says
 	f.Missing = datapath.Missing()
 	if err := datapath.HostRouting(); err != nil {
 		f.Routing = err.Error()

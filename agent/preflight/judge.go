@@ -19,6 +19,7 @@ func judge(f Facts, cfg config.Config) []Check {
 	c.sysctls(f, cfg)
 	c.devices(f, cfg)
 	c.leftovers(f, cfg)
+	c.folders(f, cfg)
 	c.confs(f)
 	c.ports(f, cfg)
 	c.server(f.Server)

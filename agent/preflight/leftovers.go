@@ -95,11 +95,15 @@ func counted(what string, n int) string {
 // ours is what the agent writes; runtimes take the first of the folder.
 const ours = "05-weir.conflist"
 
-func (c *checks) confs(f Facts) {
-	if message, advice := config.Unseen(f.ConfDir, f.Server.From); message != "" {
-		c.add("cni config", Failure, advice, "%s", message)
-		return
+// folders looks whether the container runtime looks where Weir writes.
+func (c *checks) folders(f Facts, cfg config.Config) {
+	message, advice := config.CNI{ConfDir: f.ConfDir, BinDir: cfg.CNI.BinDir}.Unseen(f.Kubelet)
+	if message != "" {
+		c.add("cni folders", Warning, advice, "%s", message)
 	}
+}
+
+func (c *checks) confs(f Facts) {
 	var earlier, later []string
 	for _, name := range f.Confs {
 		switch {

@@ -48,7 +48,9 @@ func elsewhere(root string, configured config.CNI) ([]agent.Remain, error) {
 func removeAll(root string, found []agent.Remain) error {
 	var errs []error
 	for _, r := range found {
-		errs = append(errs, os.Remove(filepath.Join(root, r.Name)))
+		if err := os.Remove(filepath.Join(root, r.Name)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err) // one folder may be a link to another
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -39,8 +39,10 @@ func TestFilesForOtherRuntimesAreFoundAndRemoved(t *testing.T) {
 	if err != nil || !slices.Equal(found, want) {
 		t.Fatalf("beside the usual folders: %v, %v; want %v", found, err, want)
 	}
-	if err := removeAll(root, found); err != nil {
-		t.Fatal(err)
+	for range 2 { // the second time they are gone, as where one folder is a link to another
+		if err := removeAll(root, found); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if found, err := elsewhere(root, usual); err != nil || len(found) > 0 {
 		t.Errorf("after they were removed: %v, %v", found, err)

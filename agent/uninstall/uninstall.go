@@ -50,8 +50,8 @@ func Command() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.file, "config", "", "weir.yaml of the agent; default: the defaults")
-	f.StringVar(&o.confDir, "cni-conf-dir", "/etc/cni/net.d", "folder of the runtime's CNI configurations, if --config names none; k3s's is looked into, too")
-	f.StringVar(&o.binDir, "cni-bin-dir", "/opt/cni/bin", "folder of the runtime's CNI plugins, if --config names none; k3s's is looked into, too")
+	f.StringVar(&o.confDir, "cni-conf-dir", "/etc/cni/net.d", "folder of the runtime's CNI configurations, if --config names none; without either k3s's is looked into, too")
+	f.StringVar(&o.binDir, "cni-bin-dir", "/opt/cni/bin", "folder of the runtime's CNI plugins, if --config names none; without either k3s's is looked into, too")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be removed")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
 	return c

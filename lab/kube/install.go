@@ -156,7 +156,7 @@ var k3sFolders = map[string]string{
 
 // usualFolder is one of these with what stands before it, which is no other folder: k3s's
 // end as the usual ones do.
-var usualFolder = regexp.MustCompile(`([ "])(/etc/cni/net\.d|/opt/cni/bin)`)
+var usualFolder = regexp.MustCompile(`([ "])(/etc/cni/net\.d|/opt/cni/bin)\b`)
 
 // withFolders is a manifest's text with the folders where this lab's runtime looks.
 func (l *Lab) withFolders(text string) string {

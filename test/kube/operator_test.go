@@ -152,7 +152,10 @@ kind: Service
 metadata: {name: k7}
 spec: {selector: {app: k7}, clusterIP: `+vip+`, ports: [{port: 80}]}
 `)
-	}, func() { kubectl(t, "delete", "service", "k7") })
+	}, func() {
+		kubectl(t, "delete", "service", "k7")
+		askUntil(t, "while asks "+vip)
+	})
 	promptly(t, "the policy denies", "while asks "+vip, func() {
 		apply(t, `
 apiVersion: networking.k8s.io/v1
@@ -162,7 +165,7 @@ spec: {podSelector: {matchLabels: {app: k7}}, ingress: []}
 `)
 	}, func() {
 		kubectl(t, "delete", "networkpolicy", "k7")
-		kubectl(t, "exec", "k7-asks", "--", "timeout", "30", "sh", "-c", asks+"until asks "+vip+"; do sleep 0.1; done")
+		askUntil(t, "until asks "+vip)
 	})
 }
 
@@ -170,8 +173,14 @@ spec: {podSelector: {matchLabels: {app: k7}}, ingress: []}
 const asks = `asks() { at=$(date +%s%N); curl -s -o /dev/null --max-time 0.3 "http://$1/"; }
 `
 
+// askUntil has pod k7-asks ask until the loop ends.
+func askUntil(t *testing.T, loop string) {
+	t.Helper()
+	kubectl(t, "exec", "k7-asks", "--", "timeout", "30", "sh", "-c", asks+loop+"; do sleep 0.1; done")
+}
+
 // promptly fails when what is done counts later than a second after it is done, in three
-// tries: where everything else of a cluster shares two processors, one may be held up.
+// tries: where everything else of a cluster shares few processors, one may be held up.
 func promptly(t *testing.T, what, loop string, do, undo func()) {
 	t.Helper()
 	for try := range 3 {

@@ -42,6 +42,7 @@ ip route show table all | grep -E 'weir|lxc'
 ip -6 route show table all | grep -E 'weir|lxc'
 ip rule | grep -vE 'lookup (local|main|default)'
 ip -6 rule | grep -vE 'lookup (local|main|default)'
+command -v bpftool >/dev/null || echo programs were not looked for: there is no bpftool
 bpftool net show dev eth0 | grep -E 'tcx|clsact|prog'
 ls -d /etc/cni/net.d/05-weir.conflist /var/run/weir /opt/cni/bin/weir-cni 2>/dev/null
 true`))

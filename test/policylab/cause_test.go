@@ -1,6 +1,8 @@
 package policylab
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,8 +53,58 @@ func TestADropSaysWhatTheKernelSaid(t *testing.T) {
 				}
 			}
 			w := weirJSON[agent.Walk](t, c, "n1", "trace", "pod/a", at.prohibited, "--port", "80")
+			if len(w.Steps) == 0 {
+				t.Fatalf("a walk without a step: %+v", w)
+			}
 			if last := w.Steps[len(w.Steps)-1]; last.Verdict != "dropped" || last.Cause != "a prohibit route" {
 				t.Errorf("the walk ends with %+v", last)
+			}
+		})
+	})
+}
+
+// Somebody switches forwarding off for a pod's device. What is masqueraded is dropped
+// then, and told of. What is not is the stack's, of native routing: IPv4's drops it, which
+// is told of, and IPv6's asks the setting of all devices.
+func TestForwardingThatIsOffIsToldOf(t *testing.T) {
+	inBoth(t, []*kind{vxlan, native}, func(t *testing.T, c *cluster) {
+		device := c.pod(t, "a").HostDevice
+		eachFamily(t, func(t *testing.T, is4 bool) {
+			key := map[bool]string{true: "net.ipv4.conf.", false: "net.ipv6.conf."}[is4] + device + ".forwarding"
+			set := func(value string) {
+				if r := c.Exec(context.WithoutCancel(t.Context()), "n1", "sysctl", "-qw", key+"="+value); !r.OK() {
+					t.Fatalf("sysctl: %s", r.Stderr)
+				}
+			}
+			arrives := map[string]bool{"world": false}
+			if c.kind.mode == "native" {
+				arrives["c"] = !is4
+			}
+			ping := func(to string) bool {
+				return c.Exec(t.Context(), "a", "ping", "-n", "-c1", "-W1", c.addr(t, to, is4).String()).OK()
+			}
+			told := func(to string) bool {
+				return slices.ContainsFunc(weirJSON[[]agent.Drop](t, c, "n1", "drops"), func(d agent.Drop) bool {
+					return d.Dest == c.addr(t, to, is4).String() && d.Cause == "forwarding is off on the device"
+				})
+			}
+			for to := range arrives {
+				if !ping(to) {
+					t.Fatalf("a does not reach %s", to)
+				}
+			}
+			set("0")
+			t.Cleanup(func() { set("1") })
+			for to, want := range arrives {
+				if got := ping(to); got != want {
+					t.Errorf("a reaches %s while forwarding is off for its device: %v", to, got)
+				}
+				if want && told(to) {
+					t.Errorf("a drop to %s is told of, which arrived", to)
+				}
+				if !want && !await(patience, func() bool { return told(to) }) {
+					t.Errorf("no drop to %s is told of", to)
+				}
 			}
 		})
 	})

@@ -25,7 +25,8 @@ const (
 	patience     = 2 * time.Second        // a request waits so long for a server that is slow
 	outage       = time.Minute            // and so long for one that is away
 	staleAfter   = 10 * time.Second       // a connection that says nothing while probes fail is given up
-	shyAtMost    = 5 * time.Minute        // a server that hides its version is asked for it at least so often
+
+	versionAtLeast = 5 * time.Minute // a server that hides its version is asked for it at least so often
 )
 
 // Conn is a connection to the cluster, by one server at a time.
@@ -40,15 +41,18 @@ type Conn struct {
 	current *server
 	version Version
 	ok      bool
-	away    bool          // no server takes connections
-	shy     time.Duration // how long a server that hides its version is left alone; 0: it has one
-	shyEnds time.Time
+	away    bool // no server takes connections
 	since   time.Time
 	why     error
 	first   chan struct{} // closed when the first search has ended
 	changed chan struct{} // closed, and made anew, when ok or current changes
 	streams context.Context
 	cut     context.CancelFunc // ends all requests under way
+
+	// Between two times that a server is asked which hides its version, and the next one; 0:
+	// it has told it.
+	versionPause time.Duration
+	versionDue   time.Time
 }
 
 // Version is what a server says of itself.
@@ -126,9 +130,9 @@ func (c *Conn) pause() time.Duration {
 func (c *Conn) check(ctx context.Context, asked bool) {
 	c.mu.Lock()
 	s, ok := c.current, c.ok
-	curious := c.shy > 0 && time.Now().After(c.shyEnds)
+	due := c.versionPause > 0 && time.Now().After(c.versionDue)
 	c.mu.Unlock()
-	if ok && !asked && !curious && s.heard(c.opts.Probe) {
+	if ok && !asked && !due && s.heard(c.opts.Probe) {
 		return
 	}
 	if ok {
@@ -192,7 +196,7 @@ func (c *Conn) use(s *server, v Version) {
 	c.version = v
 	c.searched()
 	same := c.ok && c.current == s
-	c.becomeShy(v, same)
+	c.planVersion(v, same)
 	if same {
 		return
 	}
@@ -208,19 +212,20 @@ func (c *Conn) use(s *server, v Version) {
 	c.tell()
 }
 
-// becomeShy plans when a server that hides its version is asked for it again, however
+// planVersion says when a server that hides its version is asked for it again, however
 // much it says of other things: one that has just started does so until it has loaded
 // its roles, one that means it is asked ever more seldom.
-func (c *Conn) becomeShy(v Version, same bool) {
+func (c *Conn) planVersion(v Version, same bool) {
+	now := time.Now()
 	switch {
 	case v.GitVersion != "":
-		c.shy = 0
-	case same && c.shy > 0:
-		c.shy = min(2*c.shy, shyAtMost)
-	default:
-		c.shy = c.opts.Probe
+		c.versionPause = 0
+	case !same || c.versionPause == 0:
+		c.versionPause, c.versionDue = c.opts.Probe, now.Add(c.opts.Probe)
+	case !now.Before(c.versionDue): // it was asked before for other reasons
+		c.versionPause = min(2*c.versionPause, versionAtLeast)
+		c.versionDue = now.Add(c.versionPause)
 	}
-	c.shyEnds = time.Now().Add(c.shy)
 }
 
 // lose says that no server answers. The one in use stays it: it may be slow only.

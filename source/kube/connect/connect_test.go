@@ -329,55 +329,92 @@ func TestOnlyABlackHoleIsSaidToBeOne(t *testing.T) {
 	}
 }
 
-// A server that has just started hides its version until it has loaded its roles, and
-// by then so much else may be heard of it that nobody would have to ask.
-func TestAServerThatHidItsVersionIsAskedAgain(t *testing.T) {
-	var refused atomic.Int32
+// shy is a server that hides its version until it is told not to, and breaks off what
+// asks for /broken.
+func shy(t *testing.T) (url string, asked *atomic.Int32, tells *atomic.Bool) {
+	t.Helper()
+	asked, tells = new(atomic.Int32), new(atomic.Bool)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path != "/version":
-		case refused.Add(1) <= 2:
-			w.WriteHeader(http.StatusForbidden)
-		default:
+		switch r.URL.Path {
+		case "/broken":
+			panic(http.ErrAbortHandler)
+		case "/version":
+			asked.Add(1)
+			if !tells.Load() {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
 			io.WriteString(w, `{"major": "1", "minor": "34", "gitVersion": "v1.34.4"}`)
 		}
 	}))
 	t.Cleanup(s.Close)
-	c := run(t, Options{Servers: []string{s.URL}})
-	uses(t, c, s.URL, "")
-	deadline := time.Now().Add(15 * time.Second)
-	for c.State().Version.GitVersion != "v1.34.4" {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %d refusals the version is %q", refused.Load(), c.State().Version.GitVersion)
+	return s.URL, asked, tells
+}
+
+// knowsTheVersion waits for it, and asks for other things meanwhile, so that the server
+// is always heard.
+func knowsTheVersion(t *testing.T, c *Conn, limit time.Duration) {
+	t.Helper()
+	for began := time.Now(); c.State().Version.GitVersion != "v1.34.4"; time.Sleep(5 * time.Millisecond) {
+		if time.Since(began) > limit {
+			t.Fatalf("after %v the version is %q", limit, c.State().Version.GitVersion)
 		}
-		get(t, c) // so that it is always heard
-		time.Sleep(5 * time.Millisecond)
+		if err := get(c, "/x"); err != nil {
+			t.Fatal(err)
+		}
 	}
-	before := refused.Load()
+}
+
+// A server that has just started hides its version until it has loaded its roles, and
+// by then so much else may be heard of it that nobody would have to ask.
+func TestAServerThatHidItsVersionIsAskedAgain(t *testing.T) {
+	url, asked, tells := shy(t)
+	c := run(t, Options{Servers: []string{url}})
+	uses(t, c, url, "")
+	tells.Store(true)
+	knowsTheVersion(t, c, 15*time.Second)
+	before := asked.Load()
 	for range 100 {
-		get(t, c)
+		if err := get(c, "/x"); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if got := refused.Load(); got != before {
+	if got := asked.Load(); got != before {
 		t.Errorf("a server whose version is known, and which says something, was asked %d more times", got-before)
 	}
 }
 
+// Requests that fail have it asked time and again: that is no reason to ask later.
+func TestAServerThatHidItsVersionWhileRequestsFailedIsAskedSoon(t *testing.T) {
+	url, asked, tells := shy(t)
+	c := run(t, Options{Servers: []string{url}})
+	uses(t, c, url, "")
+	for deadline := time.Now().Add(15 * time.Second); asked.Load() < 12; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("requests failed, and the server was asked %d times", asked.Load())
+		}
+		if err := get(c, "/broken"); err == nil {
+			t.Fatal("a request that was broken off has an answer")
+		}
+	}
+	tells.Store(true)
+	knowsTheVersion(t, c, 15*time.Second)
+}
+
 // get asks the server in use for something.
-func get(t *testing.T, c *Conn) {
-	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, "http://server/x", http.NoBody)
+func get(c *Conn, path string) error {
+	req, err := http.NewRequest(http.MethodGet, "http://server"+path, http.NoBody)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	resp, err := c.RoundTrip(req)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		t.Error(err)
-	}
-	resp.Body.Close()
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
 }
 
 func TestServersAreRemembered(t *testing.T) {
