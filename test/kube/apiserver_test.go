@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weir/lab/kube"
+	"weir/test/kubetest"
 )
 
 // podOfAPIServer lets n1's kubelet run the API server, as kubeadm does, with the
@@ -42,7 +43,7 @@ func podOfAPIServer(t *testing.T, l *kube.Lab) {
 	if err := os.WriteFile(filepath.Join(node, "etc", "kubernetes", "manifests", "kube-apiserver.json"), pod, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 2*time.Minute, "the API server is a pod", func() string {
+	kubetest.Eventually(t, 2*time.Minute, "the API server is a pod", func() string {
 		r := l.Kubectl(t.Context(), "get", "pod", "-n", "kube-system", "-l", "component=kube-apiserver", "-o", "jsonpath={.items[*].status.phase}")
 		if r.Stdout == "Running" {
 			return ""

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weir/test/kubetest"
 )
 
 // A real API server takes the definitions, and judges by them as the tests of tools/crd do.
@@ -45,7 +47,7 @@ spec: {nodeSelector: {matchLabels: {role: none}}, ingress: [{fromEntities: [clus
 `)
 	says := func(kind, name, want string) {
 		t.Helper()
-		eventually(t, 30*time.Second, kind+" "+name, func() string {
+		kubetest.Eventually(t, 30*time.Second, kind+" "+name, func() string {
 			got := kubectl(t, "get", kind, name, "-o", `jsonpath={.status.conditions[0].status} {.status.conditions[0].reason} {.status.conditions[0].message}`)
 			if !strings.Contains(got, want) {
 				return got + ", want " + want

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/lab/kube"
+	"weir/test/kubetest"
 )
 
 // Flows as people and Hubble's clients get them: of an agent by its socket and by its port,
@@ -33,7 +34,7 @@ func TestFlowsThroughTheRelay(t *testing.T) {
 		}
 		return ""
 	}
-	eventually(t, 30*time.Second, "n2 tells of all that was asked for", func() string {
+	kubetest.Eventually(t, 30*time.Second, "n2 tells of all that was asked for", func() string {
 		out := weir(t, "n2", sent...)
 		if n := len(strings.Split(out, "\n")); n < 20 {
 			return fmt.Sprintf("%d flows", n)
@@ -50,7 +51,7 @@ func TestFlowsThroughTheRelay(t *testing.T) {
 	})
 	t.Run("AgentToAStranger", func(t *testing.T) { strangers(t, agent) })
 	t.Run("RelayToWeir", func(t *testing.T) {
-		eventually(t, 60*time.Second, "the relay has all agents", func() string {
+		kubetest.Eventually(t, 60*time.Second, "the relay has all agents", func() string {
 			r := k.Kubectl(t.Context(), asksWith(relay, false, "weir", "observe", "nodes")...)
 			if !r.OK() || strings.Count(r.Stdout, "Connected") != 3 {
 				return r.Stdout + r.Stderr
@@ -69,16 +70,11 @@ func TestFlowsThroughTheRelay(t *testing.T) {
 // withRelay gives Weir the relay, by its chart, until the test ends.
 func withRelay(t *testing.T) {
 	t.Helper()
-	sets := []string{"-set", "hubble.relay.enabled=true"}
+	sets := []string{"hubble.relay.enabled=true"}
 	for key, value := range install.Set {
-		sets = append(sets, "-set", key+"="+value)
+		sets = append(sets, key+"="+value)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "-C", "../../tools/chart", "."}, sets...)...)
-	cmd.Stderr = os.Stderr
-	objects, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("the chart: %v", err)
-	}
+	objects := kubetest.FromChart(t, sets...)
 	with := kube.Install{Image: install.Image, Manifest: filepath.Join(t.TempDir(), "relay.yaml")}
 	if err := os.WriteFile(with.Manifest, objects, 0o600); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"weir/test/kubetest"
 )
 
 func TestRowG12NodesAreReadyWithoutAnotherPluginOrKubeProxy(t *testing.T) {
@@ -36,7 +38,7 @@ func TestRowG13ANodeTakesPodsOnceItsAgentIsReady(t *testing.T) {
 	}
 	loses := func(node string) {
 		t.Helper()
-		eventually(t, 60*time.Second, node+" loses the taint", func() string {
+		kubetest.Eventually(t, 60*time.Second, node+" loses the taint", func() string {
 			if tainted(node) {
 				return "it has it"
 			}
@@ -52,7 +54,7 @@ func TestRowG13ANodeTakesPodsOnceItsAgentIsReady(t *testing.T) {
 		return kubectl(t, "get", "pods", "-n", "kube-system", "-l", agentLabel, "--field-selector", "spec.nodeName=n3",
 			"-o", `jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}`)
 	}
-	eventually(t, 120*time.Second, "the agent of n3 is not ready", func() string {
+	kubetest.Eventually(t, 120*time.Second, "the agent of n3 is not ready", func() string {
 		if got := ready(); got != "False" {
 			return "Ready is " + got
 		}
@@ -131,7 +133,7 @@ func TestRowK1ObjectsFollowNodesAndPods(t *testing.T) {
 	apply(t, podManifest("k1", "n3", "app: k1"))
 	kubectl(t, "wait", "--for=condition=Ready", "pod/k1", "--timeout=60s")
 	ips := kubectl(t, "get", "pod", "k1", "-o", "jsonpath={.status.podIPs[*].ip}")
-	eventually(t, 20*time.Second, "endpoint of k1", func() string {
+	kubetest.Eventually(t, 20*time.Second, "endpoint of k1", func() string {
 		r := k.Kubectl(t.Context(), "get", "cep", "k1", "-o", "jsonpath={.status.identity.id} {.status.networking.addressing[*].ipv4} {.status.networking.addressing[*].ipv6}")
 		f := strings.Fields(r.Stdout)
 		if !r.OK() || len(f) != 3 || f[0] == "0" || f[1]+" "+f[2] != ips {
@@ -140,7 +142,7 @@ func TestRowK1ObjectsFollowNodesAndPods(t *testing.T) {
 		return ""
 	})
 	kubectl(t, "delete", "pod", "k1")
-	eventually(t, 20*time.Second, "the endpoint goes with its pod", func() string {
+	kubetest.Eventually(t, 20*time.Second, "the endpoint goes with its pod", func() string {
 		if r := k.Kubectl(t.Context(), "get", "cep", "k1"); r.OK() {
 			return r.Stdout
 		}

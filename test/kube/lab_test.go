@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weir/lab/kube"
+	"weir/test/kubetest"
 )
 
 // A second lab has the addresses of the first, its programs can be stopped and
@@ -44,7 +45,7 @@ func TestALabBesideAnotherComesAndGoes(t *testing.T) {
 	if err := l.Program(t.Context(), "start", "n1", "kube-apiserver"); err != nil {
 		t.Error(err)
 	}
-	eventually(t, 60*time.Second, "the API server is back", func() string {
+	kubetest.Eventually(t, 60*time.Second, "the API server is back", func() string {
 		if !l.Running(t.Context()) {
 			return "it is not"
 		}

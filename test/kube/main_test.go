@@ -16,7 +16,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"weir/lab/kube"
 )
@@ -183,26 +182,6 @@ func agent(t *testing.T, node string) string {
 func weir(t *testing.T, node string, args ...string) string {
 	t.Helper()
 	return kubectl(t, append([]string{"exec", "-n", "kube-system", agent(t, node), "--", "weir"}, args...)...)
-}
-
-// eventually wants f to say nothing before the time is over.
-func eventually(t *testing.T, limit time.Duration, what string, f func() string) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		wrong := f()
-		if wrong == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after %v: %s", what, limit, wrong)
-		}
-		select {
-		case <-t.Context().Done():
-			t.Fatalf("%s: %v", what, t.Context().Err())
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }
 
 func nodes() []string { return []string{"n1", "n2", "n3"} }

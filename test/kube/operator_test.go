@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weir/test/kubetest"
 )
 
 func TestRowK2TrafficAndPodsGoOnWithoutTheOperator(t *testing.T) {
@@ -27,7 +29,7 @@ func TestRowK2TrafficAndPodsGoOnWithoutTheOperator(t *testing.T) {
 		operators("2")
 		kubectl(t, "rollout", "status", "-n", "kube-system", "deployment", "-l", operatorLabel, "--timeout=60s")
 	}()
-	eventually(t, 60*time.Second, "operators end", func() string {
+	kubetest.Eventually(t, 60*time.Second, "operators end", func() string {
 		return kubectl(t, "get", "pods", "-n", "kube-system", "-o", "name", "-l", operatorLabel)
 	})
 	curl(t, "k2-a", ip)
@@ -60,7 +62,7 @@ func newNode(t *testing.T, back func()) {
 		}
 	}
 	back()
-	eventually(t, 60*time.Second, name+" gets its pod CIDRs", func() string {
+	kubetest.Eventually(t, 60*time.Second, name+" gets its pod CIDRs", func() string {
 		if got := cidrs(); strings.Count(got, "/") != 2 {
 			return fmt.Sprintf("%q, want one of each family", got)
 		}
@@ -92,7 +94,7 @@ func TestRowH2StatusFollowsTheAPIServer(t *testing.T) {
 	}
 	says := func(what string, limit time.Duration, is func(string) bool) {
 		t.Helper()
-		eventually(t, limit, what, func() string {
+		kubetest.Eventually(t, limit, what, func() string {
 			if got := line(); !is(got) {
 				return got
 			}
@@ -121,7 +123,7 @@ func TestRowH2StatusFollowsTheAPIServer(t *testing.T) {
 	})
 	start()
 	says("the server is back", 90*time.Second, ok)
-	eventually(t, 90*time.Second, "an operator leads again", func() string {
+	kubetest.Eventually(t, 90*time.Second, "an operator leads again", func() string {
 		if r := k.Kubectl(t.Context(), "rollout", "status", "-n", "kube-system", "deployment", "-l", operatorLabel, "--timeout=5s"); !r.OK() {
 			return r.Stdout + r.Stderr
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weir/test/kubetest"
 )
 
 //go:embed testdata/cni.yaml
@@ -81,7 +83,7 @@ func resolves(t *testing.T, pod, name string) {
 		t.Fatalf("servers of the cluster's DNS: %q, want one of each of two pods at least", servers)
 	}
 	for _, server := range servers {
-		eventually(t, 90*time.Second, name+" is known to the DNS server "+server, func() string {
+		kubetest.Eventually(t, 90*time.Second, name+" is known to the DNS server "+server, func() string {
 			out, err := k.Command(t.Context(), "kubectl", "exec", pod, "--", "dig", "+short", "+time=2", "+tries=1", "@"+server, name).CombinedOutput()
 			if answer := strings.TrimSpace(string(out)); err != nil || net.ParseIP(answer) == nil {
 				return fmt.Sprintf("%q, %v", answer, err)
@@ -122,7 +124,7 @@ func firstPacket(t *testing.T, backends map[string]string) {
 func flowsNameTheService(t *testing.T) {
 	const name = "serversvc.default.svc.cluster.local"
 	node := kubectl(t, "get", "pod", "net", "-o", "jsonpath={.spec.nodeName}")
-	eventually(t, 20*time.Second, "a flow that names what was asked", func() string {
+	kubetest.Eventually(t, 20*time.Second, "a flow that names what was asked", func() string {
 		curl(t, "net", name+":8080")
 		out := weir(t, node, "observe", "--all", "--from-pod", "default/net", "--to-service", "default/serversvc", "--to-fqdn", name)
 		if !strings.Contains(out, "-> default/evescn-") {

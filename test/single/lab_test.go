@@ -11,14 +11,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"weir/lab/kube"
+	"weir/test/kubetest"
 )
 
 // lab is a lab in which commands succeed, or the test is over.
@@ -69,16 +68,6 @@ func fromChart(t *testing.T, sets ...string) kube.Install {
 	if image == "" {
 		image = "../../bin/image/weir-" + runtime.GOARCH + ".tar"
 	}
-	args := []string{"run", "-C", "../../tools/chart", "."}
-	for _, s := range sets {
-		args = append(args, "-set", s)
-	}
-	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Stderr = os.Stderr
-	objects, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("the chart: %v", err)
-	}
 	definitions, err := filepath.Glob("../../deploy/crds/*.yaml")
 	if err != nil || len(definitions) == 0 {
 		t.Fatalf("definitions: %q %v", definitions, err)
@@ -91,7 +80,7 @@ func fromChart(t *testing.T, sets ...string) kube.Install {
 		}
 		fmt.Fprintf(&all, "---\n%s\n", data)
 	}
-	all.Write(objects)
+	all.Write(kubetest.FromChart(t, sets...))
 	manifest := filepath.Join(t.TempDir(), "weir.yaml")
 	if err := os.WriteFile(manifest, []byte(all.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -136,23 +125,4 @@ func (l lab) agents(t *testing.T) map[string]string {
 		}
 	}
 	return out
-}
-
-// eventually wants f to say nothing before the time is over.
-func eventually(t *testing.T, limit time.Duration, what string, f func() string) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); ; {
-		wrong := f()
-		if wrong == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after %v: %s", what, limit, wrong)
-		}
-		select {
-		case <-t.Context().Done():
-			t.Fatalf("%s: %v", what, t.Context().Err())
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
 }

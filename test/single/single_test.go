@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"weir/lab/kube"
+	"weir/test/kubetest"
 )
 
 // Where k3s has what other clusters have at the usual places.
@@ -118,7 +118,7 @@ func ready(t *testing.T, l lab) []string {
 func statusIsWell(t *testing.T, l lab) {
 	t.Helper()
 	for node, pod := range l.agents(t) {
-		eventually(t, time.Minute, "weir status on "+node, func() string {
+		kubetest.Eventually(t, time.Minute, "weir status on "+node, func() string {
 			r := l.Kubectl(t.Context(), "exec", "-n", "kube-system", pod, "--", "weir", "status")
 			if !r.OK() || !strings.Contains(r.Stdout, "2/2 reachable") {
 				return r.Stdout + r.Stderr
@@ -226,12 +226,12 @@ func nothingIsLost(t *testing.T, l lab) {
 		t.Fatal(err)
 	}
 	l.kubectl(t, "wait", "--for=condition=Ready", "pod/sender", "--timeout=60s")
-	eventually(t, 30*time.Second, "numbers arrive", func() string { return received(t, l, 10) })
+	kubetest.Eventually(t, 30*time.Second, "numbers arrive", func() string { return received(t, l, 10) })
 	before := restarts(t, l)
 
 	for _, n := range nodes() {
 		l.on(t, n, "kill", "-9", pidOf(t, l, n))
-		eventually(t, 10*time.Second, "program and containerd on "+n+" are gone", func() string {
+		kubetest.Eventually(t, 10*time.Second, "program and containerd on "+n+" are gone", func() string {
 			return l.Exec(t.Context(), n, "pgrep", "-lx", "single|containerd").Stdout
 		})
 	}
@@ -240,7 +240,7 @@ func nothingIsLost(t *testing.T, l lab) {
 	}
 	worldReaches(t, l, "172.18.0.2:"+port, "172.18.0.3:"+port, "[fc00:f853:ccd:e793::2]:"+port, "[fc00:f853:ccd:e793::3]:"+port)
 	first := arrived(t, l)
-	eventually(t, 30*time.Second, "numbers arrive meanwhile, a hundred over each connection", func() string {
+	kubetest.Eventually(t, 30*time.Second, "numbers arrive meanwhile, a hundred over each connection", func() string {
 		worldReaches(t, l, "172.18.0.3:"+port)
 		for i, n := range arrived(t, l) {
 			if n < first[i]+100 {
@@ -254,7 +254,7 @@ func nothingIsLost(t *testing.T, l lab) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, time.Minute, "the API server is back", func() string {
+	kubetest.Eventually(t, time.Minute, "the API server is back", func() string {
 		if !l.Running(t.Context()) {
 			return "it is not"
 		}
@@ -263,7 +263,7 @@ func nothingIsLost(t *testing.T, l lab) {
 	l.kubectl(t, "wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
 	statusIsWell(t, l)
 	sent := 0
-	eventually(t, time.Minute, "pods run commands again", func() string {
+	kubetest.Eventually(t, time.Minute, "pods run commands again", func() string {
 		r := l.Kubectl(t.Context(), "exec", "sender", "--", "cat", "/tmp/sent")
 		sent, _ = strconv.Atoi(strings.TrimSpace(r.Stdout))
 		if !r.OK() || sent == 0 {
@@ -271,7 +271,7 @@ func nothingIsLost(t *testing.T, l lab) {
 		}
 		return ""
 	})
-	eventually(t, 30*time.Second, "all that was sent has arrived", func() string { return received(t, l, sent) })
+	kubetest.Eventually(t, 30*time.Second, "all that was sent has arrived", func() string { return received(t, l, sent) })
 	if after := restarts(t, l); after != before {
 		t.Errorf("restarts of pods that were there: %s, before: %s", after, before)
 	}
@@ -332,36 +332,8 @@ func restarts(t *testing.T, l lab) string {
 // uninstallLeavesNothing does not tell weir uninstall where this runtime looks: the values
 // that did are gone with the objects.
 func uninstallLeavesNothing(t *testing.T, l lab, install kube.Install) {
-	program, err := os.ReadFile("../../bin/weir")
-	if err != nil {
-		t.Fatalf("%v (make build)", err)
-	}
 	l.kubectl(t, "delete", "pods", "--all", "--wait", "--timeout=60s")
 	l.kubectl(t, "delete", "-f", install.Manifest, "--ignore-not-found", "--timeout=120s")
-	for _, n := range nodes() {
-		if err := os.WriteFile(filepath.Join(kube.StateDir(), l.Name(), "nodes", n, "var/tmp/weir"), program, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		out := l.on(t, n, "/var/tmp/weir", "uninstall", "--yes")
-		if left := leftOn(t, l, n); left != "" {
-			t.Errorf("on %s is left:\n%s\nweir uninstall said:\n%s", n, left, out)
-		}
-	}
+	kubetest.Uninstall(t, l.Lab, nodes(), confDir+"/*weir*", binDir+"/*weir*", "/var/run/weir")
 	nothingIsAtTheUsualPlaces(t, l)
-}
-
-// leftOn lists pins, devices, routes, rules, programs and files of Weir's.
-func leftOn(t *testing.T, l lab, node string) string {
-	t.Helper()
-	return l.on(t, node, "sh", "-c", `
-find /sys/fs/bpf -name 'weir*' -o -name 'cilium*'
-ip -o link | grep -E ': (weir|lxc)'
-ip route show table all | grep -E 'weir|lxc'
-ip -6 route show table all | grep -E 'weir|lxc'
-ip rule | grep -vE 'lookup (local|main|default)'
-ip -6 rule | grep -vE 'lookup (local|main|default)'
-command -v bpftool >/dev/null || echo programs were not looked for: there is no bpftool
-bpftool net show dev eth0 | grep -E 'tcx|clsact|prog'
-find /var/lib/rancher /var/run/weir -name '*weir*' -not -path '*/containerd/*' 2>/dev/null
-true`)
 }
