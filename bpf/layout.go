@@ -126,6 +126,7 @@ var reasonText = map[Reason]string{
 	ReasonReset:           "Refused with TCP reset",
 	ReasonProhibited:      "Refused with ICMP administratively prohibited",
 	ReasonTooBig:          "Refused with ICMP packet too big",
+	ReasonUnreachable:     "Refused with ICMP port unreachable",
 	ReasonEventLost:       "Event lost",
 	ReasonTraceLost:       "Trace lost",
 	ReasonDNSLost:         "DNS answer lost",

@@ -107,6 +107,7 @@ enum reason {
 	REASON_SOCKET_UNNOTED = 82, /* PLACE_SOCKET: weir_socket_users was full */
 	REASON_TOO_BIG = 83,	    /* refused, and the sender told which size fits: ICMP */
 	REASON_TRACE_LOST = 84,	    /* counted at PLACE_NONE, in events: weir_traces was full */
+	REASON_UNREACHABLE = 86,    /* refused, and the sender told: ICMP port unreachable */
 	REASON_DNS_LOST = 85,	    /* counted at PLACE_NONE, in answers: weir_dns was full */
 	DROP_INVALID_SOURCE_IP = 132,
 	DROP_POLICY = 133, /* no rule allows it */

@@ -566,6 +566,7 @@ const (
 	ReasonSocketUnnoted   Reason = 82
 	ReasonTooBig          Reason = 83
 	ReasonTraceLost       Reason = 84
+	ReasonUnreachable     Reason = 86
 	ReasonDNSLost         Reason = 85
 	DropInvalidSourceIP   Reason = 132
 	DropPolicy            Reason = 133

@@ -2,7 +2,8 @@
 /*
  * Tells the sender of a packet that policy denies it: TCP gets a reset (RFC 9293 section 3.10.7.1),
  * everything else ICMP "communication administratively prohibited" (RFC 1812 section 5.2.7.1, RFC
- * 4443 section 3.1), from the address that was asked; or that it is too big, and w->mtu is not. The
+ * 4443 section 3.1), from the address that was asked; or that nobody serves there, "port
+ * unreachable" in place of prohibited; or that it is too big, and w->mtu is not. The
  * packet becomes its answer in place; where it goes from there is the caller's business. At most
  * REJECTS_MAX in each eighth of a second on each CPU; errors, resets, fragments and IPv4 packets
  * with options get none (RFC 1122 3.2.2).
@@ -16,9 +17,11 @@
 #define REJECT_WINDOW_BITS 27 /* of nanoseconds: 134 ms */
 #define ICMP_PROHIBITED 13    /* code of ICMP_UNREACHABLE */
 #define ICMPV6_UNREACHABLE 1
-#define ICMPV6_PROHIBITED 1 /* code */
-#define ICMP_TOO_BIG 4	    /* code of ICMP_UNREACHABLE: fragmentation needed */
-#define ICMPV6_TOO_BIG 2    /* type */
+#define ICMPV6_PROHIBITED 1	  /* code */
+#define ICMP_PORT_UNREACHABLE 3	  /* code, as kube-proxy answers for it, too */
+#define ICMPV6_PORT_UNREACHABLE 4 /* code */
+#define ICMP_TOO_BIG 4		  /* code of ICMP_UNREACHABLE: fragmentation needed */
+#define ICMPV6_TOO_BIG 2	  /* type */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -139,7 +142,7 @@ static __always_inline int reject_tcp(struct __sk_buff *skb, struct work *w)
 
 static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 {
-	int too_big = w->reason == DROP_FRAG_NEEDED;
+	int too_big = w->reason == DROP_FRAG_NEEDED, nobody = w->reason == DROP_NO_BACKEND;
 	struct answer *a = &w->answer;
 	__u16 check;
 	__u32 sum;
@@ -148,7 +151,9 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 		if (bpf_skb_load_bytes(skb, L3, a->v4.icmp.quoted, sizeof(a->v4.icmp.quoted)))
 			return -1;
 		a->v4.icmp.type = ICMP_UNREACHABLE;
-		a->v4.icmp.code = too_big ? ICMP_TOO_BIG : ICMP_PROHIBITED;
+		a->v4.icmp.code = too_big  ? ICMP_TOO_BIG
+				  : nobody ? ICMP_PORT_UNREACHABLE
+					   : ICMP_PROHIBITED;
 		a->v4.icmp.unused = too_big ? bpf_htonl(w->mtu) : 0; /* RFC 1191 section 4 */
 		a->v4.icmp.checksum =
 			~fold(fold(bpf_csum_diff(0, 0, (__be32 *)&a->v4.icmp, 36, 0)));
@@ -158,7 +163,7 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
 	if (bpf_skb_load_bytes(skb, L3, a->v6.icmp.quoted, sizeof(a->v6.icmp.quoted)))
 		return -1;
 	a->v6.icmp.type = too_big ? ICMPV6_TOO_BIG : ICMPV6_UNREACHABLE;
-	a->v6.icmp.code = too_big ? 0 : ICMPV6_PROHIBITED;
+	a->v6.icmp.code = too_big ? 0 : nobody ? ICMPV6_PORT_UNREACHABLE : ICMPV6_PROHIBITED;
 	a->v6.icmp.unused = too_big ? bpf_htonl(w->mtu) : 0; /* RFC 4443 section 3.2 */
 	sum = pseudo_sum(&w->p, 56, IPPROTO_ICMPV6);
 	/* Where UDP has its sum: with what a device will put there the message's own is right. (In
@@ -199,6 +204,8 @@ STAGE int reject(struct __sk_buff *skb)
 		reason = REASON_RESET;
 		err = reject_tcp(skb, w);
 	} else {
+		if (w->reason == DROP_NO_BACKEND)
+			reason = REASON_UNREACHABLE;
 		err = reject_icmp(skb, w);
 	}
 	if (err || bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))

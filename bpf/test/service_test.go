@@ -234,6 +234,17 @@ func TestServiceRefusesWhomItIsNotFor(t *testing.T) {
 		if got.reason != bpf.DropNoBackend || got.told != bpf.ReasonReset {
 			t.Errorf("without a backend: %s, the sender is told %s", got.reason, got.told)
 		}
+		got = n.send(t, bpf.ProgFromPod, f.asks(unix.IPPROTO_UDP))
+		if got.reason != bpf.DropNoBackend || got.told != bpf.ReasonUnreachable {
+			t.Errorf("a datagram without a backend: %s, the sender is told %s", got.reason, got.told)
+		}
+		at, want := 14+20, []byte{3, 3} // ICMP port unreachable (RFC 792)
+		if f.v6 {
+			at, want = 14+40, []byte{1, 4} // RFC 4443 section 3.1
+		}
+		if len(got.out) < at+2 || !bytes.Equal(got.out[at:at+2], want) {
+			t.Errorf("a datagram without a backend is answered by % x, want type and code % x", got.out, want)
+		}
 		n.offer(t, f, bpf.ServiceDropOutside)
 		got = n.send(t, bpf.ProgFromNetdev, f.asksNode(unix.IPPROTO_TCP))
 		if got.reason != bpf.DropNoBackend || got.told != 0 {

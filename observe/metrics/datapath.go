@@ -50,7 +50,7 @@ type flows struct {
 // program, too.
 var passing = map[bpf.Reason]bool{bpf.ReasonPassed: true, bpf.ReasonSocketClosed: true, bpf.ReasonSocketEnded: true,
 	bpf.ReasonSocketUnnoted: true, bpf.ReasonSocketConnected: true, bpf.ReasonSocketSent: true,
-	bpf.ReasonReset: true, bpf.ReasonProhibited: true}
+	bpf.ReasonReset: true, bpf.ReasonProhibited: true, bpf.ReasonUnreachable: true}
 
 func counted(all []Packets) flows {
 	f := flows{drops: map[[2]string]*measured{}, forward: map[string]*measured{"INGRESS": {}, "EGRESS": {}}, tooBig: map[string]*measured{},
