@@ -140,9 +140,19 @@ static __always_inline int reject_tcp(struct __sk_buff *skb, struct work *w)
 	return answer_put(skb, w, 60);
 }
 
-static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w)
+/* What the sender is told. */
+static __always_inline __u8 reject_reason(const struct work *w)
 {
-	int too_big = w->reason == DROP_FRAG_NEEDED, nobody = w->reason == DROP_NO_BACKEND;
+	if (w->reason == DROP_FRAG_NEEDED)
+		return REASON_TOO_BIG;
+	if (w->p.proto == IPPROTO_TCP)
+		return REASON_RESET;
+	return w->reason == DROP_NO_BACKEND ? REASON_UNREACHABLE : REASON_PROHIBITED;
+}
+
+static __always_inline int reject_icmp(struct __sk_buff *skb, struct work *w, __u8 reason)
+{
+	int too_big = reason == REASON_TOO_BIG, nobody = reason == REASON_UNREACHABLE;
 	struct answer *a = &w->answer;
 	__u16 check;
 	__u32 sum;
@@ -189,7 +199,7 @@ STAGE int reject(struct __sk_buff *skb)
 {
 	struct work *w = work_slot();
 	struct mac macs[2];
-	__u8 reason = REASON_PROHIBITED;
+	__u8 reason;
 	int err;
 
 	if (!w || !reject_fits(&w->p) || !reject_allowed() ||
@@ -197,17 +207,11 @@ STAGE int reject(struct __sk_buff *skb)
 	    bpf_skb_load_bytes(skb, 0, &macs[1], ETH_ALEN))
 		return REASON_NONE;
 	__builtin_memset(&w->answer, 0, sizeof(w->answer));
-	if (w->reason == DROP_FRAG_NEEDED) {
-		reason = REASON_TOO_BIG;
-		err = reject_icmp(skb, w);
-	} else if (w->p.proto == IPPROTO_TCP) {
-		reason = REASON_RESET;
+	reason = reject_reason(w);
+	if (reason == REASON_RESET)
 		err = reject_tcp(skb, w);
-	} else {
-		if (w->reason == DROP_NO_BACKEND)
-			reason = REASON_UNREACHABLE;
-		err = reject_icmp(skb, w);
-	}
+	else
+		err = reject_icmp(skb, w, reason);
 	if (err || bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0))
 		return REASON_NONE;
 	return reason;
