@@ -88,15 +88,6 @@ static __always_inline void event_denial(struct event *e, const struct work *w)
 	}
 }
 
-/* What the reason alone does not say. */
-static __always_inline void event_cause(struct event *e, const struct work *w)
-{
-	if (w->reason == DROP_FIB)
-		e->fib = w->fib_answer;
-	if (w->reason == DROP_FRAG_NEEDED)
-		e->mtu = w->mtu;
-}
-
 /* An event of w->p, which is dropped at w->place for w->reason, but for its device. */
 static __always_inline struct event *event_of_drop(struct work *w)
 {
@@ -113,7 +104,8 @@ static __always_inline struct event *event_of_drop(struct work *w)
 	e->src = w->p.src;
 	e->dst = w->p.dst;
 	event_packet(e, w);
-	event_cause(e, w);
+	e->fib = cause_fib(w, w->reason);
+	e->mtu = cause_mtu(w, w->reason);
 	if (w->reason == DROP_POLICY || w->reason == DROP_POLICY_DENY ||
 	    w->reason == DROP_NO_POLICY) {
 		event_denial(e, w);

@@ -123,13 +123,9 @@ static __always_inline void step_judged(const struct work *w, struct step *s)
 	}
 }
 
-/* Where the routing table sends it, or why nowhere. */
+/* Where the routing table sends it. */
 static __always_inline void step_route(const struct work *w, struct step *s)
 {
-	if (s->reason == DROP_FIB)
-		s->fib = w->fib_answer;
-	if (s->reason == DROP_FRAG_NEEDED)
-		s->mtu = w->mtu;
 	if (s->reason != REASON_TO_NETWORK)
 		return;
 	s->out_ifindex = w->fib.ifindex;
@@ -178,6 +174,8 @@ STAGE int walk_step(__u32 place, __u32 reason, __u32 ifindex, __u32 len)
 	if (s->how == STEP_JUDGED)
 		step_judged(w, s);
 	step_route(w, s);
+	s->fib = cause_fib(w, reason);
+	s->mtu = cause_mtu(w, reason);
 	bpf_ringbuf_output(&weir_steps, s, sizeof(*s), BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -227,6 +227,17 @@ static __always_inline struct work *work_of(struct packet *p)
 	return (struct work *)p;
 }
 
+/* What the reason alone does not say: fib and mtu of struct event and struct step. */
+static __always_inline __u8 cause_fib(const struct work *w, __u8 reason)
+{
+	return reason == DROP_FIB ? w->fib_answer : 0;
+}
+
+static __always_inline __u16 cause_mtu(const struct work *w, __u8 reason)
+{
+	return reason == DROP_FRAG_NEEDED ? w->mtu : 0;
+}
+
 /* Notes the packet as it came. */
 static __always_inline void came_set(struct work *w)
 {
