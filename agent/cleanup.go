@@ -32,7 +32,7 @@ func Cleanup(log *slog.Logger, cfg config.Config) error {
 	if err := datapath.UnmountCgroup(filepath.Join(cfg.RunDir, "cgroup")); err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
-	errs := []error{datapath.NewTree(cfg.BPF.Root).Remove(), datapath.RemoveFilters(), removePods(cfg), link.RemoveBase(), removeCNI(cfg), os.RemoveAll(cfg.RunDir)}
+	errs := []error{datapath.NewTree(cfg.BPF.Root).Remove(), datapath.RemoveFilters(), removePods(cfg), link.RemoveBase(), RemoveFiles(CNIFiles(cfg.CNI)), os.RemoveAll(cfg.RunDir)}
 	for _, owner := range []route.Owner{route.Nodes, route.Endpoints} {
 		_, err := route.Apply(owner, nil)
 		errs = append(errs, err)

@@ -59,10 +59,10 @@ func CNIFiles(c config.CNI) []string {
 	return out
 }
 
-// removeCNI takes away what installCNI put.
-func removeCNI(cfg config.Config) error {
+// RemoveFiles removes files, of which some may be gone.
+func RemoveFiles(files []string) error {
 	var errs []error
-	for _, file := range CNIFiles(cfg.CNI) {
+	for _, file := range files {
 		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -46,11 +46,9 @@ func elsewhere(root string, configured config.CNI) ([]agent.Remain, error) {
 
 // removeAll removes what elsewhere has found.
 func removeAll(root string, found []agent.Remain) error {
-	var errs []error
+	var files []string
 	for _, r := range found {
-		if err := os.Remove(filepath.Join(root, r.Name)); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err) // one folder may be a link to another
-		}
+		files = append(files, filepath.Join(root, r.Name))
 	}
-	return errors.Join(errs...)
+	return agent.RemoveFiles(files) // one folder may be a link to another
 }
