@@ -17,13 +17,11 @@ import (
 
 	"weir/agent/config"
 	"weir/datapath"
-	"weir/source/kube/connect"
 )
 
 // gather reads the host. What cannot be read stays empty: judge knows what that means.
 func gather(ctx context.Context, cfg config.Config, confDir, apiServer string) Facts {
 	f := Facts{Kernel: release(), Root: os.Geteuid() == 0, Sysctls: map[string]string{}, Pins: names(cfg.BPF.Root), Confs: confs(confDir), ConfDir: confDir}
-	_, _, f.Kubelet, _ = connect.KubeletServer("/") // what is wrong with it askServer says
 	f.Missing = datapath.Missing()
 	if err := datapath.HostRouting(); err != nil {
 		f.Routing = err.Error()
@@ -42,7 +40,8 @@ func gather(ctx context.Context, cfg config.Config, confDir, apiServer string) F
 	f.Chains = chains(ctx)
 	f.Ports = ports()
 	f.Agent = running(cfg.RunDir)
-	f.Server = askServer(ctx, apiServer)
+	f.Server, f.Kubelet = findServer(apiServer)
+	f.Server = askServer(ctx, f.Server)
 	return f
 }
 

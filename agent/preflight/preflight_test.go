@@ -98,11 +98,11 @@ func TestListenersAreFound(t *testing.T) {
 
 func TestAnyAnswerOfAServerWillDo(t *testing.T) {
 	refused := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
-	if s := askServer(t.Context(), refused.URL); s.Error != "" {
+	if s := askServer(t.Context(), Server{URL: refused.URL}); s.Error != "" {
 		t.Errorf("a server that asks who we are: %s", s.Error)
 	}
 	refused.Close()
-	if s := askServer(t.Context(), refused.URL); !strings.Contains(s.Error, "connection refused") {
+	if s := askServer(t.Context(), Server{URL: refused.URL}); !strings.Contains(s.Error, "connection refused") {
 		t.Errorf("a server that is gone: %+v", s)
 	}
 }

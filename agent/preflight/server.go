@@ -12,19 +12,24 @@ import (
 
 const serverLimit = 5 * time.Second
 
-// askServer asks the API server that the user names, or the kubelet's. Any answer will
-// do: who may ask what is not the question.
-func askServer(ctx context.Context, url string) Server {
-	s := Server{URL: url, From: "--api-server"}
-	if url == "" {
-		found, _, file, err := connect.KubeletServer("/")
-		switch {
-		case err != nil:
-			return Server{URL: "the kubelet's", From: "its kubeconfig", Error: err.Error()}
-		case found == "":
-			return Server{}
-		}
-		s = Server{URL: found, From: file}
+// findServer returns the API server that the user names, or the kubelet's, and the
+// kubelet's kubeconfig.
+func findServer(url string) (s Server, kubelet string) {
+	found, _, kubelet, err := connect.KubeletServer("/")
+	switch {
+	case url != "":
+		return Server{URL: url, From: "--api-server"}, kubelet
+	case err != nil:
+		return Server{URL: "the kubelet's", From: "its kubeconfig", Error: err.Error()}, kubelet
+	}
+	return Server{URL: found, From: kubelet}, kubelet
+}
+
+// askServer asks an API server, if one was found. Any answer will do: who may ask what
+// is not the question.
+func askServer(ctx context.Context, s Server) Server {
+	if s.URL == "" || s.Error != "" {
+		return s
 	}
 	ctx, cancel := context.WithTimeout(ctx, serverLimit)
 	defer cancel()
