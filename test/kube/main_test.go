@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"weir/lab/kube"
+	"weir/test/kubetest"
 )
 
 const (
@@ -129,11 +130,7 @@ func need(t *testing.T) {
 // kubectl runs it and wants success; outputs come without the last newline.
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	r := k.Kubectl(t.Context(), args...)
-	if !r.OK() {
-		t.Fatalf("kubectl %s: %d %s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
-	}
-	return strings.TrimSpace(r.Stdout)
+	return kubetest.Kubectl(t, k, args...)
 }
 
 // words is kubectl with a list for an answer.
@@ -145,11 +142,7 @@ func words(t *testing.T, args ...string) []string {
 // on runs a program of the host on a node or in the world, and wants success.
 func on(t *testing.T, where string, argv ...string) string {
 	t.Helper()
-	r := k.Exec(t.Context(), where, argv...)
-	if !r.OK() {
-		t.Fatalf("on %s: %s: %d %s%s", where, strings.Join(argv, " "), r.Code, r.Stdout, r.Stderr)
-	}
-	return strings.TrimSpace(r.Stdout)
+	return kubetest.On(t, k, where, argv...)
 }
 
 // apply applies a manifest and takes it away when the test ends.

@@ -31,6 +31,26 @@ func Eventually(t *testing.T, limit time.Duration, what string, f func() string)
 	}
 }
 
+// Kubectl runs it; the output comes without the last newline.
+func Kubectl(t *testing.T, l *kube.Lab, args ...string) string {
+	t.Helper()
+	r := l.Kubectl(t.Context(), args...)
+	if !r.OK() {
+		t.Fatalf("kubectl %s: %d %s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
+	}
+	return strings.TrimSpace(r.Stdout)
+}
+
+// On runs a program of the host on a node or in the world, likewise.
+func On(t *testing.T, l *kube.Lab, where string, argv ...string) string {
+	t.Helper()
+	r := l.Exec(t.Context(), where, argv...)
+	if !r.OK() {
+		t.Fatalf("on %s: %s: %d %s%s", where, strings.Join(argv, " "), r.Code, r.Stdout, r.Stderr)
+	}
+	return strings.TrimSpace(r.Stdout)
+}
+
 // FromChart is what Helm makes of the chart with these values, KEY=VALUE each.
 func FromChart(t *testing.T, sets ...string) []byte {
 	t.Helper()

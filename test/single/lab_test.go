@@ -91,21 +91,13 @@ func fromChart(t *testing.T, sets ...string) kube.Install {
 // kubectl runs it; outputs come without the last newline.
 func (l lab) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	r := l.Kubectl(t.Context(), args...)
-	if !r.OK() {
-		t.Fatalf("kubectl %s: %d %s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
-	}
-	return strings.TrimSpace(r.Stdout)
+	return kubetest.Kubectl(t, l.Lab, args...)
 }
 
 // on runs a program of the host on a node or in the world.
 func (l lab) on(t *testing.T, where string, argv ...string) string {
 	t.Helper()
-	r := l.Exec(t.Context(), where, argv...)
-	if !r.OK() {
-		t.Fatalf("on %s: %s: %d %s%s", where, strings.Join(argv, " "), r.Code, r.Stdout, r.Stderr)
-	}
-	return strings.TrimSpace(r.Stdout)
+	return kubetest.On(t, l.Lab, where, argv...)
 }
 
 // in runs a program of a pod's container.

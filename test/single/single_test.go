@@ -283,7 +283,7 @@ func nothingIsLost(t *testing.T, l lab) {
 func arrived(t *testing.T, l lab) []int {
 	t.Helper()
 	var out []int
-	for _, n := range strings.Fields(l.on(t, "n1", "sh", "-c", `for f in 4 6; do wc -l <"/proc/$(pgrep -x nc | head -n 1)/root/tmp/got$f"; done`)) {
+	for _, n := range strings.Fields(l.on(t, "n1", "sh", "-c", `pid=$(pgrep -x nc | head -n 1); for f in 4 6; do nsenter --mount -t "$pid" cat "/tmp/got$f" | wc -l; done`)) {
 		count, err := strconv.Atoi(n)
 		if err != nil {
 			t.Fatal(err)
